@@ -1,0 +1,111 @@
+//! The one way to fail.
+//!
+//! Every operation of this crate that answers a caller returns [`Error`]. Its constructors are the
+//! contract's codes; [`Error::status`] and [`Error::code`] are the only place where a failure meets
+//! HTTP. A 4xx tells the caller what to do. A 5xx tells the caller nothing but whether to try again;
+//! its cause goes to the log under the same request id.
+
+use std::error::Error as StdError;
+
+use crate::domain::{InvalidContent, Refusal};
+
+/// A cause that is logged and never sent to a caller.
+pub type Cause = Box<dyn StdError + Send + Sync>;
+
+/// Why a call was refused or failed. `Display` is the message for the caller.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// 401: no token, or none that is valid now.
+    #[error("send a valid access token as `Authorization: Bearer <token>`")]
+    Unauthorized,
+    /// 413: over [`crate::http::MAX_BODY_BYTES`].
+    #[error("the body must be at most 64 KiB")]
+    BodyTooLarge,
+    /// 415: a body that says it is not JSON.
+    #[error("send the body as JSON, with `Content-Type: application/json`")]
+    UnsupportedMediaType,
+    /// 400: a body, parameter or header that cannot be; names it and says what it must be.
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// 404: not the canonical id of one of the caller's chats.
+    #[error("you have no chat with this id")]
+    ChatNotFound,
+    /// 422: another message was sent under this key within the last 24 hours.
+    #[error("this Idempotency-Key was used for another message; use a new key for a new message")]
+    IdempotencyKeyReused,
+    /// 429: the cap on open sent requests.
+    #[error("you have {0} unanswered requests; wait until one is answered before you send more")]
+    TooManyPendingRequests(u64),
+    /// 403 and 409: what the chat's state does not allow.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// 503: contention, throttling or a lost connection that outlasted the retries. The call
+    /// happened whole or not at all.
+    #[error("the service is busy; repeat the call, with the same Idempotency-Key if it had one")]
+    Unavailable(#[source] Cause),
+    /// 500: a defect or a wrong deployment.
+    #[error("something went wrong on our side; quote the requestId when you report it")]
+    Internal(#[source] Cause),
+}
+
+impl Error {
+    /// A body, parameter or header that cannot be, with a message that names it.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::InvalidRequest(message.into())
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::InvalidRequest(_) => 400,
+            Self::Unauthorized => 401,
+            Self::Refused(Refusal::NotTheRecipient) => 403,
+            Self::ChatNotFound => 404,
+            Self::Refused(Refusal::ChatActive | Refusal::ChatDeclined | Refusal::ChatNotActive) => {
+                409
+            }
+            Self::BodyTooLarge => 413,
+            Self::UnsupportedMediaType => 415,
+            Self::IdempotencyKeyReused => 422,
+            Self::TooManyPendingRequests(_) => 429,
+            Self::Internal(_) => 500,
+            Self::Unavailable(_) => 503,
+        }
+    }
+
+    /// The contract's code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::BodyTooLarge => "body_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::InvalidRequest(_) => "invalid_request",
+            Self::ChatNotFound => "chat_not_found",
+            Self::Refused(Refusal::NotTheRecipient) => "not_the_recipient",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
+            Self::Refused(Refusal::ChatActive) => "chat_active",
+            Self::Refused(Refusal::ChatDeclined) => "chat_declined",
+            Self::Refused(Refusal::ChatNotActive) => "chat_not_active",
+            Self::TooManyPendingRequests(_) => "too_many_pending_requests",
+            Self::Unavailable(_) => "unavailable",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// The cause of a 5xx, for the log.
+    #[must_use]
+    pub fn cause(&self) -> Option<&(dyn StdError + Send + Sync)> {
+        match self {
+            Self::Unavailable(cause) | Self::Internal(cause) => Some(cause.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+impl From<InvalidContent> for Error {
+    fn from(invalid: InvalidContent) -> Self {
+        Self::invalid(invalid.to_string())
+    }
+}

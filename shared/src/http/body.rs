@@ -1,0 +1,216 @@
+//! Bodies: JSON objects whose fields are known, given once, and of the right type. `null` is the
+//! same as absent.
+
+use serde::{Deserialize, Deserializer, de};
+use serde_json::error::Category;
+
+use crate::{
+    Error,
+    domain::{Content, MAX_INTEGER, UserId},
+};
+
+/// Most bytes that a body may have, decoded.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Most characters that an error message repeats of what the client sent.
+const MAX_ECHO: usize = 120;
+
+/// Body of `POST /chats`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SendChatRequestBody {
+    user_id: Option<UserIdNumber>,
+}
+
+impl SendChatRequestBody {
+    /// Whom the caller asks for a chat.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] when it is missing.
+    pub fn user_id(&self) -> Result<UserId, Error> {
+        let id = self.user_id.as_ref().map(|id| id.0);
+        id.ok_or_else(|| Error::invalid("`userId` is required: the user to ask for a chat"))
+    }
+}
+
+/// Body of `POST /chats/{chatId}/messages`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SendMessageBody {
+    text: Option<String>,
+    image_url: Option<String>,
+    link_preview_url: Option<String>,
+}
+
+impl SendMessageBody {
+    /// What the message says.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] naming the field that is not within its limits.
+    pub fn content(self) -> Result<Content, Error> {
+        Ok(Content::new(
+            self.text,
+            self.image_url,
+            self.link_preview_url,
+        )?)
+    }
+}
+
+/// A user id as a JSON number.
+struct UserIdNumber(UserId);
+
+impl<'de> Deserialize<'de> for UserIdNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = UserIdNumber;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "a whole number from 1 to {MAX_INTEGER}")
+            }
+
+            fn visit_u64<E: de::Error>(self, id: u64) -> Result<UserIdNumber, E> {
+                let invalid = || E::invalid_value(de::Unexpected::Unsigned(id), &self);
+                UserId::new(id).map(UserIdNumber).ok_or_else(invalid)
+            }
+        }
+
+        deserializer.deserialize_u64(Visitor)
+    }
+}
+
+/// Reads a JSON body.
+pub(super) fn parse<T: de::DeserializeOwned>(
+    body: &[u8],
+    content_type: Option<&str>,
+) -> Result<T, Error> {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if !body.is_empty() && content_type.is_some_and(|it| !is_json(it)) {
+        return Err(Error::UnsupportedMediaType);
+    }
+    match first {
+        None => return Err(Error::invalid("a body is required: a JSON object")),
+        // serde would read a struct from an array, too.
+        Some(b'{') => {}
+        Some(_) => return Err(Error::invalid("the body must be a JSON object")),
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| invalid(&error))?;
+    json.end()
+        .map_err(|_| Error::invalid("the body must be one JSON object, nothing after it"))?;
+    Ok(value)
+}
+
+/// `application/json`, or any type that says its syntax is JSON (RFC 6839, 3.1).
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// Names the field and says what it must be, without repeating much of what was sent.
+fn invalid(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
+    let field = Some(error.path().to_string())
+        .filter(|path| path != "." && path != "?")
+        .map(|path| shorten(&path));
+    let cause = error.inner();
+    let cause_text = cause.to_string();
+    let problem = match cause.classify() {
+        Category::Data => match cause_text.rsplit_once("expected ") {
+            Some((_, expected)) if cause_text.starts_with("invalid ") => {
+                format!("must be {}", without_place(expected))
+            }
+            // An unknown field or one given twice: the text names it.
+            _ => return Error::invalid(format!("in the body: {}", without_place(&cause_text))),
+        },
+        Category::Syntax | Category::Eof | Category::Io => {
+            format!("is not valid JSON: {}", shorten(&cause_text))
+        }
+    };
+    match field {
+        Some(field) => Error::invalid(format!("`{field}` {problem}")),
+        None => Error::invalid(format!("the body {problem}")),
+    }
+}
+
+fn without_place(text: &str) -> String {
+    shorten(
+        text.rsplit_once(" at line ")
+            .map_or(text, |(problem, _)| problem),
+    )
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(MAX_ECHO).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message_of(body: &[u8]) -> String {
+        match parse::<SendMessageBody>(body, None) {
+            Err(Error::InvalidRequest(message)) => message,
+            Err(other) => panic!("{other:?}"),
+            Ok(_) => panic!("{body:?} was read"),
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_body_is_said_by_field() {
+        for (body, named) in [
+            (&br#"{"text":5}"#[..], "`text` must be a string"),
+            (br#"{"text":"a","text":"b"}"#, "duplicate field `text`"),
+            (br#"{"text":null,"text":"b"}"#, "duplicate field `text`"),
+            (br#"{"txet":"a"}"#, "unknown field `txet`"),
+            (br#"{"text":"\ud800"}"#, "`text` is not valid JSON"),
+            (b"{\"text\":\"\xff\"}", "`text` is not valid JSON"),
+            (br#"{"text":"a""#, "the body is not valid JSON"),
+            (br#"{"text":"a"}{"#, "one JSON object"),
+            (br#"["a"]"#, "must be a JSON object"),
+            (b"null", "must be a JSON object"),
+            (b"", "a body is required"),
+            (b"  ", "a body is required"),
+        ] {
+            let message = message_of(body);
+            assert!(
+                message.contains(named),
+                "{message:?} does not say {named:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_repeats_little_of_what_was_sent() {
+        let long = "x".repeat(10_000);
+        assert!(message_of(format!(r#"{{"{long}":1}}"#).as_bytes()).len() < 200);
+        let number =
+            parse::<SendChatRequestBody>(format!(r#"{{"userId":"{long}"}}"#).as_bytes(), None);
+        assert!(number.err().unwrap().to_string().len() < 200);
+    }
+
+    #[test]
+    fn only_a_type_whose_syntax_is_json_says_it_is_json() {
+        for json in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/problem+json",
+        ] {
+            assert!(is_json(json), "{json}");
+        }
+        for other in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "text/json",
+            "json",
+            "",
+        ] {
+            assert!(!is_json(other), "{other}");
+        }
+    }
+}
