@@ -1,0 +1,188 @@
+//! `cargo run`: the whole chat backend on this machine.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use chat_local::{
+    DEVELOPMENT_SECRET, Database, Error, Options, Stack, binaries, listen,
+    template::{Template, default_path},
+};
+use chat_shared::{
+    auth::{Authenticator, issue_token},
+    domain::{Timestamp, UserId},
+};
+use clap::{Args, Parser, Subcommand};
+
+/// Lifetime of the tokens that are shown: long enough for a day's work.
+const TOKEN_LIFETIME: Duration = Duration::from_hours(12);
+
+/// Runs the whole chat backend on this machine: the real function binaries behind an API Gateway of
+/// its own, with a DynamoDB in this process.
+///
+/// Environment variables with the names of the functions' own (`JWT_SECRET`, `JWT_ISSUER`,
+/// `JWT_AUDIENCE`, `MAX_OPEN_REQUESTS`, `TABLE_NAME`) take precedence over the template.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print an access token for a user, valid for 12 hours
+    Token {
+        /// The user: a whole number from 1 to 9007199254740991
+        user: UserId,
+        /// How long the token is valid, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = TOKEN_LIFETIME.as_secs())]
+        expires_in: u64,
+    },
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Port of the API on this machine; 0 takes any free one
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+    /// Keep the data in this file between runs [default: in memory, gone at the end]
+    #[arg(long, value_name = "FILE", conflicts_with = "endpoint_url")]
+    db: Option<PathBuf>,
+    /// Use another DynamoDB; the table is made there if it is missing
+    #[arg(long, value_name = "URL")]
+    endpoint_url: Option<String>,
+    /// Build the functions as they are deployed: slower to build, faster to start
+    #[arg(long)]
+    release: bool,
+    /// The SAM template [default: template.yaml of this workspace]
+    #[arg(long, value_name = "FILE")]
+    template: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Some(Command::Token { user, expires_in }) => {
+            token(user, Duration::from_secs(expires_in)).map(|token| println!("{token}"))
+        }
+        None => run(cli.serve),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The environment's value, or the one for development.
+fn secret() -> String {
+    std::env::var("JWT_SECRET").unwrap_or_else(|_| DEVELOPMENT_SECRET.to_owned())
+}
+
+fn token(user: UserId, lifetime: Duration) -> Result<String, Error> {
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (issuer, audience) = (set("JWT_ISSUER"), set("JWT_AUDIENCE"));
+    let expires_at = (Timestamp::now() + lifetime).seconds();
+    issue_token(&secret(), user, expires_at, issuer.as_deref(), audience.as_deref())
+        .map_err(|error| Error::new(error.to_string()))
+}
+
+#[tokio::main]
+async fn run(serve: Serve) -> Result<(), Error> {
+    // What can be wrong is found before anything is built, which takes minutes the first time.
+    let path = serve.template.unwrap_or_else(default_path);
+    let template = Template::read(&path)?;
+    let environment = environment(&template);
+    Authenticator::from_variables(|name| environment.get(name).cloned())
+        .map_err(|error| Error::new(error.to_string()))?;
+    let listener = listen(serve.port).await?;
+
+    let binaries = binaries::build(&chat_local::template::workspace_root(), serve.release).await?;
+    let (kept, database) = match (serve.db, serve.endpoint_url) {
+        (Some(file), _) => {
+            (format!("in the file {}", file.display()), Database::File(file))
+        }
+        (None, Some(url)) => (format!("in the DynamoDB at {url}"), Database::Endpoint(url)),
+        (None, None) => ("in memory, until you stop it".to_owned(), Database::Memory),
+    };
+    let log = Arc::new(|line: &str| println!("{line}"));
+    let port = serve.port;
+    let options = Options { template: path, binaries, port, database, environment, log };
+    let stop = stop_signal()?;
+    let stack = Stack::start_on(listener, options).await?;
+    greet(&stack, &kept)?;
+    stop.await;
+    println!("Stopping. Press Ctrl-C again to stop at once.");
+    tokio::select! {
+        () = stack.stop() => {}
+        () = stop_signal()? => {}
+    }
+    Ok(())
+}
+
+/// Variables of this process that a function has, too, and the secret.
+fn environment(template: &Template) -> BTreeMap<String, String> {
+    let names = template.functions.iter().flat_map(|function| function.environment.keys());
+    let mut environment: BTreeMap<_, _> =
+        names.filter_map(|name| Some((name.clone(), std::env::var(name).ok()?))).collect();
+    environment.insert("JWT_SECRET".to_owned(), secret());
+    environment
+}
+
+/// Resolves at Ctrl-C or SIGTERM.
+fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
+    let failed = |error: std::io::Error| Error::new(format!("cannot wait for signals: {error}"));
+    #[cfg(unix)]
+    let mut terminated =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(failed)?;
+    #[cfg(unix)]
+    let mut interrupted =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).map_err(failed)?;
+    Ok(async move {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}
+
+/// Tells a stranger what to do next.
+fn greet(stack: &Stack, kept: &str) -> Result<(), Error> {
+    let user = |id: &str| id.parse::<UserId>().map_err(|error| Error::new(error.to_string()));
+    let (ann, ben) = (token(user("17")?, TOKEN_LIFETIME)?, token(user("42")?, TOKEN_LIFETIME)?);
+    println!(
+        "
+The chat API is at {url}
+Data is kept {kept}.
+
+Two sample users, Ann (17) and Ben (42); `cargo run -- token 99` makes another. Paste this:
+
+  API={url}
+  ANN={ann}
+  BEN={ben}
+  JSON='Content-Type: application/json'
+
+  # Ann asks Ben for a chat, he accepts, she writes, he reads
+  curl $API/chats -H \"Authorization: Bearer $ANN\" -H \"$JSON\" -d '{{\"userId\": 42}}'
+  curl -X PUT $API/chats/17-42/accept -H \"Authorization: Bearer $BEN\"
+  curl $API/chats/17-42/messages -H \"Authorization: Bearer $ANN\" -H \"$JSON\" -d '{{\"text\": \"Hello\"}}'
+  curl $API/chats/17-42/messages -H \"Authorization: Bearer $BEN\"
+
+Ctrl-C stops it. One line a call follows.
+",
+        url = stack.url()
+    );
+    Ok(())
+}

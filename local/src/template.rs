@@ -1,0 +1,414 @@
+//! Reads what is needed of the SAM template: functions, routes, table and CORS.
+//!
+//! This is not a CloudFormation engine: it evaluates parameters' defaults, `Ref` and `Sub`, and says
+//! so clearly where a template needs more.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use saphyr::{LoadableYamlNode, Scalar, Yaml};
+use serde_json::{Map, Value};
+
+use crate::Error;
+
+/// What the stack takes from the template.
+#[derive(Debug)]
+pub struct Template {
+    /// The functions, in the template's order.
+    pub functions: Vec<Function>,
+    /// The routes of the HTTP API.
+    pub routes: Vec<Route>,
+    /// The one table.
+    pub table: Table,
+    /// What browsers of other origins may do; `None`: nothing.
+    pub cors: Option<Cors>,
+}
+
+/// A function.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// The resource's name.
+    pub name: String,
+    /// The executable's name.
+    pub binary: String,
+    /// Megabytes.
+    pub memory: u64,
+    /// How long one call may take.
+    pub timeout: Duration,
+    /// Environment variables.
+    pub environment: BTreeMap<String, Setting>,
+}
+
+/// The value of an environment variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// Known from the template.
+    Value(String),
+    /// The table's name.
+    TableName,
+    /// Looked up at deployment (`{{resolve:…}}`): unknown here.
+    Dynamic,
+}
+
+/// One route of the HTTP API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// `GET`, …, or `ANY`.
+    pub method: String,
+    /// With parameters in braces: `/chats/{chatId}/accept`.
+    pub path: String,
+    /// The executable's name.
+    pub binary: String,
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Table {
+    /// `TableName`, or else the resource's name.
+    pub name: String,
+    /// Attributes of keys, with their types.
+    pub attributes: Vec<(String, String)>,
+    /// Partition key and sort key, with their kinds (`HASH`, `RANGE`).
+    pub keys: Vec<(String, String)>,
+    /// Indexes with their keys; each projects all attributes.
+    pub indexes: Vec<(String, Vec<(String, String)>)>,
+    /// Where an item says when it expires.
+    pub ttl: Option<String>,
+}
+
+/// What browsers of other origins may do.
+#[derive(Clone, Debug)]
+pub struct Cors {
+    /// Origins, or `*`.
+    pub allow_origins: Vec<String>,
+    /// Methods, or `*`.
+    pub allow_methods: Vec<String>,
+    /// Request headers, or `*`.
+    pub allow_headers: Vec<String>,
+    /// Response headers that a page may read.
+    pub expose_headers: Vec<String>,
+    /// Whether cookies may be sent along.
+    pub allow_credentials: bool,
+    /// Seconds that a browser may remember this.
+    pub max_age: Option<u64>,
+}
+
+impl Template {
+    /// Reads a template.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not YAML, or needs more than is evaluated here.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Error::new(format!("cannot read {}: {error}", path.display())))?;
+        Self::parse(&text).map_err(|error| Error::new(format!("{}: {error}", path.display())))
+    }
+
+    /// Reads a template's text.
+    ///
+    /// # Errors
+    /// As [`Template::read`].
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let documents =
+            Yaml::load_from_str(text).map_err(|error| Error::new(format!("not YAML: {error}")))?;
+        let root = documents.first().map(to_json).unwrap_or_default();
+        let reader = Reader { root: &root };
+        let table = reader.table()?;
+        let (mut functions, mut routes) = (Vec::new(), Vec::new());
+        for (name, function) in reader.resources("AWS::Serverless::Function") {
+            let function = reader.function(name, function, &table.1)?;
+            routes.extend(reader.routes(name, &function.binary)?);
+            functions.push(function);
+        }
+        if routes.is_empty() {
+            return Err(Error::new("no function has an event of type HttpApi"));
+        }
+        Ok(Self { functions, routes, table: table.0, cors: reader.cors() })
+    }
+}
+
+struct Reader<'a> {
+    root: &'a Value,
+}
+
+impl<'a> Reader<'a> {
+    fn resources(&self, kind: &str) -> Vec<(&'a String, &'a Value)> {
+        let resources = self.root["Resources"].as_object().into_iter().flatten();
+        resources.filter(|(_, resource)| resource["Type"] == kind).collect()
+    }
+
+    /// The table, and the name of its resource.
+    fn table(&self) -> Result<(Table, String), Error> {
+        let tables = self.resources("AWS::DynamoDB::Table");
+        let [(resource, table)] = tables[..] else {
+            return Err(Error::new(format!("expected one DynamoDB table, found {}", tables.len())));
+        };
+        let properties = &table["Properties"];
+        let pairs = |list: &Value, name: &str, kind: &str| -> Vec<(String, String)> {
+            let list = list.as_array().into_iter().flatten();
+            list.filter_map(|it| Some((it[name].as_str()?.to_owned(), it[kind].as_str()?.to_owned())))
+                .collect()
+        };
+        let indexes = properties["GlobalSecondaryIndexes"].as_array().into_iter().flatten();
+        let table = Table {
+            name: match &properties["TableName"] {
+                Value::Null => resource.clone(),
+                name => self.text(name).ok_or_else(|| unclear(resource, "TableName"))?,
+            },
+            attributes: pairs(
+                &properties["AttributeDefinitions"],
+                "AttributeName",
+                "AttributeType",
+            ),
+            keys: pairs(&properties["KeySchema"], "AttributeName", "KeyType"),
+            indexes: indexes
+                .map(|index| {
+                    let name = index["IndexName"].as_str().unwrap_or_default().to_owned();
+                    (name, pairs(&index["KeySchema"], "AttributeName", "KeyType"))
+                })
+                .collect(),
+            ttl: properties["TimeToLiveSpecification"]["AttributeName"].as_str().map(str::to_owned),
+        };
+        if table.keys.is_empty() {
+            return Err(unclear(resource, "KeySchema"));
+        }
+        Ok((table, resource.clone()))
+    }
+
+    fn function(&self, name: &str, function: &Value, table: &str) -> Result<Function, Error> {
+        let globals = &self.root["Globals"]["Function"];
+        let own = &function["Properties"];
+        let number = |property: &str, default: u64| match (&own[property], &globals[property]) {
+            (Value::Null, Value::Null) => Ok(default),
+            (Value::Null, value) | (value, _) => {
+                let number = self.text(value).and_then(|number| number.parse().ok());
+                number.ok_or_else(|| unclear(name, property))
+            }
+        };
+        let binary = function["Metadata"]["BuildProperties"]["Binary"].as_str();
+        let mut environment = BTreeMap::new();
+        for variables in [globals, own].map(|it| it["Environment"]["Variables"].as_object()) {
+            for (variable, value) in variables.into_iter().flatten() {
+                let setting =
+                    self.setting(value, table).ok_or_else(|| unclear(name, variable))?;
+                environment.insert(variable.clone(), setting);
+            }
+        }
+        Ok(Function {
+            name: name.to_owned(),
+            binary: binary.ok_or_else(|| unclear(name, "BuildProperties.Binary"))?.to_owned(),
+            memory: number("MemorySize", 128)?,
+            timeout: Duration::from_secs(number("Timeout", 3)?),
+            environment,
+        })
+    }
+
+    fn routes(&self, function: &str, binary: &str) -> Result<Vec<Route>, Error> {
+        let events = self.root["Resources"][function]["Properties"]["Events"].as_object();
+        let events = events.into_iter().flatten().filter(|(_, event)| event["Type"] == "HttpApi");
+        events
+            .map(|(event, properties)| {
+                let text = |property: &str| {
+                    let value = properties["Properties"][property].as_str();
+                    value.ok_or_else(|| unclear(function, format_args!("{event}.{property}")))
+                };
+                Ok(Route {
+                    method: text("Method")?.to_uppercase(),
+                    path: text("Path")?.to_owned(),
+                    binary: binary.to_owned(),
+                })
+            })
+            .collect()
+    }
+
+    fn cors(&self) -> Option<Cors> {
+        let apis = self.resources("AWS::Serverless::HttpApi");
+        let cors = apis.iter().map(|(_, api)| &api["Properties"]["CorsConfiguration"]);
+        let cors = cors.chain([&self.root["Globals"]["HttpApi"]["CorsConfiguration"]]);
+        let cors = cors.into_iter().find(|cors| cors.is_object())?;
+        let list = |property: &str| -> Vec<String> {
+            let list = cors[property].as_array().into_iter().flatten();
+            list.filter_map(|value| self.text(value)).collect()
+        };
+        Some(Cors {
+            allow_origins: list("AllowOrigins"),
+            allow_methods: list("AllowMethods"),
+            allow_headers: list("AllowHeaders"),
+            expose_headers: list("ExposeHeaders"),
+            allow_credentials: cors["AllowCredentials"].as_bool().unwrap_or_default(),
+            max_age: cors["MaxAge"].as_u64(),
+        })
+    }
+
+    fn setting(&self, value: &Value, table: &str) -> Option<Setting> {
+        if value["Ref"] == table {
+            return Some(Setting::TableName);
+        }
+        let text = self.text(value)?;
+        let dynamic = text.starts_with("{{resolve:");
+        Some(if dynamic { Setting::Dynamic } else { Setting::Value(text) })
+    }
+
+    /// A value as text, with parameters' defaults in their place; `None` when it needs more.
+    fn text(&self, value: &Value) -> Option<String> {
+        match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(flag) => Some(flag.to_string()),
+            Value::Object(call) if call.len() == 1 => {
+                if let Some(name) = call.get("Ref").and_then(Value::as_str) {
+                    return self.parameter(name);
+                }
+                self.substitute(call.get("Fn::Sub")?.as_str()?)
+            }
+            _ => None,
+        }
+    }
+
+    fn parameter(&self, name: &str) -> Option<String> {
+        match name {
+            "AWS::Region" => Some("us-east-1".to_owned()),
+            "AWS::StackName" => Some("local".to_owned()),
+            _ => self.text(self.root["Parameters"][name].get("Default")?),
+        }
+    }
+
+    fn substitute(&self, text: &str) -> Option<String> {
+        let mut result = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            let (name, after) = after.split_once('}')?;
+            result.push_str(before);
+            result.push_str(&self.parameter(name)?);
+            rest = after;
+        }
+        result.push_str(rest);
+        Some(result)
+    }
+}
+
+fn unclear(resource: &str, property: impl Display) -> Error {
+    Error::new(format!(
+        "cannot tell {property} of {resource}: expected a plain value, or a Ref or Sub of \
+         parameters with defaults"
+    ))
+}
+
+/// YAML with CloudFormation's short tags as JSON with their long form: `!Ref x` is `{"Ref": "x"}`.
+fn to_json(yaml: &Yaml<'_>) -> Value {
+    match yaml {
+        Yaml::Value(Scalar::Boolean(flag)) => Value::Bool(*flag),
+        Yaml::Value(Scalar::Integer(number)) => Value::from(*number),
+        Yaml::Value(Scalar::FloatingPoint(number)) => Value::from(number.into_inner()),
+        Yaml::Value(Scalar::String(text)) => Value::from(text.as_ref()),
+        Yaml::Sequence(items) => items.iter().map(to_json).collect(),
+        Yaml::Mapping(pairs) => {
+            let pairs = pairs.iter().map(|(key, value)| (plain(key), to_json(value)));
+            Value::Object(pairs.collect())
+        }
+        Yaml::Tagged(tag, value) => {
+            let name = match tag.suffix.as_str() {
+                "Ref" => "Ref".to_owned(),
+                "Condition" => "Condition".to_owned(),
+                function => format!("Fn::{function}"),
+            };
+            Value::Object(Map::from_iter([(name, to_json(value))]))
+        }
+        _ => Value::Null,
+    }
+}
+
+fn plain(key: &Yaml<'_>) -> String {
+    match to_json(key) {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+/// The template of the workspace that this program was built in.
+#[must_use]
+pub fn default_path() -> PathBuf {
+    workspace_root().join("template.yaml")
+}
+
+/// The folder of the workspace that this program was built in.
+#[must_use]
+pub fn workspace_root() -> PathBuf {
+    let this_crate = Path::new(env!("CARGO_MANIFEST_DIR"));
+    this_crate.parent().unwrap_or(this_crate).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = r#"
+Parameters:
+  Cap: {Type: Number, Default: 7}
+Globals:
+  Function:
+    Timeout: 9
+    Environment: {Variables: {TABLE: !Ref Things, SECRET: "{{resolve:secretsmanager:x}}"}}
+Resources:
+  Things:
+    Type: AWS::DynamoDB::Table
+    Properties: {KeySchema: [{AttributeName: pk, KeyType: HASH}]}
+  Ask:
+    Type: AWS::Serverless::Function
+    Metadata: {BuildProperties: {Binary: ask}}
+    Properties:
+      MemorySize: 512
+      Environment: {Variables: {CAP: !Ref Cap, NAME: !Sub "a-${Cap}-b"}}
+      Events: {Route: {Type: HttpApi, Properties: {Method: get, Path: "/a/{b}"}}}
+"#;
+
+    fn error_of(template: &str) -> String {
+        Template::parse(template).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn globals_and_own_properties_are_merged_and_parameters_put_in() {
+        let template = Template::parse(SMALL).unwrap();
+        let function = &template.functions[0];
+        assert_eq!((function.memory, function.timeout.as_secs()), (512, 9));
+        let value = |text: &str| Setting::Value(text.to_owned());
+        let expected = [
+            ("CAP", value("7")),
+            ("NAME", value("a-7-b")),
+            ("SECRET", Setting::Dynamic),
+            ("TABLE", Setting::TableName),
+        ];
+        let expected = expected.map(|(name, setting)| (name.to_owned(), setting));
+        assert_eq!(function.environment, BTreeMap::from(expected));
+        assert_eq!(template.table.name, "Things");
+        assert_eq!(template.routes[0].method, "GET");
+        assert!(template.cors.is_none());
+    }
+
+    #[test]
+    fn the_real_template_has_eleven_routes_and_both_indexes() {
+        let template = Template::read(&default_path()).unwrap();
+        assert_eq!(template.functions.len(), 11);
+        assert_eq!(template.routes.len(), 11);
+        let indexes: Vec<_> = template.table.indexes.iter().map(|(name, _)| name).collect();
+        assert_eq!(indexes, ["byRequester", "byRecipient"]);
+        assert_eq!(template.table.ttl.as_deref(), Some("expiresAt"));
+        assert!(template.cors.is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_evaluated_is_named() {
+        let imported = SMALL.replace("!Ref Cap,", "!ImportValue x,");
+        assert!(error_of(&imported).contains("CAP of Ask"), "{}", error_of(&imported));
+        let unnamed = SMALL.replace("Binary: ask", "Other: ask");
+        assert!(error_of(&unnamed).contains("BuildProperties.Binary of Ask"));
+        assert!(error_of("Resources: {}").contains("one DynamoDB table, found 0"));
+        assert!(error_of("a: [").contains("not YAML"));
+        let gone = Template::read(Path::new("no-such-template.yaml")).unwrap_err().to_string();
+        assert!(gone.contains("no-such-template.yaml"));
+    }
+}

@@ -1,0 +1,106 @@
+//! The functions' processes: what callers see when they die, and what they may write to the log.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+
+use crate::{
+    Local,
+    support::{self, all, tokens},
+};
+
+#[tokio::test]
+async fn a_dead_instance_is_replaced_and_nothing_hangs() {
+    let local = Local::start().await;
+    let user = local.api.user();
+    user.get("/totals").await.is(200);
+    let [first] = local.stack.instances("get-totals")[..] else { panic!("one is warm") };
+    let killed = tokio::process::Command::new("kill").args(["-9", &first.to_string()]);
+    assert!({ killed }.status().await.unwrap().success());
+    // The caller that meets the dying instance may see a 500; the next one sees none.
+    let met = user.get("/totals").await;
+    assert!([200, 500].contains(&met.status), "{met:?}");
+    if met.status == 500 {
+        assert_eq!(met.body, json!({"message": "Internal Server Error"}));
+    }
+    user.get("/totals").await.is(200);
+    assert_ne!(local.stack.instances("get-totals"), [first]);
+}
+
+#[tokio::test]
+async fn calls_at_once_are_answered_by_several_instances_that_stay_warm() {
+    let local = Local::start().await;
+    let calls = (0..20).map(|_| {
+        let user = local.api.user();
+        async move { user.get("/totals").await.status }
+    });
+    assert_eq!(all(calls).await, [200; 20]);
+    let warm = local.stack.instances("get-totals");
+    assert!(!warm.is_empty());
+    local.api.user().get("/totals").await.is(200);
+    assert_eq!(local.stack.instances("get-totals").len(), warm.len());
+}
+
+#[tokio::test]
+async fn a_stack_that_stops_leaves_no_process_behind() {
+    let local = Local::start().await;
+    local.api.user().get("/totals").await.is(200);
+    let pids = local.stack.instances("get-totals");
+    local.stack.stop().await;
+    for pid in pids {
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "{pid} lives on");
+    }
+}
+
+#[tokio::test]
+async fn no_secret_token_or_text_reaches_the_log() {
+    let log = Arc::new(Mutex::new(String::new()));
+    let mut options = support::options();
+    let lines = log.clone();
+    options.log = Arc::new(move |line| {
+        let mut log = lines.lock().unwrap();
+        log.push_str(line);
+        log.push('\n');
+    });
+    let local = Local::start_with(options).await;
+    let (ann, ben, chat) = local.api.friends().await;
+    ann.say_once(&chat, "key", "a private text").await.is(201);
+    ann.say_once(&chat, "key", "another private text").await.is(422);
+    ann.post(&format!("/chats/{chat}/messages"), &json!({"text": 1, "private": 2})).await.is(400);
+    ben.messages(&chat, "").await.is(200);
+    // A 5xx writes its cause: break what a call relies on.
+    let pk = format!("CHAT#{chat}");
+    let broken = aws_sdk_dynamodb::types::AttributeValue::S("broken".to_owned());
+    local.table.set(&pk, "STATE", "status", broken).await;
+    let failed = ann.say(&chat, "a third private text").await;
+    failed.is_refusal(500, "internal");
+    let request_id = failed.body["requestId"].as_str().unwrap();
+
+    let log = log.lock().unwrap().clone();
+    assert!(log.contains(request_id), "the cause is logged under the request's id: {log}");
+    assert!(log.contains("status broken"), "{log}");
+    assert!(!failed.body["message"].as_str().unwrap().contains("broken"));
+    let secret = support::secret();
+    for private in ["private", secret.as_str(), ann.token.as_str(), ben.token.as_str()] {
+        assert!(!log.contains(private), "{private:?} is in the log: {log}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_with_a_strange_header_or_query_is_answered_as_any_other() {
+    let local = Local::start().await;
+    for (header, query) in [
+        ("caf\u{e9}\u{7f}\u{1}", "limit=5"),
+        ("x", "limit=5&a=<\">{}|\\^`"),
+        ("x", "limit=5&\u{1f600} %zz=%"),
+    ] {
+        let event = json!({
+            "version": "2.0", "routeKey": "GET /chats", "rawPath": "/chats",
+            "rawQueryString": query,
+            "headers": {"authorization": format!("Bearer {}", tokens::valid(42)), "x-a": header},
+            "isBase64Encoded": false,
+        });
+        let reply = local.stack.invoke("list-active-chats", event).await.unwrap();
+        assert_eq!(reply["statusCode"], 200, "{reply}");
+    }
+}

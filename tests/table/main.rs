@@ -1,0 +1,101 @@
+//! What the table holds after each call, and what each call costs: seen from behind the functions,
+//! each test with a stack of its own on this machine.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod configuration;
+mod cost;
+mod events;
+mod instances;
+mod items;
+mod recorder;
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::{
+    Client, Config,
+    config::{BehaviorVersion, Credentials, Region},
+    types::AttributeValue,
+};
+use aws_smithy_http_client::tls;
+use chat_local::{Options, Stack};
+use serde_json::Value;
+
+use support::Api;
+
+/// A stack for one test.
+struct Local {
+    stack: Stack,
+    api: Api,
+    table: Table,
+}
+
+impl Local {
+    async fn start() -> Self {
+        Self::start_with(support::options()).await
+    }
+
+    async fn start_with(options: Options) -> Self {
+        let stack = Stack::start(options).await.expect("the stack starts");
+        let api = Api::at(stack.url());
+        let table = Table::at(stack.dynamodb_endpoint(), stack.table());
+        Self { stack, api, table }
+    }
+}
+
+/// The table behind the functions.
+struct Table {
+    client: Client,
+    name: String,
+}
+
+impl Table {
+    fn at(endpoint: &str, name: &str) -> Self {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .build_https();
+        let config = Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::for_tests())
+            .endpoint_url(endpoint)
+            .http_client(http)
+            .build();
+        Self { client: Client::from_conf(config), name: name.to_owned() }
+    }
+
+    /// All items of a partition by sort key, without their keys.
+    async fn partition(&self, pk: &str) -> BTreeMap<String, Value> {
+        let query = self.client.query().table_name(&self.name);
+        let query = query.key_condition_expression("pk = :pk");
+        let query = query.expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()));
+        let output = query.consistent_read(true).send().await.unwrap();
+        let items = output.items.unwrap_or_default().into_iter();
+        items
+            .map(|mut item| {
+                item.remove("pk");
+                let sk = item.remove("sk").unwrap().as_s().unwrap().clone();
+                (sk, serde_dynamo::from_item(item).unwrap())
+            })
+            .collect()
+    }
+
+    async fn chat(&self, chat: &str) -> BTreeMap<String, Value> {
+        self.partition(&format!("CHAT#{chat}")).await
+    }
+
+    async fn user(&self, user: u64) -> BTreeMap<String, Value> {
+        self.partition(&format!("USER#{user}")).await
+    }
+
+    /// Sets one attribute behind the functions' back.
+    async fn set(&self, pk: &str, sk: &str, attribute: &str, value: AttributeValue) {
+        let update = self.client.update_item().table_name(&self.name);
+        let update = update.key("pk", AttributeValue::S(pk.to_owned()));
+        let update = update.key("sk", AttributeValue::S(sk.to_owned()));
+        let update = update.update_expression("SET #attribute = :value");
+        let update = update.expression_attribute_names("#attribute", attribute);
+        update.expression_attribute_values(":value", value).send().await.unwrap();
+    }
+}
