@@ -6,7 +6,7 @@
 //! replaced at the next call.
 //!
 //! All instances talk to one listener; a path prefix of its own (`AWS_LAMBDA_RUNTIME_API` is
-//! `host:port/<instance>`) says which one does. The crate `lambda-simulator` offers a Runtime API, too,
+//! `http://host:port/<instance>`) says which one does. The crate `lambda-simulator` offers a Runtime API, too,
 //! but keeps the state of each invocation, and so grows with every call.
 
 use std::{
@@ -251,7 +251,7 @@ impl Lambda {
             .env("AWS_LAMBDA_FUNCTION_NAME", &function.name)
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory.to_string())
-            .env("AWS_LAMBDA_RUNTIME_API", format!("{}/{id}", self.runtime_api))
+            .env("AWS_LAMBDA_RUNTIME_API", format!("http://{}/{id}", self.runtime_api))
             .env("TZ", ":UTC")
             .envs(dynamodb::access().into_iter().filter(|(_, value)| !value.is_empty()))
             .envs(&pool.environment)

@@ -88,7 +88,8 @@ async fn accept_and_decline_at_once_end_in_one_of_the_two() {
     for (accepts, status) in answers {
         assert_eq!(status, if accepts == accepted { 200 } else { 409 });
     }
-    ben.list_becomes("/chats", if accepted { &[&chat] } else { &[] }).await;
+    let active: &[&str] = if accepted { &[&chat] } else { &[] };
+    ben.list_becomes("/chats", active).await;
     assert_eq!(ann.totals().await, [0, 0, 0]);
     assert_eq!(ben.totals().await, [0, 0, 0]);
 }
