@@ -4,9 +4,7 @@ use std::{path::Path, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client, Config,
-    config::{
-        BehaviorVersion, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig,
-    },
+    config::{BehaviorVersion, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig},
     error::{DisplayErrorContext, ProvideErrorMetadata},
     types::{
         AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, Projection,
@@ -45,13 +43,19 @@ impl Embedded {
         })?;
         let listener = TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.map_err(|error| Error::new(format!("no free port: {error}")))?;
-        let address = listener.local_addr().map_err(|error| Error::new(error.to_string()))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| Error::new(error.to_string()))?;
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
             let _ = dynoxide::server::serve_with_shutdown(listener, database, stopped).await;
         });
-        Ok(Self { endpoint: format!("http://{address}"), stop, server })
+        Ok(Self {
+            endpoint: format!("http://{address}"),
+            stop,
+            server,
+        })
     }
 
     /// Its URL.
@@ -76,7 +80,12 @@ pub(crate) fn access() -> [(&'static str, String); 4] {
         ("AWS_SESSION_TOKEN", ""),
         ("AWS_REGION", "us-east-1"),
     ]
-    .map(|(name, default)| (name, std::env::var(name).unwrap_or_else(|_| default.to_owned())))
+    .map(|(name, default)| {
+        (
+            name,
+            std::env::var(name).unwrap_or_else(|_| default.to_owned()),
+        )
+    })
 }
 
 /// A client of the DynamoDB at `endpoint`.
@@ -85,7 +94,9 @@ pub fn client(endpoint: &str) -> Client {
     let [(_, key), (_, secret), (_, session), (_, region)] = access();
     let session = Some(session).filter(|session| !session.is_empty());
     let http_client = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::Ring,
+        ))
         .build_https();
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(2))
@@ -119,21 +130,34 @@ pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(
     let keys = |keys: &[(String, String)]| -> Vec<KeySchemaElement> {
         let element = |(name, kind): &(String, String)| {
             let element = KeySchemaElement::builder().attribute_name(name);
-            element.key_type(kind.as_str().into()).build().expect("name and kind are set")
+            element
+                .key_type(kind.as_str().into())
+                .build()
+                .expect("name and kind are set")
         };
         keys.iter().map(element).collect()
     };
     let attributes = table.attributes.iter().map(|(name, kind)| {
         let attribute = AttributeDefinition::builder().attribute_name(name);
-        attribute.attribute_type(kind.as_str().into()).build().expect("name and type are set")
+        attribute
+            .attribute_type(kind.as_str().into())
+            .build()
+            .expect("name and type are set")
     });
     let indexes: Vec<_> = table
         .indexes
         .iter()
         .map(|(name, schema)| {
-            let all = Projection::builder().projection_type(ProjectionType::All).build();
-            let index = GlobalSecondaryIndex::builder().index_name(name).projection(all);
-            index.set_key_schema(Some(keys(schema))).build().expect("name and keys are set")
+            let all = Projection::builder()
+                .projection_type(ProjectionType::All)
+                .build();
+            let index = GlobalSecondaryIndex::builder()
+                .index_name(name)
+                .projection(all);
+            index
+                .set_key_schema(Some(keys(schema)))
+                .build()
+                .expect("name and keys are set")
         })
         .collect();
     let created = client
@@ -150,16 +174,27 @@ pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(
     {
         return Err(failed(&error));
     }
-    wait_until_ready(&client, name).await.map_err(|error| failed(&error))?;
-    let Some(attribute) = &table.ttl else { return Ok(()) };
+    wait_until_ready(&client, name)
+        .await
+        .map_err(|error| failed(&error))?;
+    let Some(attribute) = &table.ttl else {
+        return Ok(());
+    };
     let ttl = client.describe_time_to_live().table_name(name).send().await;
-    let ttl = ttl.map_err(|error| failed(&error))?.time_to_live_description;
+    let ttl = ttl
+        .map_err(|error| failed(&error))?
+        .time_to_live_description;
     if ttl.is_some_and(|ttl| ttl.attribute_name() == Some(attribute)) {
         return Ok(());
     }
-    let enabled = TimeToLiveSpecification::builder().enabled(true).attribute_name(attribute);
+    let enabled = TimeToLiveSpecification::builder()
+        .enabled(true)
+        .attribute_name(attribute);
     let enabled = enabled.build().expect("both are set");
-    let set = client.update_time_to_live().table_name(name).time_to_live_specification(enabled);
+    let set = client
+        .update_time_to_live()
+        .table_name(name)
+        .time_to_live_specification(enabled);
     match set.send().await {
         // Somebody else was just as quick.
         Err(error) if error.code() == Some("ValidationException") => Ok(()),
@@ -173,11 +208,15 @@ async fn wait_until_ready(client: &Client, name: &str) -> Result<(), Error> {
         let described = client.describe_table().table_name(name).send().await;
         let described =
             described.map_err(|error| Error::new(DisplayErrorContext(error).to_string()))?;
-        let Some(table) = described.table else { continue };
+        let Some(table) = described.table else {
+            continue;
+        };
         let indexes = table.global_secondary_indexes();
         let active = |status: Option<&str>| status == Some("ACTIVE");
         if active(table.table_status().map(AsRef::as_ref))
-            && indexes.iter().all(|index| active(index.index_status().map(AsRef::as_ref)))
+            && indexes
+                .iter()
+                .all(|index| active(index.index_status().map(AsRef::as_ref)))
         {
             return Ok(());
         }

@@ -47,13 +47,23 @@ pub fn serve(
     log: Log,
     mut stop: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + 'static {
-    let routes = template.routes.iter().map(|route| (route.clone(), segments(&route.path)));
-    let gateway = Gateway { routes: routes.collect(), cors: template.cors.clone(), lambda, log };
+    let routes = template
+        .routes
+        .iter()
+        .map(|route| (route.clone(), segments(&route.path)));
+    let gateway = Gateway {
+        routes: routes.collect(),
+        cors: template.cors.clone(),
+        lambda,
+        log,
+    };
     let router = Router::new().fallback(handle).with_state(Arc::new(gateway));
     let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
     async move {
         let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
-        let _ = axum::serve(listener, service).with_graceful_shutdown(stopped).await;
+        let _ = axum::serve(listener, service)
+            .with_graceful_shutdown(stopped)
+            .await;
     }
 }
 
@@ -71,11 +81,18 @@ async fn handle(
     let call = {
         let (gateway, request_id) = (gateway.clone(), request_id.clone());
         let source = client.ip().to_string();
-        async move { gateway.answer(parts, body, &request_id, &source, began).await }
+        async move {
+            gateway
+                .answer(parts, body, &request_id, &source, began)
+                .await
+        }
     };
     let answered = tokio::spawn(call).await;
     let (mut response, note) = answered.unwrap_or_else(|error| {
-        (message(StatusCode::INTERNAL_SERVER_ERROR), format!("defect of the gateway: {error}"))
+        (
+            message(StatusCode::INTERNAL_SERVER_ERROR),
+            format!("defect of the gateway: {error}"),
+        )
     });
     if let Some(cors) = &gateway.cors {
         cors.allow(origin.as_ref(), response.headers_mut());
@@ -86,7 +103,9 @@ async fn handle(
     let took = began.elapsed().as_secs_f64() * 1_000.0;
     let status = response.status().as_u16();
     let now = Timestamp::now();
-    (gateway.log)(&format!("{now} {method} {path} {status} {took:.1} ms {note}"));
+    (gateway.log)(&format!(
+        "{now} {method} {path} {status} {took:.1} ms {note}"
+    ));
     Ok(response)
 }
 
@@ -113,14 +132,23 @@ impl Gateway {
             return own(StatusCode::PAYLOAD_TOO_LARGE);
         };
         let event = event(&parts, &body, route, parameters, request_id, source);
-        match self.lambda.invoke(&route.binary, event.to_string().into()).await {
+        match self
+            .lambda
+            .invoke(&route.binary, event.to_string().into())
+            .await
+        {
             Ok(Invoked { reply, cold_start }) => {
                 let note = match cold_start {
                     Some(start) => format!("{}, cold start {} ms", route.binary, start.as_millis()),
                     None => format!("{}, warm", route.binary),
                 };
                 response(&reply).map_or_else(
-                    || failed(&route.binary, "its reply is not one that API Gateway understands"),
+                    || {
+                        failed(
+                            &route.binary,
+                            "its reply is not one that API Gateway understands",
+                        )
+                    },
                     |response| (response, note),
                 )
             }
@@ -168,14 +196,19 @@ impl Segment {
 
 fn segments(path: &str) -> Vec<Segment> {
     let segment = |text: &str| {
-        let name = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+        let name = text
+            .strip_prefix('{')
+            .and_then(|text| text.strip_suffix('}'));
         match name.map(|name| (name, name.strip_suffix('+'))) {
             Some((_, Some(greedy))) => Segment::Greedy(greedy.to_owned()),
             Some((name, None)) => Segment::Parameter(name.to_owned()),
             None => Segment::Plain(text.to_owned()),
         }
     };
-    path.trim_start_matches('/').split('/').map(segment).collect()
+    path.trim_start_matches('/')
+        .split('/')
+        .map(segment)
+        .collect()
 }
 
 /// Segments are split before they are decoded, so an encoded slash does not split one.
@@ -255,8 +288,9 @@ fn event(
         "isBase64Encoded": false,
     });
     let cookies = parts.headers.get_all(header::COOKIE).iter().map(text_of);
-    let cookies: Vec<_> =
-        cookies.flat_map(|it| it.split("; ").map(str::to_owned).collect::<Vec<_>>()).collect();
+    let cookies: Vec<_> = cookies
+        .flat_map(|it| it.split("; ").map(str::to_owned).collect::<Vec<_>>())
+        .collect();
     if !cookies.is_empty() {
         event["cookies"] = cookies.into();
     }
@@ -267,7 +301,10 @@ fn event(
         event["pathParameters"] = parameters.into();
     }
     if !body.is_empty() {
-        match std::str::from_utf8(body).ok().filter(|_| is_text(&parts.headers)) {
+        match std::str::from_utf8(body)
+            .ok()
+            .filter(|_| is_text(&parts.headers))
+        {
             Some(text) => event["body"] = text.into(),
             None => {
                 event["body"] = BASE64.encode(body).into();
@@ -282,7 +319,11 @@ fn event(
 fn text_of(value: &HeaderValue) -> String {
     match std::str::from_utf8(value.as_bytes()) {
         Ok(text) => text.to_owned(),
-        Err(_) => value.as_bytes().iter().map(|byte| char::from(*byte)).collect(),
+        Err(_) => value
+            .as_bytes()
+            .iter()
+            .map(|byte| char::from(*byte))
+            .collect(),
     }
 }
 
@@ -290,18 +331,27 @@ fn joined_query(query: &str) -> Value {
     let mut joined: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let values = joined.entry(name.into_owned());
-        values.and_modify(|all| *all += &format!(",{value}")).or_insert_with(|| value.into_owned());
+        values
+            .and_modify(|all| *all += &format!(",{value}"))
+            .or_insert_with(|| value.into_owned());
     }
     json!(joined)
 }
 
 /// Whether API Gateway hands a body over as text.
 fn is_text(headers: &HeaderMap) -> bool {
-    let Some(content_type) = headers.get(header::CONTENT_TYPE) else { return true };
+    let Some(content_type) = headers.get(header::CONTENT_TYPE) else {
+        return true;
+    };
     let content_type = text_of(content_type).to_ascii_lowercase();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     essence.starts_with("text/")
-        || ["application/json", "application/javascript", "application/xml"].contains(&essence)
+        || [
+            "application/json",
+            "application/javascript",
+            "application/xml",
+        ]
+        .contains(&essence)
         || essence.ends_with("+json")
         || essence.ends_with("+xml")
 }
@@ -309,13 +359,17 @@ fn is_text(headers: &HeaderMap) -> bool {
 fn common_log_time(now: Timestamp) -> String {
     let seconds = i64::try_from(now.seconds()).unwrap_or_default();
     let time = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let format = format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
+    let format =
+        format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
     time.format(&format).unwrap_or_default()
 }
 
 fn header_bytes(parts: &request::Parts) -> usize {
     let line = parts.method.as_str().len() + parts.uri.to_string().len() + " HTTP/1.1\r\n ".len();
-    let headers = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    let headers = parts
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4);
     line + headers.sum::<usize>()
 }
 
@@ -337,14 +391,22 @@ struct Reply {
 fn response(reply: &[u8]) -> Option<Response<Body>> {
     let reply: Reply = serde_json::from_slice(reply).ok()?;
     let body = reply.body.unwrap_or_default();
-    let body =
-        if reply.is_base64_encoded { BASE64.decode(body).ok()? } else { body.into_bytes() };
+    let body = if reply.is_base64_encoded {
+        BASE64.decode(body).ok()?
+    } else {
+        body.into_bytes()
+    };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(reply.status_code).ok()?;
-    let cookies = reply.cookies.into_iter().map(|cookie| ("set-cookie".to_owned(), cookie));
+    let cookies = reply
+        .cookies
+        .into_iter()
+        .map(|cookie| ("set-cookie".to_owned(), cookie));
     for (name, value) in reply.headers.into_iter().chain(cookies) {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        response.headers_mut().append(name, HeaderValue::from_str(&value).ok()?);
+        response
+            .headers_mut()
+            .append(name, HeaderValue::from_str(&value).ok()?);
     }
     Some(response)
 }
@@ -354,7 +416,10 @@ fn own(status: StatusCode) -> (Response<Body>, String) {
 }
 
 fn failed(binary: &str, cause: impl std::fmt::Display) -> (Response<Body>, String) {
-    (message(StatusCode::INTERNAL_SERVER_ERROR), format!("{binary}: {cause}"))
+    (
+        message(StatusCode::INTERNAL_SERVER_ERROR),
+        format!("{binary}: {cause}"),
+    )
 }
 
 /// What the gateway answers itself carries only `message`.
@@ -373,20 +438,34 @@ fn message(status: StatusCode) -> Response<Body> {
 impl Cors {
     /// The answer to a preflight request, which no function sees; `None` if it is not one.
     fn preflight(&self, parts: &request::Parts) -> Option<Response<Body>> {
-        let asked = parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let asked = parts
+            .headers
+            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         if parts.method != Method::OPTIONS || !asked || !parts.headers.contains_key(header::ORIGIN)
         {
             return None;
         }
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
-        let max_age = self.max_age.map(|seconds| seconds.to_string()).unwrap_or_default();
+        let max_age = self
+            .max_age
+            .map(|seconds| seconds.to_string())
+            .unwrap_or_default();
         for (name, value) in [
-            (header::ACCESS_CONTROL_ALLOW_METHODS, self.allow_methods.join(",")),
-            (header::ACCESS_CONTROL_ALLOW_HEADERS, self.allow_headers.join(",")),
+            (
+                header::ACCESS_CONTROL_ALLOW_METHODS,
+                self.allow_methods.join(","),
+            ),
+            (
+                header::ACCESS_CONTROL_ALLOW_HEADERS,
+                self.allow_headers.join(","),
+            ),
             (header::ACCESS_CONTROL_MAX_AGE, max_age),
         ] {
-            if let Some(value) = HeaderValue::from_str(&value).ok().filter(|it| !it.is_empty()) {
+            if let Some(value) = HeaderValue::from_str(&value)
+                .ok()
+                .filter(|it| !it.is_empty())
+            {
                 response.headers_mut().insert(name, value);
             }
         }
@@ -397,11 +476,18 @@ impl Cors {
     fn allow(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         let Some(origin) = origin else { return };
         let any = self.allow_origins.iter().any(|allowed| allowed == "*");
-        let listed = self.allow_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes());
+        let listed = self
+            .allow_origins
+            .iter()
+            .any(|allowed| allowed.as_bytes() == origin.as_bytes());
         if !any && !listed {
             return;
         }
-        let allowed = if any { HeaderValue::from_static("*") } else { origin.clone() };
+        let allowed = if any {
+            HeaderValue::from_static("*")
+        } else {
+            origin.clone()
+        };
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         if !any {
             headers.append(header::VARY, HeaderValue::from_static("origin"));
@@ -423,7 +509,11 @@ mod tests {
 
     fn route(method: &str, path: &str) -> Route {
         let (method, path) = (method.to_owned(), path.to_owned());
-        Route { binary: format!("{method} {path}"), method, path }
+        Route {
+            binary: format!("{method} {path}"),
+            method,
+            path,
+        }
     }
 
     fn parts(request: request::Builder) -> request::Parts {
@@ -434,7 +524,14 @@ mod tests {
         let route = route("GET", "/a/{b}");
         let parts = parts(request);
         let parameters = match_path(&segments(&route.path), parts.uri.path()).unwrap_or_default();
-        event(&parts, &Bytes::from_static(body), &route, parameters, "id", "127.0.0.1")
+        event(
+            &parts,
+            &Bytes::from_static(body),
+            &route,
+            parameters,
+            "id",
+            "127.0.0.1",
+        )
     }
 
     #[test]
@@ -442,7 +539,13 @@ mod tests {
         let matches = |path: &str| match_path(&segments("/chats/{id}/messages"), path);
         assert_eq!(matches("/chats/1%2F2%20/messages").unwrap()["id"], "1/2 ");
         assert_eq!(matches("/ch%61ts/1/messages").unwrap()["id"], "1");
-        for other in ["/chats//messages", "/chats/1/messages/", "/chats/1", "chats/1/messages", "/"] {
+        for other in [
+            "/chats//messages",
+            "/chats/1/messages/",
+            "/chats/1",
+            "chats/1/messages",
+            "/",
+        ] {
             assert!(matches(other).is_none(), "{other}");
         }
         let greedy = match_path(&segments("/{all+}"), "/a/b%20c").unwrap();
@@ -460,7 +563,9 @@ mod tests {
         let template = Template {
             functions: Vec::new(),
             routes: routes.map(|(method, path)| route(method, path)).into(),
-            table: crate::template::Template::read(&crate::template::default_path()).unwrap().table,
+            table: crate::template::Template::read(&crate::template::default_path())
+                .unwrap()
+                .table,
             cors: None,
         };
         let (_stopping, stop) = watch::channel(false);
@@ -472,15 +577,36 @@ mod tests {
             environment: BTreeMap::new(),
             log: Arc::new(|_| {}),
         };
-        let lambda = Lambda::start(&template, &options, "", "", stop).await.unwrap();
-        let routes = template.routes.iter().map(|route| (route.clone(), segments(&route.path)));
-        let gateway = Gateway { routes: routes.collect(), cors: None, lambda, log: options.log };
-        let found = |method: Method, path: &str| {
-            gateway.find(&method, path).map(|(route, _)| route.binary.clone())
+        let lambda = Lambda::start(&template, &options, "", "", stop)
+            .await
+            .unwrap();
+        let routes = template
+            .routes
+            .iter()
+            .map(|route| (route.clone(), segments(&route.path)));
+        let gateway = Gateway {
+            routes: routes.collect(),
+            cors: None,
+            lambda,
+            log: options.log,
         };
-        assert_eq!(found(Method::GET, "/chats/pending").as_deref(), Some("GET /chats/pending"));
-        assert_eq!(found(Method::GET, "/chats/1").as_deref(), Some("GET /chats/{id}"));
-        assert_eq!(found(Method::PUT, "/chats/1").as_deref(), Some("ANY /chats/{id}"));
+        let found = |method: Method, path: &str| {
+            gateway
+                .find(&method, path)
+                .map(|(route, _)| route.binary.clone())
+        };
+        assert_eq!(
+            found(Method::GET, "/chats/pending").as_deref(),
+            Some("GET /chats/pending")
+        );
+        assert_eq!(
+            found(Method::GET, "/chats/1").as_deref(),
+            Some("GET /chats/{id}")
+        );
+        assert_eq!(
+            found(Method::PUT, "/chats/1").as_deref(),
+            Some("ANY /chats/{id}")
+        );
         assert_eq!(found(Method::GET, "/x/y/z").as_deref(), Some("GET /{all+}"));
         assert_eq!(found(Method::PUT, "/x"), None);
     }
@@ -496,7 +622,10 @@ mod tests {
         assert_eq!(event["rawPath"], "/a/b c");
         assert_eq!(event["pathParameters"], json!({"b": "b c"}));
         assert_eq!(event["rawQueryString"], "q=%20x&q=y&z");
-        assert_eq!(event["queryStringParameters"], json!({"q": " x,y", "z": ""}));
+        assert_eq!(
+            event["queryStringParameters"],
+            json!({"q": " x,y", "z": ""})
+        );
         assert_eq!(event["headers"]["x-twice"], "1,2");
         assert_eq!(event["headers"]["x-forwarded-for"], "127.0.0.1");
         assert_eq!(event["cookies"], json!(["a=1", "b=2"]));
@@ -510,11 +639,20 @@ mod tests {
     fn a_body_that_is_not_text_is_base64() {
         let post = |content_type: &str| Request::post("/a/b").header("content-type", content_type);
         let json = event_of(post("application/json; charset=utf-8"), b"{}");
-        assert_eq!((&json["body"], &json["isBase64Encoded"]), (&json!("{}"), &json!(false)));
+        assert_eq!(
+            (&json["body"], &json["isBase64Encoded"]),
+            (&json!("{}"), &json!(false))
+        );
         let broken = event_of(post("application/json"), b"\xff");
-        assert_eq!((&broken["body"], &broken["isBase64Encoded"]), (&json!("/w=="), &json!(true)));
+        assert_eq!(
+            (&broken["body"], &broken["isBase64Encoded"]),
+            (&json!("/w=="), &json!(true))
+        );
         let binary = event_of(post("application/octet-stream"), b"{}");
-        assert_eq!((&binary["body"], &binary["isBase64Encoded"]), (&json!("e30="), &json!(true)));
+        assert_eq!(
+            (&binary["body"], &binary["isBase64Encoded"]),
+            (&json!("e30="), &json!(true))
+        );
     }
 
     #[test]
@@ -524,7 +662,12 @@ mod tests {
         assert_eq!(response.status(), 201);
         assert_eq!(response.headers()["x-a"], "b");
         assert_eq!(response.headers()["set-cookie"], "c=d");
-        for bad in [&b"{}"[..], b"null", br#"{"statusCode":9}"#, br#"{"statusCode":200,"headers":{"a b":"c"}}"#] {
+        for bad in [
+            &b"{}"[..],
+            b"null",
+            br#"{"statusCode":9}"#,
+            br#"{"statusCode":200,"headers":{"a b":"c"}}"#,
+        ] {
             assert!(super::response(bad).is_none());
         }
     }

@@ -144,12 +144,16 @@ impl Lambda {
     ) -> Result<Arc<Self>, Error> {
         let listener = TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.map_err(|error| Error::new(format!("no free port: {error}")))?;
-        let address = listener.local_addr().map_err(|error| Error::new(error.to_string()))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| Error::new(error.to_string()))?;
         let mut pools = HashMap::new();
         for function in &template.functions {
             let mut environment = variables(function, options, table)?;
-            environment
-                .insert("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), dynamodb_endpoint.to_owned());
+            environment.insert(
+                "AWS_ENDPOINT_URL_DYNAMODB".to_owned(),
+                dynamodb_endpoint.to_owned(),
+            );
             let pool = Pool {
                 function: function.clone(),
                 executable: options.binaries.join(&function.binary),
@@ -188,12 +192,20 @@ impl Lambda {
         let mut ended = instance.ended.subscribe();
         let died = async {
             let status = ended.wait_for(Option::is_some).await;
-            status.ok().and_then(|status| status.clone()).unwrap_or_default()
+            status
+                .ok()
+                .and_then(|status| status.clone())
+                .unwrap_or_default()
         };
         let limit = pool.function.timeout;
         let call = async {
-            tokio::time::timeout(LONGEST_START, instance.wait_until_ready()).await.ok()?;
-            tokio::time::timeout(limit, instance.call(event)).await.ok().flatten()
+            tokio::time::timeout(LONGEST_START, instance.wait_until_ready())
+                .await
+                .ok()?;
+            tokio::time::timeout(limit, instance.call(event))
+                .await
+                .ok()
+                .flatten()
         };
         let answer = tokio::select! {
             biased;
@@ -208,7 +220,9 @@ impl Lambda {
             }
             Some(Answer::Error(error)) => {
                 lock(&pool.idle).push(instance);
-                Err(InvokeError::Failed(String::from_utf8_lossy(&error).into_owned()))
+                Err(InvokeError::Failed(
+                    String::from_utf8_lossy(&error).into_owned(),
+                ))
             }
             None => {
                 instance.kill.notify_one();
@@ -236,7 +250,9 @@ impl Lambda {
                 if instances.is_empty() {
                     return;
                 }
-                instances.values().for_each(|instance| instance.kill.notify_one());
+                instances
+                    .values()
+                    .for_each(|instance| instance.kill.notify_one());
             }
             reaped.await;
         }
@@ -250,10 +266,20 @@ impl Lambda {
             .env_clear()
             .env("AWS_LAMBDA_FUNCTION_NAME", &function.name)
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory.to_string())
-            .env("AWS_LAMBDA_RUNTIME_API", format!("http://{}/{id}", self.runtime_api))
+            .env(
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+                function.memory.to_string(),
+            )
+            .env(
+                "AWS_LAMBDA_RUNTIME_API",
+                format!("http://{}/{id}", self.runtime_api),
+            )
             .env("TZ", ":UTC")
-            .envs(dynamodb::access().into_iter().filter(|(_, value)| !value.is_empty()))
+            .envs(
+                dynamodb::access()
+                    .into_iter()
+                    .filter(|(_, value)| !value.is_empty()),
+            )
             .envs(&pool.environment)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -281,7 +307,13 @@ impl Lambda {
         print_lines(&function.binary, child.stdout.take(), self.log.clone());
         print_lines(&function.binary, child.stderr.take(), self.log.clone());
         lock(&self.instances).insert(id, instance.clone());
-        tokio::spawn(attend(self.this.clone(), id, instance.clone(), child, self.stop.clone()));
+        tokio::spawn(attend(
+            self.this.clone(),
+            id,
+            instance.clone(),
+            child,
+            self.stop.clone(),
+        ));
         Ok(instance)
     }
 }
@@ -349,9 +381,7 @@ async fn attend(
     mut stop: watch::Receiver<bool>,
 ) {
     // A stack that was dropped has no sender left, and its processes have no use.
-    let dropped = async {
-        while stop.changed().await.is_ok() {}
-    };
+    let dropped = async { while stop.changed().await.is_ok() {} };
     let status = tokio::select! {
         status = child.wait() => status,
         () = instance.kill.notified() => { let _ = child.start_kill(); child.wait().await }
@@ -391,9 +421,18 @@ async fn serve_runtime_api(
 ) {
     let router = Router::new()
         .route("/{instance}/2018-06-01/runtime/invocation/next", get(next))
-        .route("/{instance}/2018-06-01/runtime/invocation/{id}/response", post(response))
-        .route("/{instance}/2018-06-01/runtime/invocation/{id}/error", post(error))
-        .route("/{instance}/2018-06-01/runtime/init/error", post(init_error))
+        .route(
+            "/{instance}/2018-06-01/runtime/invocation/{id}/response",
+            post(response),
+        )
+        .route(
+            "/{instance}/2018-06-01/runtime/invocation/{id}/error",
+            post(error),
+        )
+        .route(
+            "/{instance}/2018-06-01/runtime/init/error",
+            post(init_error),
+        )
         .layer(DefaultBodyLimit::max(2 * MAX_REPLY_BYTES))
         .with_state(lambda);
     tokio::select! {
@@ -417,11 +456,22 @@ async fn next(
 ) -> Result<Response<Body>, StatusCode> {
     let instance = find(&lambda, instance)?;
     if instance.ready.borrow().is_none() {
-        instance.ready.send_replace(Some(instance.started.elapsed()));
+        instance
+            .ready
+            .send_replace(Some(instance.started.elapsed()));
     }
-    let event = instance.inbox.lock().await.recv().await.ok_or(StatusCode::GONE)?;
+    let event = instance
+        .inbox
+        .lock()
+        .await
+        .recv()
+        .await
+        .ok_or(StatusCode::GONE)?;
     let deadline = (Timestamp::now() + instance.timeout).millis();
-    let arn = format!("arn:aws:lambda:us-east-1:000000000000:function:{}", instance.binary);
+    let arn = format!(
+        "arn:aws:lambda:us-east-1:000000000000:function:{}",
+        instance.binary
+    );
     Response::builder()
         .header("content-type", "application/json")
         .header("lambda-runtime-aws-request-id", event.request_id)
@@ -461,7 +511,9 @@ async fn error(
 
 /// The process ends after this, and the caller hears of that.
 async fn init_error(State(lambda): Shared, Path(instance): Path<u64>, error: Bytes) -> StatusCode {
-    let Ok(instance) = find(&lambda, instance) else { return StatusCode::NOT_FOUND };
+    let Ok(instance) = find(&lambda, instance) else {
+        return StatusCode::NOT_FOUND;
+    };
     if let Some(lambda) = lambda.upgrade() {
         let error = String::from_utf8_lossy(&error);
         (lambda.log)(&format!("{}: did not start: {error}", instance.binary));
@@ -470,7 +522,9 @@ async fn init_error(State(lambda): Shared, Path(instance): Path<u64>, error: Byt
 }
 
 fn take_answer(lambda: &Weak<Lambda>, instance: u64, id: &str, answer: Answer) -> StatusCode {
-    let Ok(instance) = find(lambda, instance) else { return StatusCode::NOT_FOUND };
+    let Ok(instance) = find(lambda, instance) else {
+        return StatusCode::NOT_FOUND;
+    };
     let mut waiting = lock(&instance.answer);
     match waiting.take_if(|(expected, _)| expected == id) {
         Some((_, caller)) => {

@@ -95,20 +95,30 @@ impl Stack {
     /// As [`Stack::start`].
     pub async fn start_on(listener: TcpListener, options: Options) -> Result<Self, Error> {
         let template = Template::read(&options.template)?;
-        let table = options.environment.get("TABLE_NAME").unwrap_or(&template.table.name).clone();
+        let table = options
+            .environment
+            .get("TABLE_NAME")
+            .unwrap_or(&template.table.name)
+            .clone();
         let (embedded, endpoint) = match &options.database {
             Database::Memory => (Some(Embedded::start(None).await?), None),
             Database::File(file) => (Some(Embedded::start(Some(file)).await?), None),
             Database::Endpoint(endpoint) => (None, Some(endpoint.clone())),
         };
         let endpoint = endpoint
-            .or_else(|| embedded.as_ref().map(|embedded| embedded.endpoint().to_owned()))
+            .or_else(|| {
+                embedded
+                    .as_ref()
+                    .map(|embedded| embedded.endpoint().to_owned())
+            })
             .unwrap_or_default();
         dynamodb::create_table(&endpoint, &template.table, &table).await?;
 
         let (stopping, stop) = watch::channel(false);
         let lambda = Lambda::start(&template, &options, &endpoint, &table, stop.clone()).await?;
-        let address = listener.local_addr().map_err(|error| Error::new(error.to_string()))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| Error::new(error.to_string()))?;
         let gateway = gateway::serve(listener, &template, lambda.clone(), options.log, stop);
         Ok(Self {
             url: format!("http://{address}"),
@@ -148,8 +158,12 @@ impl Stack {
         function: &str,
         event: serde_json::Value,
     ) -> Result<serde_json::Value, InvokeError> {
-        let invoked = self.lambda.invoke(function, event.to_string().into()).await?;
-        serde_json::from_slice(&invoked.reply).map_err(|error| InvokeError::Failed(error.to_string()))
+        let invoked = self
+            .lambda
+            .invoke(function, event.to_string().into())
+            .await?;
+        serde_json::from_slice(&invoked.reply)
+            .map_err(|error| InvokeError::Failed(error.to_string()))
     }
 
     /// Process ids of a function's live instances.
@@ -174,7 +188,11 @@ impl Stack {
 /// # Errors
 /// When something else has it.
 pub async fn listen(port: u16) -> Result<TcpListener, Error> {
-    TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
-        Error::new(format!("cannot listen on port {port} ({error}); choose another with --port"))
-    })
+    TcpListener::bind(("127.0.0.1", port))
+        .await
+        .map_err(|error| {
+            Error::new(format!(
+                "cannot listen on port {port} ({error}); choose another with --port"
+            ))
+        })
 }

@@ -1,12 +1,6 @@
 //! `cargo run`: the whole chat backend on this machine.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use chat_local::{
     DEVELOPMENT_SECRET, Database, Error, Options, Stack, binaries, listen,
@@ -92,8 +86,14 @@ fn token(user: UserId, lifetime: Duration) -> Result<String, Error> {
     let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let (issuer, audience) = (set("JWT_ISSUER"), set("JWT_AUDIENCE"));
     let expires_at = (Timestamp::now() + lifetime).seconds();
-    issue_token(&secret(), user, expires_at, issuer.as_deref(), audience.as_deref())
-        .map_err(|error| Error::new(error.to_string()))
+    issue_token(
+        &secret(),
+        user,
+        expires_at,
+        issuer.as_deref(),
+        audience.as_deref(),
+    )
+    .map_err(|error| Error::new(error.to_string()))
 }
 
 #[tokio::main]
@@ -108,15 +108,23 @@ async fn run(serve: Serve) -> Result<(), Error> {
 
     let binaries = binaries::build(&chat_local::template::workspace_root(), serve.release).await?;
     let (kept, database) = match (serve.db, serve.endpoint_url) {
-        (Some(file), _) => {
-            (format!("in the file {}", file.display()), Database::File(file))
-        }
+        (Some(file), _) => (
+            format!("in the file {}", file.display()),
+            Database::File(file),
+        ),
         (None, Some(url)) => (format!("in the DynamoDB at {url}"), Database::Endpoint(url)),
         (None, None) => ("in memory, until you stop it".to_owned(), Database::Memory),
     };
     let log = Arc::new(|line: &str| println!("{line}"));
     let port = serve.port;
-    let options = Options { template: path, binaries, port, database, environment, log };
+    let options = Options {
+        template: path,
+        binaries,
+        port,
+        database,
+        environment,
+        log,
+    };
     let stop = stop_signal()?;
     let stack = Stack::start_on(listener, options).await?;
     greet(&stack, &kept)?;
@@ -131,9 +139,13 @@ async fn run(serve: Serve) -> Result<(), Error> {
 
 /// Variables of this process that a function has, too, and the secret.
 fn environment(template: &Template) -> BTreeMap<String, String> {
-    let names = template.functions.iter().flat_map(|function| function.environment.keys());
-    let mut environment: BTreeMap<_, _> =
-        names.filter_map(|name| Some((name.clone(), std::env::var(name).ok()?))).collect();
+    let names = template
+        .functions
+        .iter()
+        .flat_map(|function| function.environment.keys());
+    let mut environment: BTreeMap<_, _> = names
+        .filter_map(|name| Some((name.clone(), std::env::var(name).ok()?)))
+        .collect();
     environment.insert("JWT_SECRET".to_owned(), secret());
     environment
 }
@@ -142,11 +154,11 @@ fn environment(template: &Template) -> BTreeMap<String, String> {
 fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
     let failed = |error: std::io::Error| Error::new(format!("cannot wait for signals: {error}"));
     #[cfg(unix)]
-    let mut terminated =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(failed)?;
+    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(failed)?;
     #[cfg(unix)]
-    let mut interrupted =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).map_err(failed)?;
+    let mut interrupted = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
+        .map_err(failed)?;
     Ok(async move {
         #[cfg(unix)]
         tokio::select! {
@@ -160,8 +172,14 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
 
 /// Tells a stranger what to do next.
 fn greet(stack: &Stack, kept: &str) -> Result<(), Error> {
-    let user = |id: &str| id.parse::<UserId>().map_err(|error| Error::new(error.to_string()));
-    let (ann, ben) = (token(user("17")?, TOKEN_LIFETIME)?, token(user("42")?, TOKEN_LIFETIME)?);
+    let user = |id: &str| {
+        id.parse::<UserId>()
+            .map_err(|error| Error::new(error.to_string()))
+    };
+    let (ann, ben) = (
+        token(user("17")?, TOKEN_LIFETIME)?,
+        token(user("42")?, TOKEN_LIFETIME)?,
+    );
     println!(
         "
 The chat API is at {url}

@@ -127,7 +127,12 @@ impl Template {
         if routes.is_empty() {
             return Err(Error::new("no function has an event of type HttpApi"));
         }
-        Ok(Self { functions, routes, table: table.0, cors: reader.cors() })
+        Ok(Self {
+            functions,
+            routes,
+            table: table.0,
+            cors: reader.cors(),
+        })
     }
 }
 
@@ -138,26 +143,38 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn resources(&self, kind: &str) -> Vec<(&'a String, &'a Value)> {
         let resources = self.root["Resources"].as_object().into_iter().flatten();
-        resources.filter(|(_, resource)| resource["Type"] == kind).collect()
+        resources
+            .filter(|(_, resource)| resource["Type"] == kind)
+            .collect()
     }
 
     /// The table, and the name of its resource.
     fn table(&self) -> Result<(Table, String), Error> {
         let tables = self.resources("AWS::DynamoDB::Table");
         let [(resource, table)] = tables[..] else {
-            return Err(Error::new(format!("expected one DynamoDB table, found {}", tables.len())));
+            return Err(Error::new(format!(
+                "expected one DynamoDB table, found {}",
+                tables.len()
+            )));
         };
         let properties = &table["Properties"];
         let pairs = |list: &Value, name: &str, kind: &str| -> Vec<(String, String)> {
             let list = list.as_array().into_iter().flatten();
-            list.filter_map(|it| Some((it[name].as_str()?.to_owned(), it[kind].as_str()?.to_owned())))
-                .collect()
+            list.filter_map(|it| {
+                Some((it[name].as_str()?.to_owned(), it[kind].as_str()?.to_owned()))
+            })
+            .collect()
         };
-        let indexes = properties["GlobalSecondaryIndexes"].as_array().into_iter().flatten();
+        let indexes = properties["GlobalSecondaryIndexes"]
+            .as_array()
+            .into_iter()
+            .flatten();
         let table = Table {
             name: match &properties["TableName"] {
                 Value::Null => resource.clone(),
-                name => self.text(name).ok_or_else(|| unclear(resource, "TableName"))?,
+                name => self
+                    .text(name)
+                    .ok_or_else(|| unclear(resource, "TableName"))?,
             },
             attributes: pairs(
                 &properties["AttributeDefinitions"],
@@ -171,7 +188,9 @@ impl<'a> Reader<'a> {
                     (name, pairs(&index["KeySchema"], "AttributeName", "KeyType"))
                 })
                 .collect(),
-            ttl: properties["TimeToLiveSpecification"]["AttributeName"].as_str().map(str::to_owned),
+            ttl: properties["TimeToLiveSpecification"]["AttributeName"]
+                .as_str()
+                .map(str::to_owned),
         };
         if table.keys.is_empty() {
             return Err(unclear(resource, "KeySchema"));
@@ -193,14 +212,17 @@ impl<'a> Reader<'a> {
         let mut environment = BTreeMap::new();
         for variables in [globals, own].map(|it| it["Environment"]["Variables"].as_object()) {
             for (variable, value) in variables.into_iter().flatten() {
-                let setting =
-                    self.setting(value, table).ok_or_else(|| unclear(name, variable))?;
+                let setting = self
+                    .setting(value, table)
+                    .ok_or_else(|| unclear(name, variable))?;
                 environment.insert(variable.clone(), setting);
             }
         }
         Ok(Function {
             name: name.to_owned(),
-            binary: binary.ok_or_else(|| unclear(name, "BuildProperties.Binary"))?.to_owned(),
+            binary: binary
+                .ok_or_else(|| unclear(name, "BuildProperties.Binary"))?
+                .to_owned(),
             memory: number("MemorySize", 128)?,
             timeout: Duration::from_secs(number("Timeout", 3)?),
             environment,
@@ -209,7 +231,10 @@ impl<'a> Reader<'a> {
 
     fn routes(&self, function: &str, binary: &str) -> Result<Vec<Route>, Error> {
         let events = self.root["Resources"][function]["Properties"]["Events"].as_object();
-        let events = events.into_iter().flatten().filter(|(_, event)| event["Type"] == "HttpApi");
+        let events = events
+            .into_iter()
+            .flatten()
+            .filter(|(_, event)| event["Type"] == "HttpApi");
         events
             .map(|(event, properties)| {
                 let text = |property: &str| {
@@ -227,7 +252,9 @@ impl<'a> Reader<'a> {
 
     fn cors(&self) -> Option<Cors> {
         let apis = self.resources("AWS::Serverless::HttpApi");
-        let cors = apis.iter().map(|(_, api)| &api["Properties"]["CorsConfiguration"]);
+        let cors = apis
+            .iter()
+            .map(|(_, api)| &api["Properties"]["CorsConfiguration"]);
         let cors = cors.chain([&self.root["Globals"]["HttpApi"]["CorsConfiguration"]]);
         let cors = cors.into_iter().find(|cors| cors.is_object())?;
         let list = |property: &str| -> Vec<String> {
@@ -250,7 +277,11 @@ impl<'a> Reader<'a> {
         }
         let text = self.text(value)?;
         let dynamic = text.starts_with("{{resolve:");
-        Some(if dynamic { Setting::Dynamic } else { Setting::Value(text) })
+        Some(if dynamic {
+            Setting::Dynamic
+        } else {
+            Setting::Value(text)
+        })
     }
 
     /// A value as text, with parameters' defaults in their place; `None` when it needs more.
@@ -307,7 +338,9 @@ fn to_json(yaml: &Yaml<'_>) -> Value {
         Yaml::Value(Scalar::String(text)) => Value::from(text.as_ref()),
         Yaml::Sequence(items) => items.iter().map(to_json).collect(),
         Yaml::Mapping(pairs) => {
-            let pairs = pairs.iter().map(|(key, value)| (plain(key), to_json(value)));
+            let pairs = pairs
+                .iter()
+                .map(|(key, value)| (plain(key), to_json(value)));
             Value::Object(pairs.collect())
         }
         Yaml::Tagged(tag, value) => {
@@ -394,7 +427,12 @@ Resources:
         let template = Template::read(&default_path()).unwrap();
         assert_eq!(template.functions.len(), 11);
         assert_eq!(template.routes.len(), 11);
-        let indexes: Vec<_> = template.table.indexes.iter().map(|(name, _)| name).collect();
+        let indexes: Vec<_> = template
+            .table
+            .indexes
+            .iter()
+            .map(|(name, _)| name)
+            .collect();
         assert_eq!(indexes, ["byRequester", "byRecipient"]);
         assert_eq!(template.table.ttl.as_deref(), Some("expiresAt"));
         assert!(template.cors.is_some());
@@ -403,12 +441,18 @@ Resources:
     #[test]
     fn what_cannot_be_evaluated_is_named() {
         let imported = SMALL.replace("!Ref Cap,", "!ImportValue x,");
-        assert!(error_of(&imported).contains("CAP of Ask"), "{}", error_of(&imported));
+        assert!(
+            error_of(&imported).contains("CAP of Ask"),
+            "{}",
+            error_of(&imported)
+        );
         let unnamed = SMALL.replace("Binary: ask", "Other: ask");
         assert!(error_of(&unnamed).contains("BuildProperties.Binary of Ask"));
         assert!(error_of("Resources: {}").contains("one DynamoDB table, found 0"));
         assert!(error_of("a: [").contains("not YAML"));
-        let gone = Template::read(Path::new("no-such-template.yaml")).unwrap_err().to_string();
+        let gone = Template::read(Path::new("no-such-template.yaml"))
+            .unwrap_err()
+            .to_string();
         assert!(gone.contains("no-such-template.yaml"));
     }
 }

@@ -13,7 +13,11 @@ use crate::{
 };
 
 async fn totals_with(authorization: impl AsRef<[u8]>) -> Answer {
-    Api::shared().request("GET", "/totals").header("authorization", authorization).send().await
+    Api::shared()
+        .request("GET", "/totals")
+        .header("authorization", authorization)
+        .send()
+        .await
 }
 
 async fn totals_of(token: &str) -> Answer {
@@ -50,7 +54,10 @@ async fn every_route_refuses_a_token_that_is_signed_with_another_secret() {
     for (method, path, _) in ROUTES {
         let path = path.replace("{chatId}", "17-42");
         let call = Api::shared().request(method, &path);
-        let answer = call.header("authorization", format!("Bearer {forged}")).send().await;
+        let answer = call
+            .header("authorization", format!("Bearer {forged}"))
+            .send()
+            .await;
         answer.is_refusal(401, "unauthorized");
     }
 }
@@ -90,9 +97,13 @@ async fn the_schemes_case_does_not_matter() {
 #[tokio::test]
 async fn a_changed_token_is_refused() {
     let token = valid(42);
-    let [header, _, tag] = token.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
+    let [header, _, tag] = token.split('.').collect::<Vec<_>>()[..] else {
+        panic!("three parts")
+    };
     let other = BASE64.encode(claims(43).to_string());
-    totals_of(&format!("{header}.{other}.{tag}")).await.is_refusal(401, "unauthorized");
+    totals_of(&format!("{header}.{other}.{tag}"))
+        .await
+        .is_refusal(401, "unauthorized");
 }
 
 #[tokio::test]
@@ -102,7 +113,9 @@ async fn the_token_does_not_choose_the_algorithm() {
         format!("{header}.{}.", BASE64.encode(claims(42).to_string()))
     };
     for alg in ["none", "None", "NONE", "HS256"] {
-        totals_of(&unsigned(alg)).await.is_refusal(401, "unauthorized");
+        totals_of(&unsigned(alg))
+            .await
+            .is_refusal(401, "unauthorized");
     }
     for (alg, by) in [
         ("HS384", hmac::HMAC_SHA384),
@@ -124,7 +137,10 @@ async fn a_tokens_header_never_chooses_whom_to_trust() {
         ("kid", json!("../../etc/passwd")),
         ("jku", json!("https://attacker.example/keys")),
         ("x5u", json!("https://attacker.example/chain")),
-        ("jwk", json!({"kty": "oct", "alg": "HS256", "k": BASE64.encode(attacker)})),
+        (
+            "jwk",
+            json!({"kty": "oct", "alg": "HS256", "k": BASE64.encode(attacker)}),
+        ),
     ] {
         let header = json!({"alg": "HS256", name: value});
         let forged = sign_as(&header, &claims(42), hmac::HMAC_SHA256, attacker);
@@ -144,32 +160,57 @@ async fn a_token_with_critical_extensions_is_refused() {
 
 #[tokio::test]
 async fn a_token_expires_with_30_seconds_of_leeway() {
-    totals_of(&sign(&with("exp", json!(now() - 20)))).await.is(200);
-    totals_of(&sign(&with("exp", json!(now() - 40)))).await.is_refusal(401, "unauthorized");
+    totals_of(&sign(&with("exp", json!(now() - 20))))
+        .await
+        .is(200);
+    totals_of(&sign(&with("exp", json!(now() - 40))))
+        .await
+        .is_refusal(401, "unauthorized");
 }
 
 #[tokio::test]
 async fn a_token_is_not_valid_before_nbf_with_30_seconds_of_leeway() {
-    totals_of(&sign(&with("nbf", json!(now() + 20)))).await.is(200);
-    totals_of(&sign(&with("nbf", json!(now() + 60)))).await.is_refusal(401, "unauthorized");
-    totals_of(&sign(&with("nbf", json!("soon")))).await.is_refusal(401, "unauthorized");
+    totals_of(&sign(&with("nbf", json!(now() + 20))))
+        .await
+        .is(200);
+    totals_of(&sign(&with("nbf", json!(now() + 60))))
+        .await
+        .is_refusal(401, "unauthorized");
+    totals_of(&sign(&with("nbf", json!("soon"))))
+        .await
+        .is_refusal(401, "unauthorized");
 }
 
 #[tokio::test]
 async fn a_token_must_say_when_it_expires_as_a_number() {
     let never_as_text = json!((now() + 3_600).to_string());
-    for exp in [Value::Null, never_as_text, json!(true), json!([]), json!({}), json!(-1)] {
-        totals_of(&sign(&with("exp", exp))).await.is_refusal(401, "unauthorized");
+    for exp in [
+        Value::Null,
+        never_as_text,
+        json!(true),
+        json!([]),
+        json!({}),
+        json!(-1),
+    ] {
+        totals_of(&sign(&with("exp", exp)))
+            .await
+            .is_refusal(401, "unauthorized");
     }
     let mut null = claims(42);
     null["exp"] = Value::Null;
-    totals_of(&sign(&null)).await.is_refusal(401, "unauthorized");
+    totals_of(&sign(&null))
+        .await
+        .is_refusal(401, "unauthorized");
 }
 
 #[tokio::test]
 async fn the_user_is_sub_as_canonical_decimal_or_number() {
-    for good in [json!("42"), json!(42), json!("9007199254740991"), json!(9_007_199_254_740_991_u64)]
-    {
+    for good in [
+        json!("42"),
+        json!(42),
+        json!("9007199254740991"),
+        json!(9_007_199_254_740_991_u64),
+    ] {
         totals_of(&sign(&with("sub", good))).await.is(200);
     }
     for bad in [
@@ -210,7 +251,9 @@ async fn a_string_and_a_number_as_sub_are_the_same_user() {
 
 #[tokio::test]
 async fn issuer_and_audience_are_ignored_when_not_configured() {
-    totals_of(&sign(&with("iss", json!("https://any.example")))).await.is(200);
+    totals_of(&sign(&with("iss", json!("https://any.example"))))
+        .await
+        .is(200);
     totals_of(&sign(&with("aud", json!(["any"])))).await.is(200);
 }
 
@@ -221,15 +264,22 @@ async fn a_token_over_8_kib_is_refused() {
     assert!(padded(5_900).len() <= 8 * 1_024);
     totals_of(&padded(5_900)).await.is(200);
     assert!(padded(6_100).len() > 8 * 1_024);
-    totals_of(&padded(6_100)).await.is_refusal(401, "unauthorized");
+    totals_of(&padded(6_100))
+        .await
+        .is_refusal(401, "unauthorized");
 }
 
 #[tokio::test]
 async fn a_claim_given_twice_is_refused() {
     let twice = format!(r#"{{"sub":"42","sub":"43","exp":{}}}"#, now() + 60);
-    let signed =
-        format!("{}.{}", BASE64.encode(r#"{"alg":"HS256"}"#), BASE64.encode(twice));
+    let signed = format!(
+        "{}.{}",
+        BASE64.encode(r#"{"alg":"HS256"}"#),
+        BASE64.encode(twice)
+    );
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret().as_bytes());
     let tag = BASE64.encode(hmac::sign(&key, signed.as_bytes()));
-    totals_of(&format!("{signed}.{tag}")).await.is_refusal(401, "unauthorized");
+    totals_of(&format!("{signed}.{tag}"))
+        .await
+        .is_refusal(401, "unauthorized");
 }

@@ -23,7 +23,9 @@ async fn refused(bodies: &[(&[u8], &str)]) {
     let (ann, ben, chat) = Api::shared().friends().await;
     let path = MESSAGES.replace("{chatId}", &chat);
     for (body, named) in bodies {
-        post(&ann, &path, Some("application/json"), body).await.is_invalid(named);
+        post(&ann, &path, Some("application/json"), body)
+            .await
+            .is_invalid(named);
     }
     assert_eq!(ann.messages(&chat, "").await.seqs(), [0_u64; 0]);
     assert_eq!(ben.totals().await, [0, 0, 0]);
@@ -44,14 +46,26 @@ async fn a_message_of_the_wrong_form_is_refused_by_field_and_changes_nothing() {
         (long_text.as_bytes(), "`text`"),
         (br#"{"text":"a","imageUrl":7}"#, "`imageUrl`"),
         (br#"{"text":"a","imageUrl":""}"#, "`imageUrl`"),
-        (br#"{"text":"a","imageUrl":"http://a.example"}"#, "`imageUrl`"),
+        (
+            br#"{"text":"a","imageUrl":"http://a.example"}"#,
+            "`imageUrl`",
+        ),
         (br#"{"text":"a","imageUrl":"/a.png"}"#, "`imageUrl`"),
         (br#"{"text":"a","imageUrl":"https://"}"#, "`imageUrl`"),
         (long_url.as_bytes(), "`imageUrl`"),
-        (br#"{"linkPreviewUrl":"javascript:alert(1)"}"#, "`linkPreviewUrl`"),
-        (br#"{"linkPreviewUrl":" https://a.example"}"#, "`linkPreviewUrl`"),
+        (
+            br#"{"linkPreviewUrl":"javascript:alert(1)"}"#,
+            "`linkPreviewUrl`",
+        ),
+        (
+            br#"{"linkPreviewUrl":" https://a.example"}"#,
+            "`linkPreviewUrl`",
+        ),
         (b"{}", "`text`"),
-        (br#"{"text":null,"imageUrl":null,"linkPreviewUrl":null}"#, "`text`"),
+        (
+            br#"{"text":null,"imageUrl":null,"linkPreviewUrl":null}"#,
+            "`text`",
+        ),
         (br#"{"text":"a","colour":"red"}"#, "`colour`"),
         (br#"{"Text":"a"}"#, "`Text`"),
         (br#"{"text":"a","text":"a"}"#, "`text`"),
@@ -90,8 +104,12 @@ async fn what_is_not_one_json_object_is_refused_and_changes_nothing() {
 async fn null_is_the_same_as_absent() {
     let (ann, _, chat) = Api::shared().friends().await;
     let body = json!({"text": "a", "imageUrl": null, "linkPreviewUrl": null});
-    ann.post(&format!("/chats/{chat}/messages"), &body).await.is(201);
-    ann.post("/chats", &json!({"userId": null})).await.is_invalid("`userId`");
+    ann.post(&format!("/chats/{chat}/messages"), &body)
+        .await
+        .is(201);
+    ann.post("/chats", &json!({"userId": null}))
+        .await
+        .is_invalid("`userId`");
 }
 
 #[tokio::test]
@@ -113,15 +131,22 @@ async fn a_chat_is_asked_for_with_a_user_id_and_nothing_else() {
         user.post("/chats", &body).await.is_invalid(named);
     }
     let huge = r#"{"userId":99999999999999999999999}"#;
-    post(&user, "/chats", None, huge.as_bytes()).await.is_invalid("`userId`");
-    post(&user, "/chats", None, br#"{"userId":1,"userId":2}"#).await.is_invalid("`userId`");
+    post(&user, "/chats", None, huge.as_bytes())
+        .await
+        .is_invalid("`userId`");
+    post(&user, "/chats", None, br#"{"userId":1,"userId":2}"#)
+        .await
+        .is_invalid("`userId`");
     assert_eq!(user.totals().await, [0, 0, 0]);
 }
 
 #[tokio::test]
 async fn the_largest_user_id_is_a_user() {
     let user = Api::shared().user();
-    let answer = user.post("/chats", &json!({"userId": 9_007_199_254_740_991_u64})).await.is(201);
+    let answer = user
+        .post("/chats", &json!({"userId": 9_007_199_254_740_991_u64}))
+        .await
+        .is(201);
     assert_eq!(answer.body["recipientId"], 9_007_199_254_740_991_u64);
 }
 
@@ -130,11 +155,20 @@ async fn a_body_that_says_it_is_not_json_is_refused() {
     let (ann, _, chat) = Api::shared().friends().await;
     let path = MESSAGES.replace("{chatId}", &chat);
     let body = br#"{"text":"a"}"#;
-    for other in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "x"] {
+    for other in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "x",
+    ] {
         let answer = post(&ann, &path, Some(other), body).await;
         answer.is_refusal(415, "unsupported_media_type");
     }
-    for json in ["application/json", "application/json; charset=utf-8", "Application/JSON"] {
+    for json in [
+        "application/json",
+        "application/json; charset=utf-8",
+        "Application/JSON",
+    ] {
         post(&ann, &path, Some(json), body).await.is(201);
     }
     post(&ann, &path, None, body).await.is(201);
@@ -149,11 +183,19 @@ async fn a_body_over_64_kib_is_refused() {
         format!("{body}{}", " ".repeat(bytes - body.len()))
     };
     let json = Some("application/json");
-    post(&ann, &path, json, padded(65_536).as_bytes()).await.is(201);
+    post(&ann, &path, json, padded(65_536).as_bytes())
+        .await
+        .is(201);
     let answer = post(&ann, &path, json, padded(65_537).as_bytes()).await;
     answer.is_refusal(413, "body_too_large");
     // The limit counts decoded bytes: what the gateway hands over as base64, too.
-    let answer = post(&ann, &path, Some("application/octet-stream"), &[0xff; 65_537]).await;
+    let answer = post(
+        &ann,
+        &path,
+        Some("application/octet-stream"),
+        &[0xff; 65_537],
+    )
+    .await;
     answer.is_refusal(413, "body_too_large");
 }
 
@@ -163,17 +205,32 @@ async fn the_first_thing_wrong_in_the_contracts_order_is_answered() {
     let huge = vec![b'x'; 70_000];
     let path = MESSAGES.replace("{chatId}", "1-2");
 
-    let unauthorized = ann.api.request("POST", &path).header("content-type", "text/plain");
-    unauthorized.body(huge.clone()).send().await.is_refusal(401, "unauthorized");
+    let unauthorized = ann
+        .api
+        .request("POST", &path)
+        .header("content-type", "text/plain");
+    unauthorized
+        .body(huge.clone())
+        .send()
+        .await
+        .is_refusal(401, "unauthorized");
     let too_large = post(&ann, &path, Some("text/plain"), &huge).await;
     too_large.is_refusal(413, "body_too_large");
     let not_json = post(&ann, &path, Some("text/plain"), b"{").await;
     not_json.is_refusal(415, "unsupported_media_type");
     post(&ann, &path, None, b"{").await.is_invalid("JSON");
     let bad_key = ann.request("POST", &path).header("idempotency-key", "a b");
-    bad_key.json(&json!({"text": "a"})).send().await.is_invalid("`Idempotency-Key`");
-    ann.get(&format!("{path}?limit=0")).await.is_invalid("`limit`");
-    ann.post(&path, &json!({"text": "a"})).await.is_refusal(404, "chat_not_found");
+    bad_key
+        .json(&json!({"text": "a"}))
+        .send()
+        .await
+        .is_invalid("`Idempotency-Key`");
+    ann.get(&format!("{path}?limit=0"))
+        .await
+        .is_invalid("`limit`");
+    ann.post(&path, &json!({"text": "a"}))
+        .await
+        .is_refusal(404, "chat_not_found");
 
     // Declining an active chat: 409 to both, as the state decides before who calls.
     ann.decline(&chat).await.is_refusal(409, "chat_active");
@@ -183,11 +240,18 @@ async fn the_first_thing_wrong_in_the_contracts_order_is_answered() {
 #[tokio::test]
 async fn routes_without_a_body_ignore_one_within_the_limit() {
     let user = Api::shared().user();
-    let call = user.request("GET", "/totals").header("content-type", "text/plain").body("hi");
+    let call = user
+        .request("GET", "/totals")
+        .header("content-type", "text/plain")
+        .body("hi");
     call.send().await.is(200);
     for (method, path, _) in ROUTES {
         let path = path.replace("{chatId}", "1-2");
-        let answer = user.request(method, &path).body(vec![b' '; 65_537]).send().await;
+        let answer = user
+            .request(method, &path)
+            .body(vec![b' '; 65_537])
+            .send()
+            .await;
         answer.is_refusal(413, "body_too_large");
     }
 }

@@ -33,7 +33,10 @@ fn shows(answer: &Answer, status: &str, requester: &User, recipient: &User) {
 #[track_caller]
 pub fn is_time(value: &Value) {
     let time = value.as_str().unwrap();
-    let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    let shape: String = time
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect();
     assert_eq!(shape, "0000-00-00T00:00:00.000Z");
 }
 
@@ -57,8 +60,10 @@ async fn a_new_chat_is_pending_and_has_every_field() {
     assert_eq!(ben.totals().await, [1, 0, 0]);
     let chat = ann.chat_with(&ben);
     ann.list_becomes("/chats/pending", &[&chat]).await;
-    ben.list_becomes("/chats/pending?direction=received", &[&chat]).await;
-    ann.list_becomes("/chats/pending?direction=received", &[]).await;
+    ben.list_becomes("/chats/pending?direction=received", &[&chat])
+        .await;
+    ann.list_becomes("/chats/pending?direction=received", &[])
+        .await;
     ben.list_becomes("/chats/pending", &[]).await;
     ben.list_becomes("/chats/pending?direction=sent", &[]).await;
 }
@@ -102,7 +107,8 @@ async fn the_recipient_accepts() {
     ann.list_becomes("/chats", &[&chat]).await;
     ben.list_becomes("/chats", &[&chat]).await;
     ann.list_becomes("/chats/pending", &[]).await;
-    ben.list_becomes("/chats/pending?direction=received", &[]).await;
+    ben.list_becomes("/chats/pending?direction=received", &[])
+        .await;
 }
 
 #[tokio::test]
@@ -113,8 +119,10 @@ async fn the_recipient_declines() {
     assert_eq!(ann.totals().await, [0, 0, 0]);
     assert_eq!(ben.totals().await, [0, 0, 0]);
     ann.list_becomes("/chats/rejected", &[&chat]).await;
-    ann.list_becomes("/chats/rejected?direction=received", &[]).await;
-    ben.list_becomes("/chats/rejected?direction=received", &[&chat]).await;
+    ann.list_becomes("/chats/rejected?direction=received", &[])
+        .await;
+    ben.list_becomes("/chats/rejected?direction=received", &[&chat])
+        .await;
     ben.list_becomes("/chats/rejected", &[]).await;
     ann.list_becomes("/chats/pending", &[]).await;
 }
@@ -123,7 +131,9 @@ async fn the_recipient_declines() {
 async fn the_requester_does_not_answer_the_own_request() {
     let (ann, ben, chat) = pending().await;
     ann.accept(&chat).await.is_refusal(403, "not_the_recipient");
-    ann.decline(&chat).await.is_refusal(403, "not_the_recipient");
+    ann.decline(&chat)
+        .await
+        .is_refusal(403, "not_the_recipient");
     assert_eq!(ben.totals().await, [1, 0, 0]);
 }
 
@@ -155,7 +165,9 @@ async fn an_active_chat_cannot_be_declined() {
 async fn declining_again_changes_nothing_and_only_who_declined_may() {
     let (ann, ben, chat) = declined().await;
     shows(&ben.decline(&chat).await.is(200), "declined", &ann, &ben);
-    ann.decline(&chat).await.is_refusal(403, "not_the_recipient");
+    ann.decline(&chat)
+        .await
+        .is_refusal(403, "not_the_recipient");
     assert_eq!(ann.totals().await, [0, 0, 0]);
     assert_eq!(ben.totals().await, [0, 0, 0]);
 }
@@ -184,7 +196,8 @@ async fn who_declined_can_ask_and_the_roles_are_swapped() {
     assert_eq!(ben.totals().await, [0, 0, 1]);
     assert_eq!(ann.totals().await, [1, 0, 0]);
     ben.list_becomes("/chats/pending", &[&chat]).await;
-    ann.list_becomes("/chats/pending?direction=received", &[&chat]).await;
+    ann.list_becomes("/chats/pending?direction=received", &[&chat])
+        .await;
     ann.list_becomes("/chats/rejected", &[]).await;
     ben.accept(&chat).await.is_refusal(403, "not_the_recipient");
     shows(&ann.accept(&chat).await.is(200), "active", &ben, &ann);
@@ -193,9 +206,15 @@ async fn who_declined_can_ask_and_the_roles_are_swapped() {
 #[tokio::test]
 async fn a_chat_that_is_not_active_takes_no_message() {
     for (ann, ben, chat) in [pending().await, declined().await] {
-        ann.say(&chat, "hi").await.is_refusal(409, "chat_not_active");
-        ben.say(&chat, "hi").await.is_refusal(409, "chat_not_active");
-        ann.say_once(&chat, "key", "hi").await.is_refusal(409, "chat_not_active");
+        ann.say(&chat, "hi")
+            .await
+            .is_refusal(409, "chat_not_active");
+        ben.say(&chat, "hi")
+            .await
+            .is_refusal(409, "chat_not_active");
+        ann.say_once(&chat, "key", "hi")
+            .await
+            .is_refusal(409, "chat_not_active");
     }
 }
 
@@ -221,8 +240,14 @@ async fn both_members_see_the_same_chat_from_their_side() {
     ann.say(&chat, "three").await.is(201);
     ann.list_becomes("/chats", &[&chat]).await;
     let (anns, bens) = (ann.view(&chat).await, ben.view(&chat).await);
-    assert_eq!([&anns["unreadCount"], &anns["readSeq"], &anns["peerReadSeq"]], [0, 0, 2]);
-    assert_eq!([&bens["unreadCount"], &bens["readSeq"], &bens["peerReadSeq"]], [1, 2, 0]);
+    assert_eq!(
+        [&anns["unreadCount"], &anns["readSeq"], &anns["peerReadSeq"]],
+        [0, 0, 2]
+    );
+    assert_eq!(
+        [&bens["unreadCount"], &bens["readSeq"], &bens["peerReadSeq"]],
+        [1, 2, 0]
+    );
     for view in [&anns, &bens] {
         assert_eq!(view["lastMessage"]["seq"], 3);
         assert_eq!(view["lastMessage"]["senderId"], ann.id);
@@ -238,7 +263,9 @@ async fn the_last_message_shows_120_code_points_and_null_without_text() {
     let expected: String = "👩‍🚀é".repeat(100).chars().take(120).collect();
     assert_eq!(ben.view(&chat).await["lastMessage"]["text"], expected);
     let image = json!({"imageUrl": "https://a.example/i.png"});
-    ann.post(&format!("/chats/{chat}/messages"), &image).await.is(201);
+    ann.post(&format!("/chats/{chat}/messages"), &image)
+        .await
+        .is(201);
     assert_eq!(ben.view(&chat).await["lastMessage"]["text"], Value::Null);
 }
 
@@ -256,7 +283,9 @@ async fn an_unknown_direction_is_refused() {
     let user = Api::shared().user();
     for list in ["/chats/pending", "/chats/rejected"] {
         for bad in ["?direction=", "?direction=Sent", "?direction=both"] {
-            user.get(&format!("{list}{bad}")).await.is_invalid("`direction`");
+            user.get(&format!("{list}{bad}"))
+                .await
+                .is_invalid("`direction`");
         }
         let twice = format!("{list}?direction=sent&direction=sent");
         user.get(&twice).await.is_invalid("`direction`");

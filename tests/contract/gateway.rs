@@ -17,7 +17,11 @@ async fn an_unknown_route_carries_only_a_message() {
         ("GET", "/chats//messages"),
     ] {
         let answer = user.request(method, path).send().await.is(404);
-        assert_eq!(answer.body, json!({"message": "Not Found"}), "{method} {path}");
+        assert_eq!(
+            answer.body,
+            json!({"message": "Not Found"}),
+            "{method} {path}"
+        );
     }
 }
 
@@ -38,17 +42,34 @@ async fn a_browser_of_another_origin_may_call_and_read_the_headers_it_needs() {
         .request("OPTIONS", "/chats")
         .header("origin", "https://app.example")
         .header("access-control-request-method", "POST")
-        .header("access-control-request-headers", "authorization,content-type,idempotency-key");
+        .header(
+            "access-control-request-headers",
+            "authorization,content-type,idempotency-key",
+        );
     let preflight = preflight.send().await.is(204);
-    let allowed = preflight.header("access-control-allow-headers").unwrap().to_lowercase();
+    let allowed = preflight
+        .header("access-control-allow-headers")
+        .unwrap()
+        .to_lowercase();
     for header in ["authorization", "content-type", "idempotency-key"] {
         assert!(allowed.contains(header), "{allowed}");
     }
-    assert!(preflight.header("access-control-allow-methods").unwrap().contains("POST"));
-    let answer = api.user().request("GET", "/totals").header("origin", "https://app.example");
+    assert!(
+        preflight
+            .header("access-control-allow-methods")
+            .unwrap()
+            .contains("POST")
+    );
+    let answer = api
+        .user()
+        .request("GET", "/totals")
+        .header("origin", "https://app.example");
     let answer = answer.send().await.is(200);
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-    let exposed = answer.header("access-control-expose-headers").unwrap().to_lowercase();
+    let exposed = answer
+        .header("access-control-expose-headers")
+        .unwrap()
+        .to_lowercase();
     for header in ["idempotent-replayed", "retry-after", "www-authenticate"] {
         assert!(exposed.contains(header), "{exposed}");
     }
@@ -58,7 +79,11 @@ async fn a_browser_of_another_origin_may_call_and_read_the_headers_it_needs() {
 async fn a_strange_header_or_query_harms_nothing() {
     let user = Api::shared().user();
     for strange in [&b"caf\xc3\xa9"[..], b"caf\xe9", b"a\tb", b"%00%zz"] {
-        user.request("GET", "/totals").header("x-strange", strange).send().await.is(200);
+        user.request("GET", "/totals")
+            .header("x-strange", strange)
+            .send()
+            .await
+            .is(200);
     }
     user.get("/totals?%zz=%&&=&a").await.is(200);
 }

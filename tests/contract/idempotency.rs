@@ -47,7 +47,9 @@ async fn another_message_under_the_key_is_refused() {
         r#"{"text":"hi","linkPreviewUrl":"https://a.example/1"}"#,
         r#"{"text":"hi","imageUrl":"https://a.example/1","linkPreviewUrl":"https://a.example/1"}"#,
     ] {
-        send(&ann, &chat, "key", other).await.is_refusal(422, "idempotency_key_reused");
+        send(&ann, &chat, "key", other)
+            .await
+            .is_refusal(422, "idempotency_key_reused");
     }
     assert_eq!(ann.messages(&chat, "").await.seqs(), [1]);
 }
@@ -65,9 +67,21 @@ async fn a_key_is_scoped_to_caller_and_chat() {
     let (ann, ben, chat) = Api::shared().friends().await;
     let cat = ann.api.user();
     let other_chat = ann.befriend(&cat).await;
-    assert_eq!(ann.say_once(&chat, "key", "from ann").await.is(201).body["seq"], 1);
-    assert_eq!(ben.say_once(&chat, "key", "from ben").await.is(201).body["seq"], 2);
-    assert_eq!(ann.say_once(&other_chat, "key", "to cat").await.is(201).body["seq"], 1);
+    assert_eq!(
+        ann.say_once(&chat, "key", "from ann").await.is(201).body["seq"],
+        1
+    );
+    assert_eq!(
+        ben.say_once(&chat, "key", "from ben").await.is(201).body["seq"],
+        2
+    );
+    assert_eq!(
+        ann.say_once(&other_chat, "key", "to cat")
+            .await
+            .is(201)
+            .body["seq"],
+        1
+    );
 }
 
 #[tokio::test]
@@ -78,8 +92,16 @@ async fn a_key_has_1_to_64_visible_ascii_characters() {
     for good in ["!", "#KEY#|\"\\{}", &longest] {
         send(&ann, &chat, good, body).await.is(201);
     }
-    for bad in [&b""[..], b"a b", "clé".as_bytes(), b"a\tb", "k".repeat(65).as_bytes()] {
-        send(&ann, &chat, bad, body).await.is_invalid("`Idempotency-Key`");
+    for bad in [
+        &b""[..],
+        b"a b",
+        "clé".as_bytes(),
+        b"a\tb",
+        "k".repeat(65).as_bytes(),
+    ] {
+        send(&ann, &chat, bad, body)
+            .await
+            .is_invalid("`Idempotency-Key`");
     }
     assert_eq!(ann.messages(&chat, "").await.seqs(), [3, 2, 1]);
 }
@@ -89,10 +111,16 @@ async fn a_refused_call_does_not_use_up_its_key() {
     let api = Api::shared();
     let (ann, ben) = (api.user(), api.user());
     let chat = ann.chat_with(&ben);
-    ann.say_once(&chat, "key", "hi").await.is_refusal(404, "chat_not_found");
+    ann.say_once(&chat, "key", "hi")
+        .await
+        .is_refusal(404, "chat_not_found");
     ann.ask(&ben).await.is(201);
-    ann.say_once(&chat, "key", "hi").await.is_refusal(409, "chat_not_active");
-    send(&ann, &chat, "key", r#"{"text":""}"#).await.is_invalid("`text`");
+    ann.say_once(&chat, "key", "hi")
+        .await
+        .is_refusal(409, "chat_not_active");
+    send(&ann, &chat, "key", r#"{"text":""}"#)
+        .await
+        .is_invalid("`text`");
     ben.accept(&chat).await.is(200);
     ann.say_once(&chat, "key", "another message").await.is(201);
 }
@@ -107,7 +135,12 @@ async fn one_message_comes_of_many_calls_at_once_with_one_key() {
     let answers = all(calls).await;
     let created = answers.iter().filter(|answer| answer.status == 201).count();
     assert_eq!(created, 1);
-    assert!(answers.iter().all(|it| it.status == 201 || it.status == 200), "{answers:?}");
+    assert!(
+        answers
+            .iter()
+            .all(|it| it.status == 201 || it.status == 200),
+        "{answers:?}"
+    );
     assert!(answers.iter().all(|it| it.body["seq"] == 1));
     assert_eq!(ann.messages(&chat, "").await.seqs(), [1]);
     assert_eq!(ben.totals().await, [0, 1, 0]);

@@ -44,8 +44,12 @@ async fn a_message_is_read_as_it_was_typed() {
         ann.say(&chat, text).await.is(201);
     }
     let page = ben.messages(&chat, "?after=0").await.is(200);
-    let read: Vec<_> =
-        page.body["messages"].as_array().unwrap().iter().map(|it| &it["text"]).collect();
+    let read: Vec<_> = page.body["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["text"])
+        .collect();
     assert_eq!(read, texts);
 }
 
@@ -63,7 +67,10 @@ async fn each_of_the_three_parts_is_enough() {
     ] {
         let answer = send(&ann, &chat, &body).await.is(201);
         for part in ["text", "imageUrl", "linkPreviewUrl"] {
-            assert_eq!(answer.body.get(part), Some(body.get(part).unwrap_or(&Value::Null)));
+            assert_eq!(
+                answer.body.get(part),
+                Some(body.get(part).unwrap_or(&Value::Null))
+            );
         }
     }
 }
@@ -88,7 +95,10 @@ async fn a_message_is_read_once_its_recipients_watermark_is_past_it() {
     let statuses = async || {
         let page = ann.messages(&chat, "?after=0").await;
         let messages = page.body["messages"].as_array().unwrap();
-        messages.iter().map(|it| it["status"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        messages
+            .iter()
+            .map(|it| it["status"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(statuses().await, ["sent", "sent"]);
     ben.mark_read(&chat).await.is(200);

@@ -11,7 +11,10 @@ async fn a_user_nobody_knows_has_zeros() {
         user.get("/totals").await.is(200).body,
         json!({"totalPendingRequest": 0, "totalUnreadMessages": 0, "totalSentRequest": 0})
     );
-    assert_eq!(user.get("/totals/unread").await.is(200).body, json!({"totalUnreadMessages": 0}));
+    assert_eq!(
+        user.get("/totals/unread").await.is(200).body,
+        json!({"totalUnreadMessages": 0})
+    );
 }
 
 #[tokio::test]

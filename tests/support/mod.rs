@@ -37,7 +37,8 @@ pub fn options() -> Options {
 /// The API under test: `API_URL`, or a stack on this machine that all tests of a process share.
 pub fn api_url() -> String {
     static URL: OnceLock<String> = OnceLock::new();
-    URL.get_or_init(|| std::env::var("API_URL").unwrap_or_else(|_| start_shared_stack())).clone()
+    URL.get_or_init(|| std::env::var("API_URL").unwrap_or_else(|_| start_shared_stack()))
+        .clone()
 }
 
 /// Each test has a runtime of its own, so the stack that they share has one, too.
@@ -88,7 +89,10 @@ impl Api {
     pub fn at(url: &str) -> Self {
         // A provider was installed by an earlier call, or is now.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { url: url.trim_end_matches('/').to_owned(), http: reqwest::Client::new() }
+        Self {
+            url: url.trim_end_matches('/').to_owned(),
+            http: reqwest::Client::new(),
+        }
     }
 
     pub fn request(&self, method: &str, path: &str) -> Request {
@@ -102,7 +106,11 @@ impl Api {
 
     pub fn user_with_id(&self, id: u64) -> User {
         let token = tokens::valid(id);
-        User { id, token, api: self.clone() }
+        User {
+            id,
+            token,
+            api: self.clone(),
+        }
     }
 
     /// Two users whose chat is active, and its id. The first one asked for it.
@@ -120,7 +128,8 @@ impl Request {
     }
 
     pub fn json(self, body: &Value) -> Self {
-        self.header("content-type", "application/json").body(body.to_string())
+        self.header("content-type", "application/json")
+            .body(body.to_string())
     }
 
     pub fn body(self, body: impl Into<Vec<u8>>) -> Self {
@@ -132,13 +141,19 @@ impl Request {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.expect("the body arrives");
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Answer { status, headers, body }
+        Answer {
+            status,
+            headers,
+            body,
+        }
     }
 }
 
 impl User {
     pub fn request(&self, method: &str, path: &str) -> Request {
-        self.api.request(method, path).header("authorization", format!("Bearer {}", self.token))
+        self.api
+            .request(method, path)
+            .header("authorization", format!("Bearer {}", self.token))
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -174,7 +189,8 @@ impl User {
     }
 
     pub async fn say(&self, chat: &str, text: &str) -> Answer {
-        self.post(&format!("/chats/{chat}/messages"), &json!({"text": text})).await
+        self.post(&format!("/chats/{chat}/messages"), &json!({"text": text}))
+            .await
     }
 
     pub async fn say_once(&self, chat: &str, key: &str, text: &str) -> Answer {
@@ -200,8 +216,12 @@ impl User {
     pub async fn totals(&self) -> [u64; 3] {
         let answer = self.get("/totals").await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        ["totalPendingRequest", "totalUnreadMessages", "totalSentRequest"]
-            .map(|name| answer.body[name].as_u64().unwrap())
+        [
+            "totalPendingRequest",
+            "totalUnreadMessages",
+            "totalSentRequest",
+        ]
+        .map(|name| answer.body[name].as_u64().unwrap())
     }
 
     /// The ids in a list of chats, once it holds what `expected` says: lists follow within about a
@@ -214,7 +234,10 @@ impl User {
             if ids == expected {
                 return;
             }
-            assert!(Timestamp::now().millis() < give_up, "{path} is {ids:?}, not {expected:?}");
+            assert!(
+                Timestamp::now().millis() < give_up,
+                "{path} is {ids:?}, not {expected:?}"
+            );
         }
     }
 
@@ -222,7 +245,11 @@ impl User {
     pub async fn view(&self, chat: &str) -> Value {
         let answer = self.get("/chats?limit=100").await;
         let chats = answer.body["chats"].as_array().unwrap();
-        chats.iter().find(|it| it["chatId"] == chat).expect("the chat is listed").clone()
+        chats
+            .iter()
+            .find(|it| it["chatId"] == chat)
+            .expect("the chat is listed")
+            .clone()
     }
 }
 
@@ -230,7 +257,11 @@ impl Answer {
     /// Asserts the refusal, whole: status, code, shape, and a message for a person.
     #[track_caller]
     pub fn is_refusal(&self, status: u16, code: &str) {
-        assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{self:?}");
+        assert_eq!(
+            (self.status, self.body["code"].as_str()),
+            (status, Some(code)),
+            "{self:?}"
+        );
         let body = self.body.as_object().unwrap();
         let mut fields: Vec<_> = body.keys().map(String::as_str).collect();
         fields.sort_unstable();
@@ -239,7 +270,10 @@ impl Answer {
         assert!(!body["requestId"].as_str().unwrap().is_empty());
         assert!(!body["message"].as_str().unwrap().is_empty());
         assert_eq!(self.header("content-type"), Some("application/json"));
-        assert_eq!(self.header("www-authenticate"), (status == 401).then_some("Bearer"));
+        assert_eq!(
+            self.header("www-authenticate"),
+            (status == 401).then_some("Bearer")
+        );
     }
 
     /// Asserts a 400 that names what is wrong.
@@ -247,7 +281,10 @@ impl Answer {
     pub fn is_invalid(&self, named: &str) {
         self.is_refusal(400, "invalid_request");
         let message = self.body["message"].as_str().unwrap();
-        assert!(message.contains(named), "{message:?} does not name {named:?}");
+        assert!(
+            message.contains(named),
+            "{message:?} does not name {named:?}"
+        );
     }
 
     /// Asserts the status.
@@ -263,15 +300,23 @@ impl Answer {
 
     #[track_caller]
     pub fn chat_ids(&self) -> Vec<&str> {
-        let chats = self.body["chats"].as_array().unwrap_or_else(|| panic!("no chats: {self:?}"));
-        chats.iter().map(|chat| chat["chatId"].as_str().unwrap()).collect()
+        let chats = self.body["chats"]
+            .as_array()
+            .unwrap_or_else(|| panic!("no chats: {self:?}"));
+        chats
+            .iter()
+            .map(|chat| chat["chatId"].as_str().unwrap())
+            .collect()
     }
 
     #[track_caller]
     pub fn seqs(&self) -> Vec<u64> {
         let messages = self.body["messages"].as_array();
         let messages = messages.unwrap_or_else(|| panic!("no messages: {self:?}"));
-        messages.iter().map(|message| message["seq"].as_u64().unwrap()).collect()
+        messages
+            .iter()
+            .map(|message| message["seq"].as_u64().unwrap())
+            .collect()
     }
 
     pub fn next_cursor(&self) -> Option<&str> {

@@ -22,7 +22,12 @@ pub fn claims(user: u64) -> Value {
 
 /// A token with these claims, signed as the API wants it.
 pub fn sign(claims: &Value) -> String {
-    sign_as(&json!({"alg": "HS256", "typ": "JWT"}), claims, hmac::HMAC_SHA256, &super::secret())
+    sign_as(
+        &json!({"alg": "HS256", "typ": "JWT"}),
+        claims,
+        hmac::HMAC_SHA256,
+        &super::secret(),
+    )
 }
 
 /// A token with this header and these claims, signed with any algorithm and secret.

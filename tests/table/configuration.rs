@@ -12,7 +12,9 @@ use crate::{
 async fn start_with(variables: &[(&str, &str)]) -> Local {
     let mut options = support::options();
     for (name, value) in variables {
-        options.environment.insert((*name).to_owned(), (*value).to_owned());
+        options
+            .environment
+            .insert((*name).to_owned(), (*value).to_owned());
     }
     Local::start_with(options).await
 }
@@ -24,7 +26,9 @@ async fn open_requests_are_capped_and_an_answer_frees_a_place() {
     let (me, ben, cat, dan) = (api.user(), api.user(), api.user(), api.user());
     me.ask(&ben).await.is(201);
     me.ask(&cat).await.is(201);
-    me.ask(&dan).await.is_refusal(429, "too_many_pending_requests");
+    me.ask(&dan)
+        .await
+        .is_refusal(429, "too_many_pending_requests");
     assert_eq!(dan.totals().await, [0, 0, 0]);
     // What is there already costs no place.
     me.ask(&ben).await.is(200);
@@ -34,7 +38,9 @@ async fn open_requests_are_capped_and_an_answer_frees_a_place() {
     let eve = api.user();
     eve.ask(&me).await.is(201);
     me.decline(&me.chat_with(&eve)).await.is(200);
-    me.ask(&eve).await.is_refusal(429, "too_many_pending_requests");
+    me.ask(&eve)
+        .await
+        .is_refusal(429, "too_many_pending_requests");
     // Accepting by asking is none.
     let fay = api.user();
     fay.ask(&me).await.is(201);
@@ -66,12 +72,19 @@ async fn zero_is_no_cap_and_the_default_is_100() {
         capped.ask(&default.api.user()).await.is(201);
     }
     free.ask(&uncapped.api.user()).await.is(201);
-    capped.ask(&default.api.user()).await.is_refusal(429, "too_many_pending_requests");
+    capped
+        .ask(&default.api.user())
+        .await
+        .is_refusal(429, "too_many_pending_requests");
 }
 
 #[tokio::test]
 async fn a_configured_issuer_and_audience_are_required() {
-    let local = start_with(&[("JWT_ISSUER", "https://id.example"), ("JWT_AUDIENCE", "chat")]).await;
+    let local = start_with(&[
+        ("JWT_ISSUER", "https://id.example"),
+        ("JWT_AUDIENCE", "chat"),
+    ])
+    .await;
     let status = async |issuer: serde_json::Value, audience: serde_json::Value| {
         let mut claims = tokens::claims(42);
         for (name, value) in [("iss", issuer), ("aud", audience)] {
@@ -88,8 +101,14 @@ async fn a_configured_issuer_and_audience_are_required() {
     assert_eq!(status(ours.clone(), json!(["other", "chat"])).await, 200);
     assert_eq!(status(absent.clone(), json!("chat")).await, 401);
     assert_eq!(status(ours.clone(), absent).await, 401);
-    assert_eq!(status(json!("https://evil.example"), json!("chat")).await, 401);
-    assert_eq!(status(json!("https://id.example/"), json!("chat")).await, 401);
+    assert_eq!(
+        status(json!("https://evil.example"), json!("chat")).await,
+        401
+    );
+    assert_eq!(
+        status(json!("https://id.example/"), json!("chat")).await,
+        401
+    );
     assert_eq!(status(ours.clone(), json!("other")).await, 401);
     assert_eq!(status(ours.clone(), json!(["other"])).await, 401);
     assert_eq!(status(ours, json!([])).await, 401);
@@ -108,11 +127,17 @@ async fn a_function_with_a_wrong_configuration_refuses_to_start_and_names_the_va
         let lines = Arc::new(Mutex::new(Vec::new()));
         let binary = env!("CARGO_BIN_EXE_send-chat-request");
         let mut command = tokio::process::Command::new(binary);
-        for (name, value) in [("JWT_SECRET", support::secret().as_str()), ("TABLE_NAME", "t")] {
+        for (name, value) in [
+            ("JWT_SECRET", support::secret().as_str()),
+            ("TABLE_NAME", "t"),
+        ] {
             command.env(name, value);
         }
         let output = command.env(name, value).output().await.unwrap();
-        lines.lock().unwrap().push(String::from_utf8(output.stderr).unwrap());
+        lines
+            .lock()
+            .unwrap()
+            .push(String::from_utf8(output.stderr).unwrap());
         assert_eq!(output.status.code(), Some(1), "{name}={value}");
         let said = lines.lock().unwrap().concat();
         assert!(said.starts_with(name), "{name}={value}: {said}");

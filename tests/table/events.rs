@@ -41,12 +41,18 @@ fn functions_events_and_templates_binaries_are_the_same_eleven() {
     let names = |folder: &str, extension: &str| -> BTreeSet<String> {
         let files = std::fs::read_dir(format!("{root}/{folder}")).unwrap();
         let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-        names.filter_map(|name| Some(name.strip_suffix(extension)?.to_owned())).collect()
+        names
+            .filter_map(|name| Some(name.strip_suffix(extension)?.to_owned()))
+            .collect()
     };
     let binaries = names("functions/src/bin", ".rs");
     assert_eq!(binaries.len(), 11);
     assert_eq!(names("events", ".json"), binaries);
     let template = chat_local::template::Template::read(format!("{root}/template.yaml").as_ref());
-    let functions = template.unwrap().functions.into_iter().map(|function| function.binary);
+    let functions = template
+        .unwrap()
+        .functions
+        .into_iter()
+        .map(|function| function.binary);
     assert_eq!(functions.collect::<BTreeSet<_>>(), binaries);
 }

@@ -14,8 +14,13 @@ async fn a_dead_instance_is_replaced_and_nothing_hangs() {
     let local = Local::start().await;
     let user = local.api.user();
     user.get("/totals").await.is(200);
-    let [first] = local.stack.instances("get-totals")[..] else { panic!("one is warm") };
-    let kill = tokio::process::Command::new("kill").args(["-9", &first.to_string()]).status().await;
+    let [first] = local.stack.instances("get-totals")[..] else {
+        panic!("one is warm")
+    };
+    let kill = tokio::process::Command::new("kill")
+        .args(["-9", &first.to_string()])
+        .status()
+        .await;
     assert!(kill.unwrap().success());
     // The caller that meets the dying instance may see a 500; the next one sees none.
     let met = user.get("/totals").await;
@@ -48,7 +53,10 @@ async fn a_stack_that_stops_leaves_no_process_behind() {
     let pids = local.stack.instances("get-totals");
     local.stack.stop().await;
     for pid in pids {
-        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "{pid} lives on");
+        assert!(
+            !std::path::Path::new(&format!("/proc/{pid}")).exists(),
+            "{pid} lives on"
+        );
     }
 }
 
@@ -65,8 +73,15 @@ async fn no_secret_token_or_text_reaches_the_log() {
     let local = Local::start_with(options).await;
     let (ann, ben, chat) = local.api.friends().await;
     ann.say_once(&chat, "key", "a private text").await.is(201);
-    ann.say_once(&chat, "key", "another private text").await.is(422);
-    ann.post(&format!("/chats/{chat}/messages"), &json!({"text": 1, "private": 2})).await.is(400);
+    ann.say_once(&chat, "key", "another private text")
+        .await
+        .is(422);
+    ann.post(
+        &format!("/chats/{chat}/messages"),
+        &json!({"text": 1, "private": 2}),
+    )
+    .await
+    .is(400);
     ben.messages(&chat, "").await.is(200);
     // A 5xx writes its cause: break what a call relies on.
     let pk = format!("CHAT#{chat}");
@@ -77,11 +92,19 @@ async fn no_secret_token_or_text_reaches_the_log() {
     let request_id = failed.body["requestId"].as_str().unwrap();
 
     let log = log.lock().unwrap().clone();
-    assert!(log.contains(request_id), "the cause is logged under the request's id: {log}");
+    assert!(
+        log.contains(request_id),
+        "the cause is logged under the request's id: {log}"
+    );
     assert!(log.contains("status broken"), "{log}");
     assert!(!failed.body["message"].as_str().unwrap().contains("broken"));
     let secret = support::secret();
-    for private in ["private", secret.as_str(), ann.token.as_str(), ben.token.as_str()] {
+    for private in [
+        "private",
+        secret.as_str(),
+        ann.token.as_str(),
+        ben.token.as_str(),
+    ] {
         assert!(!log.contains(private), "{private:?} is in the log: {log}");
     }
 }
@@ -100,7 +123,11 @@ async fn an_event_with_a_strange_header_or_query_is_answered_as_any_other() {
             "headers": {"authorization": format!("Bearer {}", tokens::valid(42)), "x-a": header},
             "isBase64Encoded": false,
         });
-        let reply = local.stack.invoke("list-active-chats", event).await.unwrap();
+        let reply = local
+            .stack
+            .invoke("list-active-chats", event)
+            .await
+            .unwrap();
         assert_eq!(reply["statusCode"], 200, "{reply}");
     }
 }

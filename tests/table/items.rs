@@ -10,9 +10,15 @@ async fn counters(table: &Table, user: &User) -> [i64; 3] {
     let items = table.user(user.id).await;
     let sum = |prefix: &str, attribute: &str| {
         let items = items.iter().filter(|(sk, _)| sk.starts_with(prefix));
-        items.map(|(_, item)| item[attribute].as_i64().unwrap_or(0)).sum()
+        items
+            .map(|(_, item)| item[attribute].as_i64().unwrap_or(0))
+            .sum()
     };
-    [sum("TOTALS#", "pending"), sum("TOTALS#", "unread"), sum("SENT", "open")]
+    [
+        sum("TOTALS#", "pending"),
+        sum("TOTALS#", "unread"),
+        sum("SENT", "open"),
+    ]
 }
 
 fn fixed(id: u64) -> String {
@@ -76,7 +82,10 @@ async fn a_swapped_request_counts_for_the_other_side() {
     ben.decline(&chat).await.is(200);
     ben.ask(&ann).await.is(200);
     let state = &local.table.chat(&chat).await["STATE"];
-    assert_eq!([&state["requesterId"], &state["recipientId"]], [ben.id, ann.id]);
+    assert_eq!(
+        [&state["requesterId"], &state["recipientId"]],
+        [ben.id, ann.id]
+    );
     assert_eq!(counters(&local.table, &ann).await, [1, 0, 0]);
     assert_eq!(counters(&local.table, &ben).await, [0, 0, 1]);
 }
@@ -87,7 +96,9 @@ async fn a_message_is_one_item_and_moves_state_and_unread() {
     let (ann, ben) = (local.api.user_with_id(42), local.api.user_with_id(17));
     let chat = ann.befriend(&ben).await;
     let body = json!({"text": "👍\n", "imageUrl": "https://a.example/i"});
-    ann.post(&format!("/chats/{chat}/messages"), &body).await.is(201);
+    ann.post(&format!("/chats/{chat}/messages"), &body)
+        .await
+        .is(201);
     let items = local.table.chat(&chat).await;
     let keys: Vec<_> = items.keys().map(String::as_str).collect();
     assert_eq!(keys, ["MSG#0000000000000001", "STATE"]);
@@ -98,7 +109,10 @@ async fn a_message_is_one_item_and_moves_state_and_unread() {
             "imageUrl": "https://a.example/i", "createdAt": at})
     );
     let state = &items["STATE"];
-    assert_eq!([&state["seq"], &state["lowUnread"], &state["highUnread"]], [1, 1, 0]);
+    assert_eq!(
+        [&state["seq"], &state["lowUnread"], &state["highUnread"]],
+        [1, 1, 0]
+    );
     let summary = json!({"seq": 1, "senderId": 42, "text": "👍\n", "createdAt": at});
     assert_eq!(state["lastMessage"], summary);
     assert_eq!(state["updatedAt"], at);
@@ -130,8 +144,14 @@ async fn a_key_is_kept_with_a_hash_and_never_the_text() {
     ann.say_once(&chat, "a-key", "hi").await.is(201);
     let items = local.table.chat(&chat).await;
     let key = &items["KEY#42#a-key"];
-    let (sent, expires) = (&items["MSG#0000000000000001"]["createdAt"], &key["expiresAt"]);
-    assert_eq!(expires.as_u64().unwrap(), sent.as_u64().unwrap() / 1_000 + 24 * 60 * 60);
+    let (sent, expires) = (
+        &items["MSG#0000000000000001"]["createdAt"],
+        &key["expiresAt"],
+    );
+    assert_eq!(
+        expires.as_u64().unwrap(),
+        sent.as_u64().unwrap() / 1_000 + 24 * 60 * 60
+    );
     assert_eq!(key["seq"], 1);
     assert_eq!(key["type"], "IdempotencyKey");
     assert_eq!(key["hash"].as_array().unwrap().len(), 32);
@@ -177,14 +197,24 @@ async fn a_refused_call_changes_nothing_in_the_table() {
         all
     };
     let before = everything().await;
-    ann.say_once(&active, "key", "other").await.is_refusal(422, "idempotency_key_reused");
-    ann.accept(&active).await.is_refusal(403, "not_the_recipient");
+    ann.say_once(&active, "key", "other")
+        .await
+        .is_refusal(422, "idempotency_key_reused");
+    ann.accept(&active)
+        .await
+        .is_refusal(403, "not_the_recipient");
     ben.decline(&active).await.is_refusal(409, "chat_active");
     cat.ask(&dan).await.is_refusal(409, "chat_declined");
-    cat.say(&declined, "hi").await.is_refusal(409, "chat_not_active");
-    cat.decline(&declined).await.is_refusal(403, "not_the_recipient");
+    cat.say(&declined, "hi")
+        .await
+        .is_refusal(409, "chat_not_active");
+    cat.decline(&declined)
+        .await
+        .is_refusal(403, "not_the_recipient");
     ann.say(&active, " ").await.is_invalid("`text`");
-    ann.say(&ann.chat_with(&dan), "hi").await.is_refusal(404, "chat_not_found");
+    ann.say(&ann.chat_with(&dan), "hi")
+        .await
+        .is_refusal(404, "chat_not_found");
     assert_eq!(everything().await, before);
 }
 
@@ -196,7 +226,10 @@ async fn time_never_goes_back_in_a_chat_even_when_a_clock_does() {
     // Another machine's clock was an hour ahead.
     let ahead = (crate::support::tokens::now() + 3_600) * 1_000;
     let value = AttributeValue::N(ahead.to_string());
-    local.table.set(&format!("CHAT#{chat}"), "STATE", "updatedAt", value).await;
+    local
+        .table
+        .set(&format!("CHAT#{chat}"), "STATE", "updatedAt", value)
+        .await;
     ann.say(&chat, "two").await.is(201);
     let items = local.table.chat(&chat).await;
     assert_eq!(items["MSG#0000000000000002"]["createdAt"], ahead);

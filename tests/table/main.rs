@@ -11,7 +11,7 @@ mod instances;
 mod items;
 mod recorder;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::{
     Client, Config,
@@ -53,7 +53,9 @@ struct Table {
 impl Table {
     fn at(endpoint: &str, name: &str) -> Self {
         let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .tls_provider(tls::Provider::Rustls(
+                tls::rustls_provider::CryptoMode::Ring,
+            ))
             .build_https();
         let config = Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
@@ -62,7 +64,10 @@ impl Table {
             .endpoint_url(endpoint)
             .http_client(http)
             .build();
-        Self { client: Client::from_conf(config), name: name.to_owned() }
+        Self {
+            client: Client::from_conf(config),
+            name: name.to_owned(),
+        }
     }
 
     /// All items of a partition by sort key, without their keys.
@@ -76,7 +81,7 @@ impl Table {
             .map(|mut item| {
                 item.remove("pk");
                 let sk = item.remove("sk").unwrap().as_s().unwrap().clone();
-                (sk, serde_dynamo::from_item(item).unwrap())
+                (sk, object(item))
             })
             .collect()
     }
@@ -96,6 +101,27 @@ impl Table {
         let update = update.key("sk", AttributeValue::S(sk.to_owned()));
         let update = update.update_expression("SET #attribute = :value");
         let update = update.expression_attribute_names("#attribute", attribute);
-        update.expression_attribute_values(":value", value).send().await.unwrap();
+        update
+            .expression_attribute_values(":value", value)
+            .send()
+            .await
+            .unwrap();
+    }
+}
+
+fn object(item: HashMap<String, AttributeValue>) -> Value {
+    item.into_iter()
+        .map(|(name, value)| (name, json(value)))
+        .collect()
+}
+
+/// An attribute as JSON; bytes as an array of numbers.
+fn json(value: AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => text.into(),
+        AttributeValue::N(number) => serde_json::from_str(&number).unwrap(),
+        AttributeValue::B(bytes) => bytes.into_inner().into(),
+        AttributeValue::M(item) => object(item),
+        other => panic!("no item has an attribute like {other:?}"),
     }
 }

@@ -1,6 +1,9 @@
 //! A proxy between the functions and the table that records what goes through it.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -13,6 +16,10 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::{Local, support};
+
+/// What an answer takes on its way. Without it the embedded DynamoDB answers one of two parallel calls
+/// before a connection for the other is open, and they would look like two round trips.
+const ROUND_TRIP: Duration = Duration::from_millis(25);
 
 /// One call to DynamoDB.
 #[derive(Clone, Debug)]
@@ -49,12 +56,18 @@ impl Cost {
     }
 
     pub fn written(&self) -> f64 {
-        let written = self.operations.iter().filter(|it| it.name == "TransactWriteItems");
+        let written = self
+            .operations
+            .iter()
+            .filter(|it| it.name == "TransactWriteItems");
         written.map(|operation| operation.units).sum()
     }
 
     pub fn read(&self) -> f64 {
-        let read = self.operations.iter().filter(|it| it.name != "TransactWriteItems");
+        let read = self
+            .operations
+            .iter()
+            .filter(|it| it.name != "TransactWriteItems");
         read.map(|operation| operation.units).sum()
     }
 }
@@ -94,12 +107,18 @@ impl Recorded {
         tokio::spawn(async move { axum::serve(listener, router).await });
         let mut options = support::options();
         options.database = Database::Endpoint(endpoint);
-        Self { local: Local::start_with(options).await, tape, _dynamodb: dynamodb }
+        Self {
+            local: Local::start_with(options).await,
+            tape,
+            _dynamodb: dynamodb,
+        }
     }
 
     /// What was called since the last look.
     pub fn cost(&self) -> Cost {
-        Cost { operations: std::mem::take(&mut self.tape.log.lock().unwrap().operations) }
+        Cost {
+            operations: std::mem::take(&mut self.tape.log.lock().unwrap().operations),
+        }
     }
 }
 
@@ -117,11 +136,21 @@ async fn record(State(tape): State<Arc<Tape>>, headers: HeaderMap, body: Bytes) 
     let units = units(&serde_json::from_slice(&body).unwrap_or_default());
     let name = target.rsplit('.').next().unwrap().to_owned();
     let index = request["IndexName"].as_str().map(str::to_owned);
+    tokio::time::sleep(ROUND_TRIP).await;
     let ended = tape.tick();
-    let operation = Operation { name, index, units, began, ended };
+    let operation = Operation {
+        name,
+        index,
+        units,
+        began,
+        ended,
+    };
     tape.log.lock().unwrap().operations.push(operation);
     let mut reply = Response::builder().status(status);
-    for (name, value) in headers.iter().filter(|(name, _)| *name != "transfer-encoding") {
+    for (name, value) in headers
+        .iter()
+        .filter(|(name, _)| *name != "transfer-encoding")
+    {
         reply = reply.header(name, value);
     }
     reply.body(Body::from(body)).unwrap()
@@ -138,6 +167,11 @@ impl Tape {
 /// `ConsumedCapacity` is one object or, of a transaction, one a table.
 fn units(answer: &Value) -> f64 {
     let consumed = &answer["ConsumedCapacity"];
-    let each = consumed.as_array().cloned().unwrap_or_else(|| vec![consumed.clone()]);
-    each.iter().filter_map(|it| it["CapacityUnits"].as_f64()).sum()
+    let each = consumed
+        .as_array()
+        .cloned()
+        .unwrap_or_else(|| vec![consumed.clone()]);
+    each.iter()
+        .filter_map(|it| it["CapacityUnits"].as_f64())
+        .sum()
 }
