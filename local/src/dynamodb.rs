@@ -119,6 +119,10 @@ pub fn client(endpoint: &str) -> Client {
 ///
 /// # Errors
 /// When the DynamoDB cannot be reached or refuses.
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "what the builders require is set"
+)]
 pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(), Error> {
     let client = client(endpoint);
     let failed = |error: &dyn std::error::Error| {

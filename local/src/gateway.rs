@@ -301,15 +301,11 @@ fn event(
         event["pathParameters"] = parameters.into();
     }
     if !body.is_empty() {
-        match std::str::from_utf8(body)
-            .ok()
-            .filter(|_| is_text(&parts.headers))
-        {
-            Some(text) => event["body"] = text.into(),
-            None => {
-                event["body"] = BASE64.encode(body).into();
-                event["isBase64Encoded"] = true.into();
-            }
+        if let (Ok(text), true) = (std::str::from_utf8(body), is_text(&parts.headers)) {
+            event["body"] = text.into();
+        } else {
+            event["body"] = BASE64.encode(body).into();
+            event["isBase64Encoded"] = true.into();
         }
     }
     event
@@ -330,10 +326,13 @@ fn text_of(value: &HeaderValue) -> String {
 fn joined_query(query: &str) -> Value {
     let mut joined: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        let values = joined.entry(name.into_owned());
-        values
-            .and_modify(|all| *all += &format!(",{value}"))
-            .or_insert_with(|| value.into_owned());
+        joined
+            .entry(name.into_owned())
+            .and_modify(|values| {
+                values.push(',');
+                values.push_str(&value);
+            })
+            .or_insert_with(|| value.clone().into_owned());
     }
     json!(joined)
 }

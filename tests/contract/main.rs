@@ -4,6 +4,8 @@
 //! deployment, with tokens signed by `JWT_SECRET`. Users are new in each test, so that tests run at
 //! once and twice.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

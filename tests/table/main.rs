@@ -1,6 +1,8 @@
 //! What the table holds after each call, and what each call costs: seen from behind the functions,
 //! each test with a stack of its own on this machine.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -8,8 +10,10 @@ mod configuration;
 mod cost;
 mod events;
 mod instances;
+mod invariants;
 mod items;
 mod recorder;
+mod soak;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -84,6 +88,24 @@ impl Table {
                 (sk, object(item))
             })
             .collect()
+    }
+
+    /// Every item: partition key, sort key, attributes.
+    async fn everything(&self) -> Vec<(String, String, Value)> {
+        let mut pages = self
+            .client
+            .scan()
+            .table_name(&self.name)
+            .into_paginator()
+            .send();
+        let mut items = Vec::new();
+        while let Some(page) = pages.next().await {
+            for mut item in page.unwrap().items.unwrap_or_default() {
+                let mut key = |name| item.remove(name).unwrap().as_s().unwrap().clone();
+                items.push((key("pk"), key("sk"), object(item)));
+            }
+        }
+        items
     }
 
     async fn chat(&self, chat: &str) -> BTreeMap<String, Value> {
