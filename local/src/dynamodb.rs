@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use aws_sdk_dynamodb::{
     Client, Config,
     config::{BehaviorVersion, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig},
-    error::{DisplayErrorContext, ProvideErrorMetadata},
+    error::ProvideErrorMetadata,
     types::{
         AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, Projection,
         ProjectionType, TimeToLiveSpecification,
@@ -126,9 +126,12 @@ pub fn client(endpoint: &str) -> Client {
 pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(), Error> {
     let client = client(endpoint);
     let failed = |error: &dyn std::error::Error| {
+        let causes = std::iter::successors(error.source(), |cause| cause.source());
+        let cause = causes
+            .last()
+            .map_or_else(|| error.to_string(), ToString::to_string);
         Error::new(format!(
-            "cannot make table {name} in the DynamoDB at {endpoint}: {}",
-            DisplayErrorContext(error)
+            "cannot make table {name} in the DynamoDB at {endpoint}: {cause}"
         ))
     };
     let keys = |keys: &[(String, String)]| -> Vec<KeySchemaElement> {
@@ -180,7 +183,7 @@ pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(
     }
     wait_until_ready(&client, name)
         .await
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| failed(error.as_ref()))?;
     let Some(attribute) = &table.ttl else {
         return Ok(());
     };
@@ -207,12 +210,13 @@ pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(
     }
 }
 
-async fn wait_until_ready(client: &Client, name: &str) -> Result<(), Error> {
+async fn wait_until_ready(
+    client: &Client,
+    name: &str,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     for _ in 0..READY_ATTEMPTS {
         let described = client.describe_table().table_name(name).send().await;
-        let described =
-            described.map_err(|error| Error::new(DisplayErrorContext(error).to_string()))?;
-        let Some(table) = described.table else {
+        let Some(table) = described?.table else {
             continue;
         };
         let indexes = table.global_secondary_indexes();
@@ -226,5 +230,5 @@ async fn wait_until_ready(client: &Client, name: &str) -> Result<(), Error> {
         }
         tokio::time::sleep(READY_INTERVAL).await;
     }
-    Err(Error::new("it does not become active"))
+    Err("it does not become active".into())
 }

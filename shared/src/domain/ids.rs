@@ -32,7 +32,7 @@ impl fmt::Display for UserId {
 
 /// A string is not the one canonical decimal form of an id.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a canonical id")]
+#[error("not a canonical id (users are 1 to {MAX_INTEGER}, without sign or leading zero)")]
 pub struct NotCanonical;
 
 impl FromStr for UserId {
