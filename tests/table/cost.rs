@@ -33,6 +33,11 @@ async fn costs(
         "{what}: {} WRU: {cost:?}",
         cost.written()
     );
+    for operation in &cost.operations {
+        let read = operation.name != "TransactWriteItems";
+        let consistent = read && operation.index.is_none();
+        assert_eq!(operation.consistent, consistent, "{what}: {operation:?}");
+    }
     assert!(cost.read() <= read, "{what}: {} RRU: {cost:?}", cost.read());
     cost
 }

@@ -13,6 +13,7 @@ mod instances;
 mod invariants;
 mod items;
 mod recorder;
+mod retries;
 mod soak;
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,6 +1,8 @@
-//! A proxy between the functions and the table that records what goes through it.
+//! A proxy between the functions and the table that records what goes through it, and answers in the
+//! table's stead when a test wants a fault.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -9,10 +11,10 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderMap, Response},
+    http::{HeaderMap, Response, StatusCode},
 };
-use chat_local::{Database, dynamodb::Embedded};
-use serde_json::Value;
+use chat_local::{Database, Options, dynamodb::Embedded};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::{Local, support};
@@ -26,6 +28,10 @@ const ROUND_TRIP: Duration = Duration::from_millis(25);
 pub struct Operation {
     pub name: String,
     pub index: Option<String>,
+    /// Whether it asked for what is true now.
+    pub consistent: bool,
+    /// The token that makes repeats of a transaction count once.
+    pub token: Option<String>,
     /// Capacity units as DynamoDB reports them; 0 when it reports none.
     pub units: f64,
     /// When it began and ended, counted in events and not in seconds.
@@ -72,6 +78,35 @@ impl Cost {
     }
 }
 
+/// An answer in the table's stead.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// The operation that it befalls.
+    operation: &'static str,
+    status: u16,
+    body: Value,
+}
+
+impl Fault {
+    /// A transaction that was cancelled for these reasons.
+    pub fn cancelled(reasons: &[&str]) -> Self {
+        let reasons: Vec<_> = reasons.iter().map(|code| json!({"Code": code})).collect();
+        let mut fault = Self::error("TransactWriteItems", 400, "TransactionCanceledException");
+        fault.body["CancellationReasons"] = reasons.into();
+        fault
+    }
+
+    /// An error of DynamoDB.
+    pub fn error(operation: &'static str, status: u16, name: &str) -> Self {
+        let name = format!("com.amazonaws.dynamodb.v20120810#{name}");
+        Self {
+            operation,
+            status,
+            body: json!({"__type": name, "message": "a fault"}),
+        }
+    }
+}
+
 /// A stack whose functions reach the table through the recorder.
 pub struct Recorded {
     pub local: Local,
@@ -89,10 +124,16 @@ struct Tape {
 struct Log {
     events: u64,
     operations: Vec<Operation>,
+    next_faults: VecDeque<Fault>,
+    every_fault: Option<Fault>,
 }
 
 impl Recorded {
     pub async fn start() -> Self {
+        Self::start_with(support::options()).await
+    }
+
+    pub async fn start_with(options: Options) -> Self {
         let dynamodb = Embedded::start(None).await.unwrap();
         // The client of the tests installs what the recorder's needs, too.
         drop(support::Api::at(""));
@@ -105,8 +146,10 @@ impl Recorded {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(record).with_state(tape.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let mut options = support::options();
-        options.database = Database::Endpoint(endpoint);
+        let options = Options {
+            database: Database::Endpoint(endpoint),
+            ..options
+        };
         Self {
             local: Local::start_with(options).await,
             tape,
@@ -120,40 +163,47 @@ impl Recorded {
             operations: std::mem::take(&mut self.tape.log.lock().unwrap().operations),
         }
     }
+
+    /// The next calls of their operations meet these faults, one each.
+    pub fn next_calls_meet(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.tape.log.lock().unwrap().next_faults = faults.into_iter().collect();
+    }
+
+    /// Every call of its operation meets this fault from now on, or none does.
+    pub fn every_call_meets(&self, fault: Option<Fault>) {
+        self.tape.log.lock().unwrap().every_fault = fault;
+    }
 }
 
 async fn record(State(tape): State<Arc<Tape>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
     let began = tape.tick();
     let target = headers["x-amz-target"].to_str().unwrap().to_owned();
-    let request: Value = serde_json::from_slice(&body).unwrap();
-    let mut forwarded = tape.http.post(&tape.endpoint).body(body);
-    for (name, value) in headers.iter().filter(|(name, _)| *name != "host") {
-        forwarded = forwarded.header(name, value);
-    }
-    let answer = forwarded.send().await.unwrap();
-    let (status, headers) = (answer.status(), answer.headers().clone());
-    let body = answer.bytes().await.unwrap();
-    let units = units(&serde_json::from_slice(&body).unwrap_or_default());
     let name = target.rsplit('.').next().unwrap().to_owned();
-    let index = request["IndexName"].as_str().map(str::to_owned);
+    let request: Value = serde_json::from_slice(&body).unwrap();
+    let (status, body) = match tape.fault(&name) {
+        Some(fault) => (
+            StatusCode::from_u16(fault.status).unwrap(),
+            Bytes::from(fault.body.to_string()),
+        ),
+        None => tape.forward(headers, body).await,
+    };
     tokio::time::sleep(ROUND_TRIP).await;
-    let ended = tape.tick();
+    let text = |name: &str| request[name].as_str().map(str::to_owned);
     let operation = Operation {
         name,
-        index,
-        units,
+        index: text("IndexName"),
+        consistent: request["ConsistentRead"] == true,
+        token: text("ClientRequestToken"),
+        units: units(&serde_json::from_slice(&body).unwrap_or_default()),
         began,
-        ended,
+        ended: tape.tick(),
     };
     tape.log.lock().unwrap().operations.push(operation);
-    let mut reply = Response::builder().status(status);
-    for (name, value) in headers
-        .iter()
-        .filter(|(name, _)| *name != "transfer-encoding")
-    {
-        reply = reply.header(name, value);
-    }
-    reply.body(Body::from(body)).unwrap()
+    let reply = Response::builder().status(status);
+    reply
+        .header("content-type", "application/x-amz-json-1.0")
+        .body(Body::from(body))
+        .unwrap()
 }
 
 impl Tape {
@@ -161,6 +211,29 @@ impl Tape {
         let mut log = self.log.lock().unwrap();
         log.events += 1;
         log.events
+    }
+
+    fn fault(&self, operation: &str) -> Option<Fault> {
+        let mut log = self.log.lock().unwrap();
+        if log
+            .next_faults
+            .front()
+            .is_some_and(|fault| fault.operation == operation)
+        {
+            return log.next_faults.pop_front();
+        }
+        log.every_fault
+            .clone()
+            .filter(|fault| fault.operation == operation)
+    }
+
+    async fn forward(&self, headers: HeaderMap, body: Bytes) -> (StatusCode, Bytes) {
+        let mut forwarded = self.http.post(&self.endpoint).body(body);
+        for (name, value) in headers.iter().filter(|(name, _)| *name != "host") {
+            forwarded = forwarded.header(name, value);
+        }
+        let answer = forwarded.send().await.unwrap();
+        (answer.status(), answer.bytes().await.unwrap())
     }
 }
 

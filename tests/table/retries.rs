@@ -1,0 +1,145 @@
+//! When DynamoDB is busy: what is tried again, and what a caller is told when time runs out.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    recorder::{Fault, Recorded},
+    support::{self, User},
+};
+
+/// A stack whose functions have two seconds a call.
+async fn impatient() -> Recorded {
+    let mut options = support::options();
+    let template = std::fs::read_to_string(&options.template).unwrap();
+    assert!(template.contains("    Timeout: 10\n"));
+    let template = template.replace("    Timeout: 10\n", "    Timeout: 2\n");
+    let name = format!(
+        "chat-template-{}-{}.yaml",
+        std::process::id(),
+        fastrand::u64(..)
+    );
+    options.template = std::env::temp_dir().join(name);
+    std::fs::write(&options.template, template).unwrap();
+    let path = options.template.clone();
+    let recorded = Recorded::start_with(options).await;
+    std::fs::remove_file(path).unwrap();
+    recorded
+}
+
+async fn friends(recorded: &Recorded) -> (User, User, String) {
+    recorded.local.api.friends().await
+}
+
+fn conflict() -> Fault {
+    Fault::cancelled(&["TransactionConflict", "None", "None"])
+}
+
+#[tokio::test]
+async fn a_conflict_or_a_throttle_is_tried_again_with_the_same_token() {
+    let recorded = Recorded::start().await;
+    let (ann, ben, chat) = friends(&recorded).await;
+    recorded.cost();
+    recorded.next_calls_meet([
+        conflict(),
+        Fault::cancelled(&["None", "ThrottlingError", "ProvisionedThroughputExceeded"]),
+        Fault::error("TransactWriteItems", 400, "TransactionInProgressException"),
+        Fault::error("TransactWriteItems", 500, "InternalServerError"),
+    ]);
+    ann.say(&chat, "hi").await.is(201);
+    let cost = recorded.cost();
+    let transactions = cost
+        .operations
+        .iter()
+        .filter(|it| it.name == "TransactWriteItems");
+    let tokens: Vec<_> = transactions.map(|it| it.token.clone().unwrap()).collect();
+    assert_eq!(tokens.len(), 5, "{cost:?}");
+    assert_eq!(
+        tokens.iter().collect::<BTreeSet<_>>().len(),
+        1,
+        "{tokens:?}"
+    );
+    assert_eq!(ben.totals().await, [0, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_plan_that_was_overtaken_is_made_again_under_a_new_token() {
+    let recorded = Recorded::start().await;
+    let (ann, ben, chat) = friends(&recorded).await;
+    recorded.cost();
+    // Two at once: one of them finds its seq taken.
+    let (first, second) = tokio::join!(ann.say(&chat, "a"), ben.say(&chat, "b"));
+    let mut seqs = [
+        first.is(201).body["seq"].clone(),
+        second.is(201).body["seq"].clone(),
+    ];
+    seqs.sort_by_key(|seq| seq.as_u64());
+    assert_eq!(seqs, [1, 2]);
+    let cost = recorded.cost();
+    let transactions = cost
+        .operations
+        .iter()
+        .filter(|it| it.name == "TransactWriteItems");
+    let tokens: Vec<_> = transactions.map(|it| it.token.clone().unwrap()).collect();
+    assert_eq!(
+        tokens.len(),
+        tokens.iter().collect::<BTreeSet<_>>().len(),
+        "{tokens:?}"
+    );
+    assert_eq!(
+        cost.operations
+            .iter()
+            .filter(|it| it.name == "GetItem")
+            .count(),
+        2,
+        "{cost:?}"
+    );
+}
+
+#[tokio::test]
+async fn contention_that_outlasts_the_time_is_503_and_nothing_happened() {
+    let recorded = impatient().await;
+    let (ann, ben, chat) = friends(&recorded).await;
+    let before = recorded.local.table.chat(&chat).await;
+    for fault in [
+        conflict(),
+        Fault::error(
+            "TransactWriteItems",
+            400,
+            "ProvisionedThroughputExceededException",
+        ),
+        Fault::error("TransactWriteItems", 500, "InternalServerError"),
+        Fault::error("GetItem", 400, "ThrottlingException"),
+    ] {
+        recorded.every_call_meets(Some(fault));
+        let answer = ann.say_once(&chat, "key", "hi").await;
+        answer.is_refusal(503, "unavailable");
+        let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!(seconds > 0);
+        recorded.every_call_meets(None);
+        assert_eq!(recorded.local.table.chat(&chat).await, before);
+        assert_eq!(ben.totals().await, [0, 0, 0]);
+    }
+    ann.say_once(&chat, "key", "hi").await.is(201);
+}
+
+#[tokio::test]
+async fn what_no_repetition_mends_is_500_at_once() {
+    let recorded = Recorded::start().await;
+    let (ann, _, chat) = friends(&recorded).await;
+    for fault in [
+        Fault::error("TransactWriteItems", 400, "AccessDeniedException"),
+        Fault::error("TransactWriteItems", 400, "ValidationException"),
+        Fault::cancelled(&["ValidationError", "None", "None"]),
+        Fault::cancelled(&[
+            "ItemCollectionSizeLimitExceeded",
+            "TransactionConflict",
+            "None",
+        ]),
+    ] {
+        recorded.cost();
+        recorded.next_calls_meet([fault]);
+        ann.say(&chat, "hi").await.is_refusal(500, "internal");
+        let cost = recorded.cost();
+        assert_eq!(cost.operations.len(), 2, "{cost:?}");
+    }
+}
