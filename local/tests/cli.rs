@@ -5,7 +5,7 @@
 use std::process::{Command, Output};
 
 use chat_local::DEVELOPMENT_SECRET;
-use chat_shared::auth::Authenticator;
+use chat_shared::{auth::Authenticator, domain::UserId};
 
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_chat-local"))
@@ -39,7 +39,7 @@ fn user_of(token: &str, variables: &[(&str, &str)]) -> Option<u64> {
     authenticator
         .user(Some(&format!("Bearer {}", token.trim())))
         .ok()
-        .map(|user| user.get())
+        .map(UserId::get)
 }
 
 #[test]

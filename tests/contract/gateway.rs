@@ -76,6 +76,19 @@ async fn a_browser_of_another_origin_may_call_and_read_the_headers_it_needs() {
 }
 
 #[tokio::test]
+async fn headers_over_10_kb_are_refused_with_only_a_message() {
+    let user = Api::shared().user();
+    let call = user
+        .request("GET", "/totals")
+        .header("x-long", "x".repeat(10_241));
+    let answer = call.send().await.is(431);
+    assert_eq!(
+        answer.body.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["message"]
+    );
+}
+
+#[tokio::test]
 async fn a_strange_header_or_query_harms_nothing() {
     let user = Api::shared().user();
     for strange in [&b"caf\xc3\xa9"[..], b"caf\xe9", b"a\tb", b"%00%zz"] {

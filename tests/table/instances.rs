@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::{
     Local,
+    recorder::{Fault, Recorded},
     support::{self, all, tokens},
 };
 
@@ -106,6 +107,37 @@ async fn no_secret_token_or_text_reaches_the_log() {
         ben.token.as_str(),
     ] {
         assert!(!log.contains(private), "{private:?} is in the log: {log}");
+    }
+}
+
+#[tokio::test]
+async fn what_users_wrote_is_not_in_the_cause_of_a_failure_either() {
+    let log = Arc::new(Mutex::new(String::new()));
+    let mut options = support::options();
+    let lines = log.clone();
+    options.log = Arc::new(move |line| lines.lock().unwrap().push_str(line));
+    let recorded = Recorded::start_with(options).await;
+    let (ann, _, chat) = recorded.local.api.friends().await;
+    // Answers that the SDK cannot read, or that refuse for a reason unknown.
+    let unreadable = json!({"Item": "a private text"});
+    let mut refused = Fault::cancelled(&["ValidationError", "None", "None"]);
+    refused.body["CancellationReasons"][0]["Item"] = json!({"text": {"S": "a private text"}});
+    for fault in [
+        Fault {
+            operation: "GetItem",
+            status: 200,
+            body: unreadable,
+        },
+        refused,
+    ] {
+        recorded.every_call_meets(Some(fault));
+        let answer = ann.say(&chat, "a private text").await;
+        assert!(answer.status >= 500, "{answer:?}");
+        assert!(!answer.body.to_string().contains("private"), "{answer:?}");
+        let request_id = answer.body["requestId"].as_str().unwrap();
+        let log = log.lock().unwrap();
+        assert!(log.contains(request_id), "{log}");
+        assert!(!log.contains("private"), "{log}");
     }
 }
 

@@ -82,9 +82,11 @@ impl Cost {
 #[derive(Clone, Debug)]
 pub struct Fault {
     /// The operation that it befalls.
-    operation: &'static str,
-    status: u16,
-    body: Value,
+    pub operation: &'static str,
+    /// The answer's status.
+    pub status: u16,
+    /// The answer's body.
+    pub body: Value,
 }
 
 impl Fault {

@@ -24,9 +24,12 @@ pub struct Event {
 }
 
 impl Event {
-    /// A header by its lower-case name.
+    /// A header by its name. The gateway lower-cases names; `sam local` leaves them as they came.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(String::as_str)
+        let mut headers = self.headers.iter();
+        headers
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// A path parameter, decoded.

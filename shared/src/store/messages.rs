@@ -114,8 +114,11 @@ impl Session {
             let Err(mut refused) = self.transact(writes).await? else {
                 return Ok(Sent::New(message));
             };
-            if let Some(newer) = refused.old_item(STATE) {
-                chat = read_chat(newer)?;
+            if refused.failed(STATE) {
+                chat = refused
+                    .old_item(STATE)
+                    .map(read_chat)
+                    .ok_or(Error::ChatNotFound)??;
             }
             // When the key and the seq are both taken, the key decides: the message is there.
             if let (Some(taken), Some(hash)) = (refused.old_item(KEY), &hash) {
@@ -158,9 +161,10 @@ impl Session {
             let Err(mut refused) = self.transact(writes).await? else {
                 return Ok(());
             };
-            if let Some(newer) = refused.old_item(STATE) {
-                chat = read_chat(newer)?;
-            }
+            chat = refused
+                .old_item(STATE)
+                .map(read_chat)
+                .ok_or(Error::ChatNotFound)??;
         }
     }
 

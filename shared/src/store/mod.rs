@@ -246,7 +246,17 @@ fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     }
 }
 
-/// An SDK error that shows its whole chain: its own `Display` says only "service error".
-#[derive(Debug, thiserror::Error)]
-#[error("{}", aws_sdk_dynamodb::error::DisplayErrorContext(.0))]
-struct Failure<E: std::error::Error + 'static>(E);
+/// An SDK error that shows its causes: its own `Display` says only "service error". Never shown in
+/// full, as `Debug` would: the raw answer that it carries may hold what users wrote.
+#[derive(Debug)]
+struct Failure<E>(E);
+
+impl<E: std::error::Error> std::fmt::Display for Failure<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut causes = std::iter::successors(self.0.source(), |cause| cause.source());
+        causes.try_for_each(|cause| write!(f, ": {cause}"))
+    }
+}
+
+impl<E: std::error::Error> std::error::Error for Failure<E> {}
