@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use crate::{
     recorder::{Fault, Recorded},
     support::{self, User},
@@ -72,7 +74,7 @@ async fn a_plan_that_was_overtaken_is_made_again_under_a_new_token() {
         first.is(201).body["seq"].clone(),
         second.is(201).body["seq"].clone(),
     ];
-    seqs.sort_by_key(|seq| seq.as_u64());
+    seqs.sort_by_key(Value::as_u64);
     assert_eq!(seqs, [1, 2]);
     let cost = recorded.cost();
     let transactions = cost
