@@ -15,14 +15,7 @@ async fn a_dead_instance_is_replaced_and_nothing_hangs() {
     let local = Local::start().await;
     let user = local.api.user();
     user.get("/totals").await.is(200);
-    let [first] = local.stack.instances("get-totals")[..] else {
-        panic!("one is warm")
-    };
-    let kill = tokio::process::Command::new("kill")
-        .args(["-9", &first.to_string()])
-        .status()
-        .await;
-    assert!(kill.unwrap().success());
+    let first = kill_the_one(&local, "get-totals").await;
     // The caller that meets the dying instance may see a 500; the next one sees none.
     let met = user.get("/totals").await;
     assert!([200, 500].contains(&met.status), "{met:?}");
@@ -31,6 +24,37 @@ async fn a_dead_instance_is_replaced_and_nothing_hangs() {
     }
     user.get("/totals").await.is(200);
     assert_ne!(local.stack.instances("get-totals"), [first]);
+}
+
+/// Kills the only instance of a function, and returns its process id.
+async fn kill_the_one(local: &Local, function: &str) -> u32 {
+    let [process] = local.stack.instances(function)[..] else {
+        panic!("there is one instance of {function}")
+    };
+    let kill = tokio::process::Command::new("kill")
+        .args(["-9", &process.to_string()])
+        .status()
+        .await;
+    assert!(kill.unwrap().success());
+    process
+}
+
+#[tokio::test]
+async fn a_process_killed_in_the_middle_of_a_call_is_500_at_once() {
+    let recorded = Recorded::start().await;
+    let (ann, ben, chat) = recorded.local.api.friends().await;
+    recorded.next_calls_meet([Fault::silence("TransactWriteItems")]);
+    let call = tokio::spawn({
+        let (ann, chat) = (ann.clone(), chat.clone());
+        async move { ann.say_once(&chat, "key", "hi").await }
+    });
+    recorded.silenced().await;
+    kill_the_one(&recorded.local, "send-message").await;
+    let killed = call.await.unwrap().is(500);
+    assert_eq!(killed.body, json!({"message": "Internal Server Error"}));
+    // The caller repeats the call with its key.
+    ann.say_once(&chat, "key", "hi").await.is(201);
+    assert_eq!(ben.totals().await, [0, 1, 0]);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use axum::{
 };
 use chat_local::{Database, Options, dynamodb::Embedded};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 
 use crate::{Local, support};
 
@@ -98,6 +98,15 @@ impl Fault {
         fault
     }
 
+    /// No answer at all.
+    pub fn silence(operation: &'static str) -> Self {
+        Self {
+            operation,
+            status: 0,
+            body: Value::Null,
+        }
+    }
+
     /// An error of DynamoDB.
     pub fn error(operation: &'static str, status: u16, name: &str) -> Self {
         let name = format!("com.amazonaws.dynamodb.v20120810#{name}");
@@ -120,6 +129,8 @@ struct Tape {
     endpoint: String,
     http: reqwest::Client,
     log: Mutex<Log>,
+    /// Told of each call that meets silence.
+    silenced: Notify,
 }
 
 #[derive(Default)]
@@ -143,6 +154,7 @@ impl Recorded {
             endpoint: dynamodb.endpoint().to_owned(),
             http: reqwest::Client::new(),
             log: Mutex::default(),
+            silenced: Notify::new(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -171,6 +183,11 @@ impl Recorded {
         self.tape.log.lock().unwrap().next_faults = faults.into_iter().collect();
     }
 
+    /// Waits until a call has met silence.
+    pub async fn silenced(&self) {
+        self.tape.silenced.notified().await;
+    }
+
     /// Every call of its operation meets this fault from now on, or none does.
     pub fn every_call_meets(&self, fault: Option<Fault>) {
         self.tape.log.lock().unwrap().every_fault = fault;
@@ -183,6 +200,10 @@ async fn record(State(tape): State<Arc<Tape>>, headers: HeaderMap, body: Bytes) 
     let name = target.rsplit('.').next().unwrap().to_owned();
     let request: Value = serde_json::from_slice(&body).unwrap();
     let (status, body) = match tape.fault(&name) {
+        Some(Fault { status: 0, .. }) => {
+            tape.silenced.notify_one();
+            std::future::pending().await
+        }
         Some(fault) => (
             StatusCode::from_u16(fault.status).unwrap(),
             Bytes::from(fault.body.to_string()),

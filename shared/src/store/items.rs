@@ -56,6 +56,12 @@ fn write(item: &impl Serialize) -> Result<Item, Error> {
     serde_dynamo::to_item(item).map_err(|error| Error::Internal(Box::new(error)))
 }
 
+fn has_sort_key(item: &Item, expected: &str) -> bool {
+    item.get("sk")
+        .and_then(|sk| sk.as_s().ok())
+        .is_some_and(|sk| sk == expected)
+}
+
 fn user(id: u64) -> Result<UserId, Error> {
     UserId::new(id).ok_or_else(|| unreadable(format_args!("user {id}")))
 }
@@ -140,7 +146,7 @@ impl Index {
 fn status_name(status: Status) -> &'static str {
     match status {
         Status::Pending => "pending",
-        Status::Active => "active",
+        Status::Active => ChatItem::ACTIVE,
         Status::Declined => "declined",
     }
 }
@@ -157,9 +163,7 @@ impl ChatItem {
 
     /// Whether a row of the chat's partition is its state.
     pub(super) fn is(item: &Item) -> bool {
-        item.get("sk")
-            .and_then(|sk| sk.as_s().ok())
-            .is_some_and(|sk| sk == Self::SK)
+        has_sort_key(item, Self::SK)
     }
 
     pub(super) fn read(item: Item) -> Result<Self, Error> {
@@ -464,9 +468,7 @@ impl SentItem {
     }
 
     pub(super) fn is(item: &Item) -> bool {
-        item.get("sk")
-            .and_then(|sk| sk.as_s().ok())
-            .is_some_and(|sk| sk == Self::SK)
+        has_sort_key(item, Self::SK)
     }
 
     pub(super) fn read(item: Item) -> Result<Self, Error> {
