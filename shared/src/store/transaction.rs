@@ -53,22 +53,19 @@ impl Refused {
 }
 
 /// A write and the condition that makes it right.
-pub(super) struct Write {
-    item: TransactWriteItem,
-}
+pub(super) type Write = TransactWriteItem;
 
 impl Session {
     /// Applies all writes or none.
     pub(super) async fn transact(&self, writes: Vec<Write>) -> Result<Result<(), Refused>, Error> {
         let token = new_token()?;
-        let items: Vec<_> = writes.into_iter().map(|write| write.item).collect();
         let mut backoff = FIRST_BACKOFF;
         loop {
             let outcome = self
                 .store
                 .client
                 .transact_write_items()
-                .set_transact_items(Some(items.clone()))
+                .set_transact_items(Some(writes.clone()))
                 .client_request_token(&token)
                 .return_consumed_capacity(ReturnConsumedCapacity::Total)
                 .send()
@@ -104,9 +101,7 @@ impl Session {
             put = put.expression_attribute_values(name, value);
         }
         let put = put.build().expect("table and item are set above");
-        Write {
-            item: TransactWriteItem::builder().put(put).build(),
-        }
+        Write::builder().put(put).build()
     }
 
     /// Writes a new item, whose key another condition of the transaction keeps unique.
@@ -116,9 +111,7 @@ impl Session {
             .set_item(Some(item))
             .build();
         let put = put.expect("table and item are set above");
-        Write {
-            item: TransactWriteItem::builder().put(put).build(),
-        }
+        Write::builder().put(put).build()
     }
 
     /// Changes attributes of an item, when `condition` (if any) holds.
@@ -146,9 +139,7 @@ impl Session {
         let update = builder
             .build()
             .expect("table, key and expression are set above");
-        Write {
-            item: TransactWriteItem::builder().update(update).build(),
-        }
+        Write::builder().update(update).build()
     }
 }
 
