@@ -1,6 +1,6 @@
 //! The table, in a DynamoDB that runs in this process or in another one.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client, Config,
@@ -71,28 +71,32 @@ impl Embedded {
     }
 }
 
-/// The credentials and region that reach a DynamoDB: this process's own, or any, which is what
-/// emulators take.
-pub(crate) fn access() -> [(&'static str, String); 4] {
-    [
-        ("AWS_ACCESS_KEY_ID", "local"),
-        ("AWS_SECRET_ACCESS_KEY", "local"),
-        ("AWS_SESSION_TOKEN", ""),
-        ("AWS_REGION", "us-east-1"),
-    ]
-    .map(|(name, default)| {
-        (
-            name,
-            std::env::var(name).unwrap_or_else(|_| default.to_owned()),
-        )
-    })
+/// The credentials and region that reach a DynamoDB, as environment variables: those that `variable`
+/// knows, or else any, which is what emulators take.
+pub(crate) fn access(variable: impl Fn(&str) -> Option<String>) -> BTreeMap<&'static str, String> {
+    let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
+    let region = region.unwrap_or_else(|| "us-east-1".to_owned());
+    let key = |name| variable(name).unwrap_or_else(|| "local".to_owned());
+    let mut access = BTreeMap::from([
+        ("AWS_ACCESS_KEY_ID", key("AWS_ACCESS_KEY_ID")),
+        ("AWS_SECRET_ACCESS_KEY", key("AWS_SECRET_ACCESS_KEY")),
+        ("AWS_REGION", region.clone()),
+        ("AWS_DEFAULT_REGION", region),
+    ]);
+    if let Some(session) = variable("AWS_SESSION_TOKEN").filter(|token| !token.is_empty()) {
+        access.insert("AWS_SESSION_TOKEN", session);
+    }
+    access
 }
 
 /// A client of the DynamoDB at `endpoint`.
 #[must_use]
 pub fn client(endpoint: &str) -> Client {
-    let [(_, key), (_, secret), (_, session), (_, region)] = access();
-    let session = Some(session).filter(|session| !session.is_empty());
+    let mut access = access(|name| std::env::var(name).ok());
+    let session = access.remove("AWS_SESSION_TOKEN");
+    let mut take = |name| access.remove(name).unwrap_or_default();
+    let (key, secret) = (take("AWS_ACCESS_KEY_ID"), take("AWS_SECRET_ACCESS_KEY"));
+    let region = take("AWS_REGION");
     let http_client = aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(
             tls::rustls_provider::CryptoMode::Ring,

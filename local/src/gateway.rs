@@ -72,28 +72,27 @@ async fn handle(
     ConnectInfo(client): ConnectInfo<std::net::SocketAddr>,
     request: Request,
 ) -> Result<Response<Body>, Infallible> {
+    // A client that hangs up stops neither the call, as Lambda would finish it, too, nor its line in
+    // the log.
+    let answer = tokio::spawn(answer_and_log(gateway, client, request));
+    let answer = answer.await;
+    Ok(answer.unwrap_or_else(|_| message(StatusCode::INTERNAL_SERVER_ERROR)))
+}
+
+async fn answer_and_log(
+    gateway: Arc<Gateway>,
+    client: std::net::SocketAddr,
+    request: Request,
+) -> Response<Body> {
     let began = Instant::now();
     let (parts, body) = request.into_parts();
     let origin = parts.headers.get(header::ORIGIN).cloned();
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
     let request_id = new_id();
-    // A client that hangs up does not stop the call: Lambda would finish it, too.
-    let call = {
-        let (gateway, request_id) = (gateway.clone(), request_id.clone());
-        let source = client.ip().to_string();
-        async move {
-            gateway
-                .answer(parts, body, &request_id, &source, began)
-                .await
-        }
-    };
-    let answered = tokio::spawn(call).await;
-    let (mut response, note) = answered.unwrap_or_else(|error| {
-        (
-            message(StatusCode::INTERNAL_SERVER_ERROR),
-            format!("defect of the gateway: {error}"),
-        )
-    });
+    let source = client.ip().to_string();
+    let (mut response, note) = gateway
+        .answer(parts, body, &request_id, &source, began)
+        .await;
     if let Some(cors) = &gateway.cors {
         cors.allow(origin.as_ref(), response.headers_mut());
     }
@@ -106,7 +105,7 @@ async fn handle(
     (gateway.log)(&format!(
         "{now} {method} {path} {status} {took:.1} ms {note}"
     ));
-    Ok(response)
+    response
 }
 
 impl Gateway {
@@ -446,6 +445,13 @@ impl Cors {
         }
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
+        if !parts
+            .headers
+            .get(header::ORIGIN)
+            .is_some_and(|origin| self.allows(origin))
+        {
+            return Some(response);
+        }
         let max_age = self
             .max_age
             .map(|seconds| seconds.to_string())
@@ -471,17 +477,22 @@ impl Cors {
         Some(response)
     }
 
+    fn allows_any(&self) -> bool {
+        self.allow_origins.iter().any(|allowed| allowed == "*")
+    }
+
+    fn allows(&self, origin: &HeaderValue) -> bool {
+        let mut listed = self.allow_origins.iter();
+        self.allows_any() || listed.any(|allowed| allowed.as_bytes() == origin.as_bytes())
+    }
+
     /// Says that a page of the origin may read the answer, if it may.
     fn allow(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         let Some(origin) = origin else { return };
-        let any = self.allow_origins.iter().any(|allowed| allowed == "*");
-        let listed = self
-            .allow_origins
-            .iter()
-            .any(|allowed| allowed.as_bytes() == origin.as_bytes());
-        if !any && !listed {
+        if !self.allows(origin) {
             return;
         }
+        let any = self.allows_any();
         let allowed = if any {
             HeaderValue::from_static("*")
         } else {
@@ -697,5 +708,8 @@ mod tests {
         let answer = cors.preflight(&parts(preflight)).unwrap();
         assert_eq!(answer.status(), 204);
         assert_eq!(answer.headers()["access-control-max-age"], "5");
+        let evil = Request::options("/x").header("origin", "https://evil.example");
+        let evil = parts(evil.header("access-control-request-method", "GET"));
+        assert!(cors.preflight(&evil).unwrap().headers().is_empty());
     }
 }

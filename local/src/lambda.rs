@@ -33,15 +33,19 @@ use tokio::{
     net::TcpListener,
     process::{Child, Command},
     sync::{Notify, Semaphore, mpsc, oneshot, watch},
+    task::JoinHandle,
 };
 
 use crate::{
-    Error, Log, Options, dynamodb,
+    Database, Error, Log, Options, dynamodb,
     template::{Function, Setting, Template},
 };
 
 /// How long an instance may take to start: what Lambda grants.
 const LONGEST_START: Duration = Duration::from_secs(10);
+/// How long the last lines of a process that has ended are waited for. They are there already, unless
+/// a child of its own keeps the pipe open.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Lambda's limit on a reply.
 const MAX_REPLY_BYTES: usize = 6 * 1024 * 1024;
 
@@ -82,6 +86,9 @@ pub enum InvokeError {
     /// It cannot be started.
     #[error("cannot start {0}: {1}")]
     NotStarted(PathBuf, std::io::Error),
+    /// Its process ended before it was ready: its configuration is wrong, most likely.
+    #[error("the function refused to start ({0}); its own lines above say why")]
+    Refused(String),
     /// Its process ended before it answered.
     #[error("the function's process ended ({0}) before it answered; its own lines above say why")]
     Died(String),
@@ -147,13 +154,32 @@ impl Lambda {
         let address = listener
             .local_addr()
             .map_err(|error| Error::new(error.to_string()))?;
+        // Real credentials are handed on only where they are needed.
+        let access = match options.database {
+            Database::Endpoint(_) => dynamodb::access(|name| std::env::var(name).ok()),
+            Database::Memory | Database::File(_) => dynamodb::access(|_| None),
+        };
         let mut pools = HashMap::new();
         for function in &template.functions {
             let mut environment = variables(function, options, table)?;
-            environment.insert(
-                "AWS_ENDPOINT_URL_DYNAMODB".to_owned(),
-                dynamodb_endpoint.to_owned(),
-            );
+            let given_by_lambda = [
+                ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb_endpoint.to_owned()),
+                ("AWS_LAMBDA_FUNCTION_NAME", function.name.clone()),
+                ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
+                (
+                    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+                    function.memory.to_string(),
+                ),
+                (
+                    "LAMBDA_TASK_ROOT",
+                    options.binaries.to_string_lossy().into_owned(),
+                ),
+                ("LANG", "en_US.UTF-8".to_owned()),
+                ("TZ", ":UTC".to_owned()),
+                ("_HANDLER", "bootstrap".to_owned()),
+            ];
+            let given_by_lambda = given_by_lambda.into_iter().chain(access.clone());
+            environment.extend(given_by_lambda.map(|(name, value)| (name.to_owned(), value)));
             let pool = Pool {
                 function: function.clone(),
                 executable: options.binaries.join(&function.binary),
@@ -185,10 +211,26 @@ impl Lambda {
         let unknown = || InvokeError::Unknown(function.to_owned());
         let pool = self.pools.get(function).ok_or_else(unknown)?;
         let _place = pool.places.acquire().await.map_err(|_| unknown())?;
-        let (instance, cold) = match pool.take_idle() {
-            Some(instance) => (instance, false),
-            None => (self.start_instance(pool)?, true),
-        };
+        loop {
+            let (instance, cold) = match pool.take_idle() {
+                Some(instance) => (instance, false),
+                None => (self.start_instance(pool)?, true),
+            };
+            let invoked = Self::invoke_on(pool, &instance, cold, event.clone()).await;
+            // It died while it was idle, and nobody had noticed yet: it has not seen the event.
+            if !cold && matches!(invoked, Err(InvokeError::Died(_))) && instance.has_event() {
+                continue;
+            }
+            return invoked;
+        }
+    }
+
+    async fn invoke_on(
+        pool: &Pool,
+        instance: &Arc<Instance>,
+        cold: bool,
+        event: Bytes,
+    ) -> Result<Invoked, InvokeError> {
         let mut ended = instance.ended.subscribe();
         let died = async {
             let status = ended.wait_for(Option::is_some).await;
@@ -210,22 +252,31 @@ impl Lambda {
         let answer = tokio::select! {
             biased;
             answer = call => answer,
-            status = died => return Err(InvokeError::Died(status)),
+            status = died => return Err(if instance.is_ready() {
+                InvokeError::Died(status)
+            } else {
+                InvokeError::Refused(status)
+            }),
         };
         match answer {
             Some(Answer::Reply(reply)) => {
                 let cold_start = cold.then(|| *instance.ready.borrow()).flatten();
-                lock(&pool.idle).push(instance);
+                lock(&pool.idle).push(instance.clone());
                 Ok(Invoked { reply, cold_start })
             }
             Some(Answer::Error(error)) => {
-                lock(&pool.idle).push(instance);
+                lock(&pool.idle).push(instance.clone());
                 Err(InvokeError::Failed(
                     String::from_utf8_lossy(&error).into_owned(),
                 ))
             }
             None => {
                 instance.kill.notify_one();
+                let limit = if instance.is_ready() {
+                    limit
+                } else {
+                    LONGEST_START
+                };
                 Err(InvokeError::TimedOut(limit))
             }
         }
@@ -264,23 +315,11 @@ impl Lambda {
         let mut command = Command::new(&pool.executable);
         command
             .env_clear()
-            .env("AWS_LAMBDA_FUNCTION_NAME", &function.name)
-            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-            .env(
-                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-                function.memory.to_string(),
-            )
+            .envs(&pool.environment)
             .env(
                 "AWS_LAMBDA_RUNTIME_API",
                 format!("http://{}/{id}", self.runtime_api),
             )
-            .env("TZ", ":UTC")
-            .envs(
-                dynamodb::access()
-                    .into_iter()
-                    .filter(|(_, value)| !value.is_empty()),
-            )
-            .envs(&pool.environment)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -304,14 +343,21 @@ impl Lambda {
             ended: watch::Sender::new(None),
             kill: Notify::new(),
         });
-        print_lines(&function.binary, child.stdout.take(), self.log.clone());
-        print_lines(&function.binary, child.stderr.take(), self.log.clone());
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (binary, log) = (function.binary.clone(), self.log.clone());
+        let lines = tokio::spawn(async move {
+            tokio::join!(
+                print_lines(&binary, stdout, &log),
+                print_lines(&binary, stderr, &log)
+            );
+        });
         lock(&self.instances).insert(id, instance.clone());
         tokio::spawn(attend(
             self.this.clone(),
             id,
             instance.clone(),
             child,
+            lines,
             self.stop.clone(),
         ));
         Ok(instance)
@@ -331,6 +377,15 @@ impl Pool {
 }
 
 impl Instance {
+    fn is_ready(&self) -> bool {
+        self.ready.borrow().is_some()
+    }
+
+    /// Whether an event waits that the process has not asked for.
+    fn has_event(&self) -> bool {
+        self.events.capacity() == 0
+    }
+
     async fn wait_until_ready(&self) {
         let _ = self.ready.subscribe().wait_for(Option::is_some).await;
     }
@@ -378,6 +433,7 @@ async fn attend(
     id: u64,
     instance: Arc<Instance>,
     mut child: Child,
+    lines: JoinHandle<()>,
     mut stop: watch::Receiver<bool>,
 ) {
     // A stack that was dropped has no sender left, and its processes have no use.
@@ -388,6 +444,8 @@ async fn attend(
         () = dropped => { let _ = child.start_kill(); child.wait().await }
     };
     let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+    // Before its caller hears of it, so that the log says first why.
+    let _ = tokio::time::timeout(LAST_WORDS, lines).await;
     lock(&instance.answer).take();
     instance.ended.send_replace(Some(status));
     if let Some(lambda) = lambda.upgrade() {
@@ -396,16 +454,13 @@ async fn attend(
     }
 }
 
-/// Hands a function's own lines to the log.
-fn print_lines(binary: &str, output: Option<impl AsyncRead + Unpin + Send + 'static>, log: Log) {
+/// Hands a function's own lines to the log, whatever their bytes.
+async fn print_lines(binary: &str, output: Option<impl AsyncRead + Unpin>, log: &Log) {
     let Some(output) = output else { return };
-    let binary = binary.to_owned();
-    tokio::spawn(async move {
-        let mut lines = BufReader::new(output).lines();
-        while let Ok(Some(line)) = lines.next_line().await {
-            log(&format!("{binary}: {line}"));
-        }
-    });
+    let mut lines = BufReader::new(output).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        log(&format!("{binary}: {}", String::from_utf8_lossy(&line)));
+    }
 }
 
 /// A random id in the form of a UUID.
@@ -433,7 +488,8 @@ async fn serve_runtime_api(
             "/{instance}/2018-06-01/runtime/init/error",
             post(init_error),
         )
-        .layer(DefaultBodyLimit::max(2 * MAX_REPLY_BYTES))
+        // What is too large is refused by name below, at once, instead of at the time limit.
+        .layer(DefaultBodyLimit::disable())
         .with_state(lambda);
     tokio::select! {
         _ = axum::serve(listener, router) => {}

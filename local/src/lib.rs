@@ -149,7 +149,8 @@ impl Stack {
         &self.table
     }
 
-    /// Invokes one function (by its binary's name) with any event, past the gateway.
+    /// Invokes one function (by its binary's name) with any event, past the gateway. A caller that
+    /// gives up does not stop the call: Lambda would finish it, too.
     ///
     /// # Errors
     /// When the function fails, dies or takes too long.
@@ -158,10 +159,11 @@ impl Stack {
         function: &str,
         event: serde_json::Value,
     ) -> Result<serde_json::Value, InvokeError> {
-        let invoked = self
-            .lambda
-            .invoke(function, event.to_string().into())
-            .await?;
+        let (lambda, function) = (self.lambda.clone(), function.to_owned());
+        let call = async move { lambda.invoke(&function, event.to_string().into()).await };
+        let invoked = tokio::spawn(call)
+            .await
+            .map_err(|error| InvokeError::Failed(error.to_string()))??;
         serde_json::from_slice(&invoked.reply)
             .map_err(|error| InvokeError::Failed(error.to_string()))
     }

@@ -1,6 +1,8 @@
 //! `cargo run`: the whole chat backend on this machine.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode, sync::Arc, time::Duration,
+};
 
 use chat_local::{
     DEVELOPMENT_SECRET, Database, Error, Options, Stack, binaries, listen,
@@ -83,7 +85,13 @@ fn secret() -> String {
 }
 
 fn token(user: UserId, lifetime: Duration) -> Result<String, Error> {
-    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let variable = |name: &str| match name {
+        "JWT_SECRET" => Some(secret()),
+        _ => std::env::var(name).ok(),
+    };
+    // A token that no function would take is of no use.
+    Authenticator::from_variables(variable).map_err(|error| Error::new(error.to_string()))?;
+    let set = |name| variable(name).filter(|value| !value.is_empty());
     let (issuer, audience) = (set("JWT_ISSUER"), set("JWT_AUDIENCE"));
     let expires_at = (Timestamp::now() + lifetime).seconds();
     issue_token(
@@ -115,7 +123,8 @@ async fn run(serve: Serve) -> Result<(), Error> {
         (None, Some(url)) => (format!("in the DynamoDB at {url}"), Database::Endpoint(url)),
         (None, None) => ("in memory, until you stop it".to_owned(), Database::Memory),
     };
-    let log = Arc::new(|line: &str| println!("{line}"));
+    // A reader of the log that has gone away is no reason to stop answering.
+    let log = Arc::new(|line: &str| drop(writeln!(std::io::stdout(), "{line}")));
     let port = serve.port;
     let options = Options {
         template: path,

@@ -18,7 +18,7 @@ use crate::Error;
 /// What the stack takes from the template.
 #[derive(Debug)]
 pub struct Template {
-    /// The functions, in the template's order.
+    /// The functions.
     pub functions: Vec<Function>,
     /// The routes of the HTTP API.
     pub routes: Vec<Route>,
@@ -131,7 +131,7 @@ impl Template {
             functions,
             routes,
             table: table.0,
-            cors: reader.cors(),
+            cors: reader.cors()?,
         })
     }
 }
@@ -158,17 +158,29 @@ impl<'a> Reader<'a> {
             )));
         };
         let properties = &table["Properties"];
-        let pairs = |list: &Value, name: &str, kind: &str| -> Vec<(String, String)> {
-            let list = list.as_array().into_iter().flatten();
-            list.filter_map(|it| {
-                Some((it[name].as_str()?.to_owned(), it[kind].as_str()?.to_owned()))
-            })
-            .collect()
+        let pairs = |of: &Value, list: &str, kind: &str| -> Result<Vec<(String, String)>, Error> {
+            let pair = |it: &Value| {
+                let name = it["AttributeName"].as_str()?;
+                Some((name.to_owned(), it[kind].as_str()?.to_owned()))
+            };
+            let pairs = of[list].as_array().into_iter().flatten().map(pair);
+            let pairs: Option<Vec<_>> = pairs.collect();
+            let pairs = pairs.filter(|pairs| !pairs.is_empty());
+            pairs.ok_or_else(|| unclear(resource, list))
         };
-        let indexes = properties["GlobalSecondaryIndexes"]
-            .as_array()
-            .into_iter()
-            .flatten();
+        let index = |index: &Value| {
+            let name = index["IndexName"].as_str();
+            let name = name.ok_or_else(|| unclear(resource, "IndexName"))?;
+            if index["Projection"]["ProjectionType"] != "ALL" {
+                return Err(Error::new(format!(
+                    "index {name} of {resource}: expected ProjectionType ALL, which is all that is \
+                     made here"
+                )));
+            }
+            Ok((name.to_owned(), pairs(index, "KeySchema", "KeyType")?))
+        };
+        let indexes = properties["GlobalSecondaryIndexes"].as_array();
+        let ttl = &properties["TimeToLiveSpecification"];
         let table = Table {
             name: match &properties["TableName"] {
                 Value::Null => resource.clone(),
@@ -176,25 +188,24 @@ impl<'a> Reader<'a> {
                     .text(name)
                     .ok_or_else(|| unclear(resource, "TableName"))?,
             },
-            attributes: pairs(
-                &properties["AttributeDefinitions"],
-                "AttributeName",
-                "AttributeType",
-            ),
-            keys: pairs(&properties["KeySchema"], "AttributeName", "KeyType"),
+            attributes: pairs(properties, "AttributeDefinitions", "AttributeType")?,
+            keys: pairs(properties, "KeySchema", "KeyType")?,
             indexes: indexes
-                .map(|index| {
-                    let name = index["IndexName"].as_str().unwrap_or_default().to_owned();
-                    (name, pairs(&index["KeySchema"], "AttributeName", "KeyType"))
-                })
-                .collect(),
-            ttl: properties["TimeToLiveSpecification"]["AttributeName"]
-                .as_str()
-                .map(str::to_owned),
+                .into_iter()
+                .flatten()
+                .map(index)
+                .collect::<Result<_, _>>()?,
+            ttl: match &ttl["Enabled"] {
+                Value::Bool(true) => Some(
+                    ttl["AttributeName"]
+                        .as_str()
+                        .map(str::to_owned)
+                        .ok_or_else(|| unclear(resource, "TimeToLiveSpecification"))?,
+                ),
+                Value::Bool(false) | Value::Null => None,
+                _ => return Err(unclear(resource, "TimeToLiveSpecification")),
+            },
         };
-        if table.keys.is_empty() {
-            return Err(unclear(resource, "KeySchema"));
-        }
         Ok((table, resource.clone()))
     }
 
@@ -250,25 +261,31 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
-    fn cors(&self) -> Option<Cors> {
+    fn cors(&self) -> Result<Option<Cors>, Error> {
         let apis = self.resources("AWS::Serverless::HttpApi");
         let cors = apis
             .iter()
             .map(|(_, api)| &api["Properties"]["CorsConfiguration"]);
         let cors = cors.chain([&self.root["Globals"]["HttpApi"]["CorsConfiguration"]]);
-        let cors = cors.into_iter().find(|cors| cors.is_object())?;
-        let list = |property: &str| -> Vec<String> {
-            let list = cors[property].as_array().into_iter().flatten();
-            list.filter_map(|value| self.text(value)).collect()
+        let Some(cors) = cors.into_iter().find(|cors| !cors.is_null()) else {
+            return Ok(None);
         };
-        Some(Cors {
-            allow_origins: list("AllowOrigins"),
-            allow_methods: list("AllowMethods"),
-            allow_headers: list("AllowHeaders"),
-            expose_headers: list("ExposeHeaders"),
+        if !cors.is_object() {
+            return Err(unclear("the HTTP API", "CorsConfiguration"));
+        }
+        let list = |property: &str| -> Result<Vec<String>, Error> {
+            let list = cors[property].as_array().into_iter().flatten();
+            let list: Option<_> = list.map(|value| self.text(value)).collect();
+            list.ok_or_else(|| unclear("CorsConfiguration", property))
+        };
+        Ok(Some(Cors {
+            allow_origins: list("AllowOrigins")?,
+            allow_methods: list("AllowMethods")?,
+            allow_headers: list("AllowHeaders")?,
+            expose_headers: list("ExposeHeaders")?,
             allow_credentials: cors["AllowCredentials"].as_bool().unwrap_or_default(),
             max_age: cors["MaxAge"].as_u64(),
-        })
+        }))
     }
 
     fn setting(&self, value: &Value, table: &str) -> Option<Setting> {
@@ -276,7 +293,7 @@ impl<'a> Reader<'a> {
             return Some(Setting::TableName);
         }
         let text = self.text(value)?;
-        let dynamic = text.starts_with("{{resolve:");
+        let dynamic = text.contains("{{resolve:");
         Some(if dynamic {
             Setting::Dynamic
         } else {
@@ -389,7 +406,9 @@ Globals:
 Resources:
   Things:
     Type: AWS::DynamoDB::Table
-    Properties: {KeySchema: [{AttributeName: pk, KeyType: HASH}]}
+    Properties:
+      AttributeDefinitions: [{AttributeName: pk, AttributeType: S}]
+      KeySchema: [{AttributeName: pk, KeyType: HASH}]
   Ask:
     Type: AWS::Serverless::Function
     Metadata: {BuildProperties: {Binary: ask}}
@@ -448,6 +467,12 @@ Resources:
         );
         let unnamed = SMALL.replace("Binary: ask", "Other: ask");
         assert!(error_of(&unnamed).contains("BuildProperties.Binary of Ask"));
+        let untyped = SMALL.replace("AttributeType: S", "Type: S");
+        assert!(error_of(&untyped).contains("AttributeDefinitions of Things"));
+        let index = "{IndexName: i, KeySchema: [{AttributeName: pk, KeyType: HASH}], \
+                     Projection: {ProjectionType: KEYS_ONLY}}";
+        let narrow = format!("      GlobalSecondaryIndexes: [{index}]\n  Ask:");
+        assert!(error_of(&SMALL.replace("  Ask:", &narrow)).contains("ProjectionType ALL"));
         assert!(error_of("Resources: {}").contains("one DynamoDB table, found 0"));
         assert!(error_of("a: [").contains("not YAML"));
         let gone = Template::read(Path::new("no-such-template.yaml"))
