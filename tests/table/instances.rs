@@ -48,7 +48,7 @@ async fn a_process_killed_in_the_middle_of_a_call_is_500_at_once() {
         let (ann, chat) = (ann.clone(), chat.clone());
         async move { ann.say_once(&chat, "key", "hi").await }
     });
-    recorded.silenced().await;
+    recorded.stopped().await;
     kill_the_one(&recorded.local, "send-message").await;
     let killed = call.await.unwrap().is(500);
     assert_eq!(killed.body, json!({"message": "Internal Server Error"}));
@@ -143,16 +143,10 @@ async fn what_users_wrote_is_not_in_the_cause_of_a_failure_either() {
     let recorded = Recorded::start_with(options).await;
     let (ann, _, chat) = recorded.local.api.friends().await;
     // Answers that the SDK cannot read, or that refuse for a reason unknown.
-    let unreadable = json!({"Item": "a private text"});
-    let mut refused = Fault::cancelled(&["ValidationError", "None", "None"]);
-    refused.body["CancellationReasons"][0]["Item"] = json!({"text": {"S": "a private text"}});
+    let private = json!({"text": {"S": "a private text"}});
     for fault in [
-        Fault {
-            operation: "GetItem",
-            status: 200,
-            body: unreadable,
-        },
-        refused,
+        Fault::answer("GetItem", 200, json!({"Item": "a private text"})),
+        Fault::cancelled_for(json!([{"Code": "ValidationError", "Item": private}])),
     ] {
         recorded.every_call_meets(Some(fault));
         let answer = ann.say(&chat, "a private text").await;

@@ -78,44 +78,62 @@ impl Cost {
     }
 }
 
-/// An answer in the table's stead.
+/// What befalls a call on its way.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    /// The operation that it befalls.
-    pub operation: &'static str,
-    /// The answer's status.
-    pub status: u16,
-    /// The answer's body.
-    pub body: Value,
+    operation: &'static str,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// An answer in the table's stead, which sees nothing of the call.
+    Answer(u16, Value),
+    /// No answer at all; the table sees nothing of the call.
+    Silence,
+    /// The call reaches the table once the test lets it.
+    Hold,
 }
 
 impl Fault {
-    /// A transaction that was cancelled for these reasons.
-    pub fn cancelled(reasons: &[&str]) -> Self {
-        let reasons: Vec<_> = reasons.iter().map(|code| json!({"Code": code})).collect();
-        let mut fault = Self::error("TransactWriteItems", 400, "TransactionCanceledException");
-        fault.body["CancellationReasons"] = reasons.into();
-        fault
+    /// Any answer.
+    pub fn answer(operation: &'static str, status: u16, body: Value) -> Self {
+        let kind = Kind::Answer(status, body);
+        Self { operation, kind }
     }
 
-    /// No answer at all.
-    pub fn silence(operation: &'static str) -> Self {
-        Self {
-            operation,
-            status: 0,
-            body: Value::Null,
-        }
+    /// A transaction that was cancelled for these reasons, with whatever else they hold.
+    pub fn cancelled_for(reasons: Value) -> Self {
+        let mut body = error("TransactionCanceledException");
+        body["CancellationReasons"] = reasons;
+        Self::answer("TransactWriteItems", 400, body)
+    }
+
+    /// A transaction that was cancelled for reasons with these codes.
+    pub fn cancelled(codes: &[&str]) -> Self {
+        Self::cancelled_for(codes.iter().map(|code| json!({"Code": code})).collect())
     }
 
     /// An error of DynamoDB.
     pub fn error(operation: &'static str, status: u16, name: &str) -> Self {
-        let name = format!("com.amazonaws.dynamodb.v20120810#{name}");
-        Self {
-            operation,
-            status,
-            body: json!({"__type": name, "message": "a fault"}),
-        }
+        Self::answer(operation, status, error(name))
     }
+
+    /// No answer at all.
+    pub fn silence(operation: &'static str) -> Self {
+        let kind = Kind::Silence;
+        Self { operation, kind }
+    }
+
+    /// The call waits until [`Recorded::release`].
+    pub fn hold(operation: &'static str) -> Self {
+        let kind = Kind::Hold;
+        Self { operation, kind }
+    }
+}
+
+fn error(name: &str) -> Value {
+    json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{name}"), "message": "a fault"})
 }
 
 /// A stack whose functions reach the table through the recorder.
@@ -129,8 +147,10 @@ struct Tape {
     endpoint: String,
     http: reqwest::Client,
     log: Mutex<Log>,
-    /// Told of each call that meets silence.
-    silenced: Notify,
+    /// Told of each call that meets silence or is held.
+    stopped: Notify,
+    /// Told when the held call may go on.
+    released: Notify,
 }
 
 #[derive(Default)]
@@ -154,7 +174,8 @@ impl Recorded {
             endpoint: dynamodb.endpoint().to_owned(),
             http: reqwest::Client::new(),
             log: Mutex::default(),
-            silenced: Notify::new(),
+            stopped: Notify::new(),
+            released: Notify::new(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -183,9 +204,14 @@ impl Recorded {
         self.tape.log.lock().unwrap().next_faults = faults.into_iter().collect();
     }
 
-    /// Waits until a call has met silence.
-    pub async fn silenced(&self) {
-        self.tape.silenced.notified().await;
+    /// Waits until a call has met silence or is held.
+    pub async fn stopped(&self) {
+        self.tape.stopped.notified().await;
+    }
+
+    /// Lets the held call go on.
+    pub fn release(&self) {
+        self.tape.released.notify_one();
     }
 
     /// Every call of its operation meets this fault from now on, or none does.
@@ -200,14 +226,19 @@ async fn record(State(tape): State<Arc<Tape>>, headers: HeaderMap, body: Bytes) 
     let name = target.rsplit('.').next().unwrap().to_owned();
     let request: Value = serde_json::from_slice(&body).unwrap();
     let (status, body) = match tape.fault(&name) {
-        Some(Fault { status: 0, .. }) => {
-            tape.silenced.notify_one();
+        Some(Kind::Answer(status, body)) => (
+            StatusCode::from_u16(status).unwrap(),
+            Bytes::from(body.to_string()),
+        ),
+        Some(Kind::Silence) => {
+            tape.stopped.notify_one();
             std::future::pending().await
         }
-        Some(fault) => (
-            StatusCode::from_u16(fault.status).unwrap(),
-            Bytes::from(fault.body.to_string()),
-        ),
+        Some(Kind::Hold) => {
+            tape.stopped.notify_one();
+            tape.released.notified().await;
+            tape.forward(headers, body).await
+        }
         None => tape.forward(headers, body).await,
     };
     tokio::time::sleep(ROUND_TRIP).await;
@@ -236,18 +267,15 @@ impl Tape {
         log.events
     }
 
-    fn fault(&self, operation: &str) -> Option<Fault> {
+    fn fault(&self, operation: &str) -> Option<Kind> {
         let mut log = self.log.lock().unwrap();
-        if log
-            .next_faults
-            .front()
-            .is_some_and(|fault| fault.operation == operation)
-        {
-            return log.next_faults.pop_front();
-        }
-        log.every_fault
-            .clone()
-            .filter(|fault| fault.operation == operation)
+        let befalls = |fault: &Fault| fault.operation == operation;
+        let fault = if log.next_faults.front().is_some_and(befalls) {
+            log.next_faults.pop_front()
+        } else {
+            log.every_fault.clone().filter(befalls)
+        };
+        fault.map(|fault| fault.kind)
     }
 
     async fn forward(&self, headers: HeaderMap, body: Bytes) -> (StatusCode, Bytes) {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::{
+    invariants::broken,
     recorder::{Fault, Recorded},
     support::{self, User},
 };
@@ -95,6 +96,33 @@ async fn a_plan_that_was_overtaken_is_made_again_under_a_new_token() {
         2,
         "{cost:?}"
     );
+}
+
+#[tokio::test]
+async fn a_late_mark_does_not_take_back_what_another_device_marked() {
+    let recorded = Recorded::start().await;
+    let (ann, ben, chat) = friends(&recorded).await;
+    let two_messages = async || {
+        ann.say(&chat, "one").await.is(201);
+        ann.say(&chat, "two").await.is(201);
+    };
+    two_messages().await;
+    // One device has read that two are unread. Before it writes, another device marks them, and as
+    // many arrive: the count alone looks as it did.
+    recorded.next_calls_meet([Fault::hold("TransactWriteItems")]);
+    let late = tokio::spawn({
+        let (ben, chat) = (ben.clone(), chat.clone());
+        async move { ben.mark_read(&chat).await.status }
+    });
+    recorded.stopped().await;
+    ben.mark_read(&chat).await.is(200);
+    two_messages().await;
+    recorded.release();
+    assert_eq!(late.await.unwrap(), 200);
+    assert_eq!(broken(&recorded.local.table).await, [""; 0]);
+    let view = ben.view(&chat).await;
+    assert_eq!([&view["readSeq"], &view["unreadCount"]], [4, 0]);
+    assert_eq!(ben.totals().await, [0, 0, 0]);
 }
 
 #[tokio::test]
