@@ -93,6 +93,8 @@ enum Kind {
     Silence,
     /// The call reaches the table once the test lets it.
     Hold,
+    /// The call takes effect, but the caller hears of a fault.
+    LostAnswer,
 }
 
 impl Fault {
@@ -122,6 +124,12 @@ impl Fault {
     /// No answer at all.
     pub fn silence(operation: &'static str) -> Self {
         let kind = Kind::Silence;
+        Self { operation, kind }
+    }
+
+    /// The call takes effect, but the caller hears of a fault.
+    pub fn lost_answer(operation: &'static str) -> Self {
+        let kind = Kind::LostAnswer;
         Self { operation, kind }
     }
 
@@ -238,6 +246,15 @@ async fn record(State(tape): State<Arc<Tape>>, headers: HeaderMap, body: Bytes) 
             tape.stopped.notify_one();
             tape.released.notified().await;
             tape.forward(headers, body).await
+        }
+        Some(Kind::LostAnswer) => {
+            let (status, _) = tape.forward(headers, body).await;
+            assert!(
+                status.is_success(),
+                "there was no effect to lose the answer of"
+            );
+            let body = error("InternalServerError").to_string();
+            (StatusCode::INTERNAL_SERVER_ERROR, Bytes::from(body))
         }
         None => tape.forward(headers, body).await,
     };

@@ -65,6 +65,32 @@ async fn a_conflict_or_a_throttle_is_tried_again_with_the_same_token() {
 }
 
 #[tokio::test]
+async fn a_change_whose_answer_was_lost_counts_once() {
+    let recorded = Recorded::start().await;
+    let api = &recorded.local.api;
+    let (ann, ben) = (api.user(), api.user());
+    let chat = ann.chat_with(&ben);
+    let lose_the_answer = || recorded.next_calls_meet([Fault::lost_answer("TransactWriteItems")]);
+    lose_the_answer();
+    ann.ask(&ben).await.is(201);
+    assert_eq!(ben.totals().await, [1, 0, 0]);
+    lose_the_answer();
+    ben.accept(&chat).await.is(200);
+    lose_the_answer();
+    assert_eq!(ann.say(&chat, "hi").await.is(201).body["seq"], 1);
+    lose_the_answer();
+    assert_eq!(
+        ann.say_once(&chat, "key", "hi").await.is(201).body["seq"],
+        2
+    );
+    assert_eq!(ann.messages(&chat, "").await.seqs(), [2, 1]);
+    assert_eq!(ben.totals().await, [0, 2, 0]);
+    lose_the_answer();
+    ben.mark_read(&chat).await.is(200);
+    assert_eq!(broken(&recorded.local.table).await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_plan_that_was_overtaken_is_made_again_under_a_new_token() {
     let recorded = Recorded::start().await;
     let (ann, ben, chat) = friends(&recorded).await;
