@@ -194,14 +194,14 @@ fn greet(stack: &Stack, kept: &str) -> Result<(), Error> {
 The chat API is at {url}
 Data is kept {kept}.
 
-Two sample users, Ann (17) and Ben (42); `cargo run -- token 99` makes another. Paste this:
+Two sample users, Ann (17) and Ben (42); `cargo run -- token 99` makes another. Paste this,
+and Ann asks Ben for a chat, he accepts, she writes, he reads:
 
   API={url}
   ANN={ann}
   BEN={ben}
   JSON='Content-Type: application/json'
 
-  # Ann asks Ben for a chat, he accepts, she writes, he reads
   curl $API/chats -H \"Authorization: Bearer $ANN\" -H \"$JSON\" -d '{{\"userId\": 42}}'
   curl -X PUT $API/chats/17-42/accept -H \"Authorization: Bearer $BEN\"
   curl $API/chats/17-42/messages -H \"Authorization: Bearer $ANN\" -H \"$JSON\" -d '{{\"text\": \"Hello\"}}'
