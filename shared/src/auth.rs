@@ -25,7 +25,7 @@ use ring::hmac;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use signature::{Signer, Verifier};
 
-use crate::{Error, domain::UserId};
+use crate::{Error, domain::UserId, error::ConfigError};
 
 /// How far the issuer's clock and this one may differ.
 pub const LEEWAY_SECONDS: u64 = 30;
@@ -38,14 +38,6 @@ const MIN_SECRET_BYTES: usize = 32;
 pub struct Authenticator {
     key: DecodingKey,
     validation: Validation,
-}
-
-/// The configuration is missing or weak; names the variable and says what it must be.
-#[derive(Debug, thiserror::Error)]
-#[error("{variable} {problem}")]
-pub struct ConfigError {
-    variable: &'static str,
-    problem: &'static str,
 }
 
 /// A token could not be made.
@@ -61,15 +53,15 @@ impl Authenticator {
     /// When `JWT_SECRET` is missing or too short.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let set = |name| variable(name).filter(|value| !value.is_empty());
-        let secret = set("JWT_SECRET").ok_or(ConfigError {
-            variable: "JWT_SECRET",
-            problem: "is not set: give it the HS256 key that signs your access tokens",
-        })?;
+        let secret = set("JWT_SECRET").ok_or(ConfigError::new(
+            "JWT_SECRET",
+            "is not set: give it the HS256 key that signs your access tokens",
+        ))?;
         if secret.len() < MIN_SECRET_BYTES {
-            return Err(ConfigError {
-                variable: "JWT_SECRET",
-                problem: "is too short: an HS256 key must have at least 32 bytes",
-            });
+            return Err(ConfigError::new(
+                "JWT_SECRET",
+                "is too short: an HS256 key must have at least 32 bytes",
+            ));
         }
         install_crypto();
 

@@ -1,4 +1,4 @@
-//! The one way to fail.
+//! The one way to fail: [`Error`] in a call, [`ConfigError`] at the start.
 //!
 //! Every operation of this crate that answers a caller returns [`Error`]. Its constructors are the
 //! contract's codes; [`Error::status`] and [`Error::code`] are the only place where a failure meets
@@ -107,5 +107,21 @@ impl Error {
 impl From<InvalidContent> for Error {
     fn from(invalid: InvalidContent) -> Self {
         Self::invalid(invalid.to_string())
+    }
+}
+
+/// An environment variable is missing or cannot be right. `Display` is one line that names it and
+/// says what it must be.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable} {problem}")]
+pub struct ConfigError {
+    variable: &'static str,
+    problem: &'static str,
+}
+
+impl ConfigError {
+    /// A variable, and a sentence that goes on from its name.
+    pub(crate) fn new(variable: &'static str, problem: &'static str) -> Self {
+        Self { variable, problem }
     }
 }

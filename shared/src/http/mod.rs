@@ -28,7 +28,7 @@ use crate::{
     Error,
     auth::Authenticator,
     domain::{ChatId, Timestamp, UserId},
-    store::{ChatsFrom, Direction, IdempotencyKey, List, MessagesFrom, Session, Store},
+    store::{ChatsFrom, Connection, Direction, IdempotencyKey, List, MessagesFrom, Store},
 };
 
 /// Kept of the invocation's time for answering, so that a caller gets a 503 and not a dead line.
@@ -39,7 +39,7 @@ pub struct Call {
     event: Event,
     body: Vec<u8>,
     caller: UserId,
-    session: Session,
+    store: Store,
 }
 
 impl Call {
@@ -51,8 +51,8 @@ impl Call {
 
     /// The store, at the time of this call.
     #[must_use]
-    pub fn store(&self) -> &Session {
-        &self.session
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// The body as JSON.
@@ -123,12 +123,12 @@ pub async fn serve(handler: impl AsyncFn(&Call) -> Result<Reply, Error>) -> Exit
         Ok(authenticator) => authenticator,
         Err(error) => return refuse_to_start(&error),
     };
-    let store = match Store::from_variables(variable).await {
-        Ok(store) => store,
+    let connection = match Connection::from_variables(variable).await {
+        Ok(connection) => connection,
         Err(error) => return refuse_to_start(&error),
     };
 
-    let (authenticator, store, handler) = (&authenticator, &store, &handler);
+    let (authenticator, connection, handler) = (&authenticator, &connection, &handler);
     let served = lambda_runtime::run(service_fn(async |event: LambdaEvent<Event>| {
         let (mut event, context) = event.into_parts();
         let now = Timestamp::now();
@@ -140,7 +140,7 @@ pub async fn serve(handler: impl AsyncFn(&Call) -> Result<Reply, Error>) -> Exit
             handler(&Call {
                 body,
                 caller,
-                session: store.session(now),
+                store: connection.at(now),
                 event,
             })
             .await

@@ -1,7 +1,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
-    Session,
+    Store,
     items::{ChatItem, SentItem, TotalsItem},
     read_chat,
     transaction::{Write, number},
@@ -19,7 +19,7 @@ pub enum Requested {
     Existing(Chat),
 }
 
-impl Session {
+impl Store {
     /// `requester` asks for the chat `id` with its other member.
     ///
     /// Most requests are the pair's first, so that is tried without a read: the refusal brings the
@@ -107,7 +107,9 @@ impl Session {
             refused.failed(OPEN_REQUESTS),
             "no other write has a condition"
         );
-        Err(Error::TooManyPendingRequests(self.store.max_open_requests))
+        Err(Error::TooManyPendingRequests(
+            self.connection.max_open_requests,
+        ))
     }
 
     /// Status and requester are all that a step relies on.
@@ -129,7 +131,7 @@ impl Session {
 
     /// One more, within the cap, or one less open request that `requester` has sent.
     fn count_open_request(&self, requester: UserId, by: i64) -> Write {
-        let cap = self.store.max_open_requests;
+        let cap = self.connection.max_open_requests;
         let mut values = vec![
             (":by", number(by)),
             (":type", AttributeValue::S(SentItem::KIND.to_owned())),

@@ -1,5 +1,5 @@
 use super::{
-    Range, Session,
+    Range, Store,
     items::{Activity, Index},
     read_chat,
 };
@@ -45,7 +45,7 @@ pub struct ChatPage {
     pub next: Option<Activity>,
 }
 
-impl Session {
+impl Store {
     /// A page of one of the user's lists. It comes from indexes, which follow the table within about
     /// a second.
     ///

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use ring::digest::{Context, SHA256};
 
 use super::{
-    Range, Session,
+    Range, Store,
     items::{Activity, ChatItem, KeyItem, MessageItem, SummaryItem},
     read_chat,
     transaction::{Write, number},
@@ -74,7 +74,7 @@ pub struct MessagePage {
     pub next: Option<MessagesFrom>,
 }
 
-impl Session {
+impl Store {
     /// Accepts a message into a chat as its next.
     ///
     /// # Errors

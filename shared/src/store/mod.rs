@@ -44,6 +44,7 @@ pub use totals::Totals;
 use crate::{
     Error,
     domain::{Chat, ChatId, Timestamp},
+    error::ConfigError,
 };
 use items::{ChatItem, Item};
 
@@ -52,27 +53,19 @@ const DEFAULT_MAX_OPEN_REQUESTS: u64 = 100;
 
 /// The table of one process: connected once, used by every call.
 #[derive(Clone)]
-pub struct Store {
+pub struct Connection {
     client: Client,
     table: Arc<str>,
     max_open_requests: u64,
 }
 
 /// The store as one call sees it: with the time of that call.
-pub struct Session {
-    store: Store,
+pub struct Store {
+    connection: Connection,
     now: Timestamp,
 }
 
-/// The configuration is missing or wrong; names the variable and says what it must be.
-#[derive(Debug, thiserror::Error)]
-#[error("{variable} {problem}")]
-pub struct ConfigError {
-    variable: &'static str,
-    problem: &'static str,
-}
-
-impl Store {
+impl Connection {
     /// Connects as the environment says: `TABLE_NAME`, `MAX_OPEN_REQUESTS` (0 is no cap) and the
     /// SDK's own variables; `variable` looks one up.
     ///
@@ -83,15 +76,14 @@ impl Store {
     ) -> Result<Self, ConfigError> {
         let table = variable("TABLE_NAME")
             .filter(|name| !name.is_empty())
-            .ok_or(ConfigError {
-                variable: "TABLE_NAME",
-                problem: "is not set: give it the name of the DynamoDB table",
-            })?;
+            .ok_or(ConfigError::new(
+                "TABLE_NAME",
+                "is not set: give it the name of the DynamoDB table",
+            ))?;
         let max_open_requests = match variable("MAX_OPEN_REQUESTS").as_deref() {
             None | Some("") => DEFAULT_MAX_OPEN_REQUESTS,
-            Some(cap) => cap.parse().map_err(|_| ConfigError {
-                variable: "MAX_OPEN_REQUESTS",
-                problem: "must be a whole number; 0 is no cap",
+            Some(cap) => cap.parse().map_err(|_| {
+                ConfigError::new("MAX_OPEN_REQUESTS", "must be a whole number; 0 is no cap")
             })?,
         };
         Ok(Self {
@@ -103,9 +95,9 @@ impl Store {
 
     /// The store for a call that happens at `now`.
     #[must_use]
-    pub fn session(&self, now: Timestamp) -> Session {
-        Session {
-            store: self.clone(),
+    pub fn at(&self, now: Timestamp) -> Store {
+        Store {
+            connection: self.clone(),
             now,
         }
     }
@@ -140,7 +132,7 @@ async fn sdk_config() -> aws_config::SdkConfig {
         .await
 }
 
-impl Session {
+impl Store {
     /// The chat as it is now; `None` when the pair has none.
     pub(crate) async fn chat(&self, id: ChatId) -> Result<Option<Chat>, Error> {
         self.get(ChatItem::key(id))
@@ -152,10 +144,10 @@ impl Session {
     /// One consistent read.
     async fn get(&self, (pk, sk): (String, String)) -> Result<Option<Item>, Error> {
         let output = self
-            .store
+            .connection
             .client
             .get_item()
-            .table_name(&*self.store.table)
+            .table_name(&*self.connection.table)
             .key("pk", AttributeValue::S(pk))
             .key("sk", AttributeValue::S(sk))
             .consistent_read(true)
@@ -173,10 +165,10 @@ impl Session {
         loop {
             let left = want - found.len();
             let mut query = self
-                .store
+                .connection
                 .client
                 .query()
-                .table_name(&*self.store.table)
+                .table_name(&*self.connection.table)
                 .key_condition_expression(range.condition)
                 .consistent_read(range.index.is_none())
                 .scan_index_forward(range.ascending)

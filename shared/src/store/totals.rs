@@ -1,5 +1,5 @@
 use super::{
-    Range, Session,
+    Range, Store,
     items::{SHARDS, SentItem, TotalsItem},
 };
 use crate::{Error, domain::UserId};
@@ -15,7 +15,7 @@ pub struct Totals {
     pub sent: u64,
 }
 
-impl Session {
+impl Store {
     /// All of a user's counters, in one consistent query of at most nine small items.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ use aws_sdk_dynamodb::{
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{
-    Session, failed,
+    Store, failed,
     items::{Item, Key},
 };
 use crate::Error;
@@ -55,14 +55,14 @@ impl Refused {
 /// A write and the condition that makes it right.
 pub(super) type Write = TransactWriteItem;
 
-impl Session {
+impl Store {
     /// Applies all writes or none.
     pub(super) async fn transact(&self, writes: Vec<Write>) -> Result<Result<(), Refused>, Error> {
         let token = new_token()?;
         let mut backoff = FIRST_BACKOFF;
         loop {
             let outcome = self
-                .store
+                .connection
                 .client
                 .transact_write_items()
                 .set_transact_items(Some(writes.clone()))
@@ -90,7 +90,7 @@ impl Session {
         values: Vec<(&str, AttributeValue)>,
     ) -> Write {
         let mut put = Put::builder()
-            .table_name(&*self.store.table)
+            .table_name(&*self.connection.table)
             .set_item(Some(item))
             .condition_expression(condition)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
@@ -107,7 +107,7 @@ impl Session {
     /// Writes a new item, whose key another condition of the transaction keeps unique.
     pub(super) fn insert(&self, item: Item) -> Write {
         let put = Put::builder()
-            .table_name(&*self.store.table)
+            .table_name(&*self.connection.table)
             .set_item(Some(item))
             .build();
         let put = put.expect("table and item are set above");
@@ -124,7 +124,7 @@ impl Session {
         values: Vec<(&str, AttributeValue)>,
     ) -> Write {
         let mut builder = Update::builder()
-            .table_name(&*self.store.table)
+            .table_name(&*self.connection.table)
             .key("pk", AttributeValue::S(pk))
             .key("sk", AttributeValue::S(sk))
             .update_expression(update)
