@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     Local,
-    recorder::{Fault, Recorded},
+    recorder::{Fate, Fault, Recorded},
     support::{self, all, tokens},
 };
 
@@ -43,7 +43,7 @@ async fn kill_the_one(local: &Local, function: &str) -> u32 {
 async fn a_process_killed_in_the_middle_of_a_call_is_500_at_once() {
     let recorded = Recorded::start().await;
     let (ann, ben, chat) = recorded.local.api.friends().await;
-    recorded.next_calls_meet([Fault::silence("TransactWriteItems")]);
+    recorded.next_calls_meet([Fault::new("TransactWriteItems", Fate::Silence)]);
     let call = tokio::spawn({
         let (ann, chat) = (ann.clone(), chat.clone());
         async move { ann.say_once(&chat, "key", "hi").await }

@@ -9,12 +9,15 @@ mod support;
 mod configuration;
 mod cost;
 mod events;
+mod history;
 mod instances;
 mod invariants;
 mod items;
+mod model;
 mod recorder;
 mod retries;
 mod soak;
+mod weather;
 
 use std::collections::{BTreeMap, HashMap};
 

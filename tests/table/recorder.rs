@@ -2,26 +2,28 @@
 //! table's stead when a test wants a fault.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
-use axum::{
-    Router,
-    body::{Body, Bytes},
-    extract::State,
-    http::{HeaderMap, Response, StatusCode},
-};
 use chat_local::{Database, Options, dynamodb::Embedded};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    HeaderMap, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::{net::TcpListener, process::Command, sync::Notify};
 
-use crate::{Local, support};
-
-/// What an answer takes on its way. Without it the embedded DynamoDB answers one of two parallel calls
-/// before a connection for the other is open, and they would look like two round trips.
-const ROUND_TRIP: Duration = Duration::from_millis(25);
+use crate::{
+    Local, Table, support,
+    weather::{Trouble, Weather},
+};
 
 /// One call to DynamoDB.
 #[derive(Clone, Debug)]
@@ -78,15 +80,16 @@ impl Cost {
     }
 }
 
-/// What befalls a call on its way.
+/// What befalls one kind of operation.
 #[derive(Clone, Debug)]
 pub struct Fault {
     operation: &'static str,
-    kind: Kind,
+    fate: Fate,
 }
 
+/// What befalls a call on its way.
 #[derive(Clone, Debug)]
-enum Kind {
+pub enum Fate {
     /// An answer in the table's stead, which sees nothing of the call.
     Answer(u16, Value),
     /// No answer at all; the table sees nothing of the call.
@@ -95,13 +98,35 @@ enum Kind {
     Hold,
     /// The call takes effect, but the caller hears of a fault.
     LostAnswer,
+    /// The call takes effect, and the answer takes this much longer.
+    Slow(Duration),
+    /// The connection is closed; the table sees nothing of the call.
+    DropBefore,
+    /// The call takes effect, and the connection is closed.
+    DropAfter,
+    /// The calling process is killed; the table sees nothing of the call.
+    KillBefore,
+    /// The call takes effect, and the calling process is killed.
+    KillAfter,
+    /// The call takes effect, but for this long nobody can read the messages that it wrote.
+    Torn(Duration),
+}
+
+impl Fate {
+    /// A transaction that was cancelled for reasons with these codes.
+    pub fn cancelled<'a>(codes: impl IntoIterator<Item = &'a str>) -> Self {
+        let reasons = codes.into_iter().map(|code| json!({"Code": code}));
+        let mut body = error("TransactionCanceledException");
+        body["CancellationReasons"] = reasons.collect();
+        Self::Answer(400, body)
+    }
 }
 
 impl Fault {
     /// Any answer.
     pub fn answer(operation: &'static str, status: u16, body: Value) -> Self {
-        let kind = Kind::Answer(status, body);
-        Self { operation, kind }
+        let fate = Fate::Answer(status, body);
+        Self { operation, fate }
     }
 
     /// A transaction that was cancelled for these reasons, with whatever else they hold.
@@ -113,7 +138,8 @@ impl Fault {
 
     /// A transaction that was cancelled for reasons with these codes.
     pub fn cancelled(codes: &[&str]) -> Self {
-        Self::cancelled_for(codes.iter().map(|code| json!({"Code": code})).collect())
+        let fate = Fate::cancelled(codes.iter().copied());
+        Self::new("TransactWriteItems", fate)
     }
 
     /// An error of DynamoDB.
@@ -121,26 +147,14 @@ impl Fault {
         Self::answer(operation, status, error(name))
     }
 
-    /// No answer at all.
-    pub fn silence(operation: &'static str) -> Self {
-        let kind = Kind::Silence;
-        Self { operation, kind }
-    }
-
-    /// The call takes effect, but the caller hears of a fault.
-    pub fn lost_answer(operation: &'static str) -> Self {
-        let kind = Kind::LostAnswer;
-        Self { operation, kind }
-    }
-
-    /// The call waits until [`Recorded::release`].
-    pub fn hold(operation: &'static str) -> Self {
-        let kind = Kind::Hold;
-        Self { operation, kind }
+    /// Any fate.
+    pub fn new(operation: &'static str, fate: Fate) -> Self {
+        Self { operation, fate }
     }
 }
 
-fn error(name: &str) -> Value {
+/// The body of an error of DynamoDB.
+pub fn error(name: &str) -> Value {
     json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{name}"), "message": "a fault"})
 }
 
@@ -164,9 +178,29 @@ struct Tape {
 #[derive(Default)]
 struct Log {
     events: u64,
+    under_way: u64,
     operations: Vec<Operation>,
     next_faults: VecDeque<Fault>,
     every_fault: Option<Fault>,
+    weather: Weather,
+    troubles: BTreeMap<Trouble, u64>,
+    overlaps: Overlaps,
+    /// Items that nobody can read yet.
+    hidden: BTreeSet<ItemKey>,
+}
+
+/// Partition key and sort key.
+type ItemKey = (String, String);
+
+/// Transactions under way, and how often two of them met.
+#[derive(Clone, Debug, Default)]
+pub struct Overlaps {
+    held: BTreeSet<ItemKey>,
+    tokens: BTreeSet<String>,
+    /// Transactions that were tried.
+    pub attempts: u64,
+    /// Transactions that were cancelled because another one held an item of theirs.
+    pub conflicts: u64,
 }
 
 impl Recorded {
@@ -187,14 +221,16 @@ impl Recorded {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(record).with_state(tape.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        tokio::spawn(accept(listener, tape.clone()));
         let options = Options {
             database: Database::Endpoint(endpoint),
             ..options
         };
+        let mut local = Local::start_with(options).await;
+        // The tests' own look at the table meets no trouble.
+        local.table = Table::at(dynamodb.endpoint(), local.stack.table());
         Self {
-            local: Local::start_with(options).await,
+            local,
             tape,
             _dynamodb: dynamodb,
         }
@@ -203,13 +239,13 @@ impl Recorded {
     /// What was called since the last look.
     pub fn cost(&self) -> Cost {
         Cost {
-            operations: std::mem::take(&mut self.tape.log.lock().unwrap().operations),
+            operations: std::mem::take(&mut self.tape.log().operations),
         }
     }
 
     /// The next calls of their operations meet these faults, one each.
     pub fn next_calls_meet(&self, faults: impl IntoIterator<Item = Fault>) {
-        self.tape.log.lock().unwrap().next_faults = faults.into_iter().collect();
+        self.tape.log().next_faults = faults.into_iter().collect();
     }
 
     /// Waits until a call has met silence or is held.
@@ -224,41 +260,131 @@ impl Recorded {
 
     /// Every call of its operation meets this fault from now on, or none does.
     pub fn every_call_meets(&self, fault: Option<Fault>) {
-        self.tape.log.lock().unwrap().every_fault = fault;
+        self.tape.log().every_fault = fault;
+    }
+
+    /// What befalls calls at random from now on.
+    pub fn weather(&self, weather: Weather) {
+        self.tape.log().weather = weather;
+    }
+
+    /// Waits until nothing is under way any more.
+    pub async fn quiet(&self) {
+        while self.tape.log().under_way > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// How often each trouble has befallen a call.
+    pub fn troubles(&self) -> BTreeMap<Trouble, u64> {
+        self.tape.log().troubles.clone()
+    }
+
+    /// How often transactions have overlapped since the last look.
+    pub fn overlaps(&self) -> Overlaps {
+        let overlaps = &mut self.tape.log().overlaps;
+        let seen = overlaps.clone();
+        (overlaps.attempts, overlaps.conflicts) = (0, 0);
+        seen
     }
 }
 
-async fn record(State(tape): State<Arc<Tape>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
+/// Closes the connection without an answer.
+#[derive(Debug)]
+struct Dropped;
+
+impl std::fmt::Display for Dropped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the connection was dropped")
+    }
+}
+
+impl std::error::Error for Dropped {}
+
+type Reply = Result<Response<Full<Bytes>>, Dropped>;
+
+async fn accept(listener: TcpListener, tape: Arc<Tape>) {
+    loop {
+        let (stream, peer) = listener.accept().await.unwrap();
+        let tape = tape.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let tape = tape.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
+                // In a task of its own: what has begun goes on when the caller is gone.
+                tape.log().under_way += 1;
+                let call = tokio::spawn(async move {
+                    let reply = record(&tape, peer, parts.headers, body).await;
+                    tape.log().under_way -= 1;
+                    reply
+                });
+                call.await.unwrap_or(Err(Dropped))
+            }
+        });
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    }
+}
+
+async fn record(tape: &Tape, peer: SocketAddr, headers: HeaderMap, body: Bytes) -> Reply {
     let began = tape.tick();
     let target = headers["x-amz-target"].to_str().unwrap().to_owned();
     let name = target.rsplit('.').next().unwrap().to_owned();
     let request: Value = serde_json::from_slice(&body).unwrap();
-    let (status, body) = match tape.fault(&name) {
-        Some(Kind::Answer(status, body)) => (
+    let apply = async || tape.forward(&name, &headers, &request, body.clone()).await;
+    let (status, body) = match tape.fate(&name, &request) {
+        Some(Fate::Answer(status, body)) => (
             StatusCode::from_u16(status).unwrap(),
             Bytes::from(body.to_string()),
         ),
-        Some(Kind::Silence) => {
+        Some(Fate::Silence) => {
             tape.stopped.notify_one();
             std::future::pending().await
         }
-        Some(Kind::Hold) => {
+        Some(Fate::Hold) => {
             tape.stopped.notify_one();
             tape.released.notified().await;
-            tape.forward(headers, body).await
+            apply().await
         }
-        Some(Kind::LostAnswer) => {
-            let (status, _) = tape.forward(headers, body).await;
-            assert!(
-                status.is_success(),
-                "there was no effect to lose the answer of"
-            );
+        Some(Fate::LostAnswer) => {
+            apply().await;
             let body = error("InternalServerError").to_string();
             (StatusCode::INTERNAL_SERVER_ERROR, Bytes::from(body))
         }
-        None => tape.forward(headers, body).await,
+        Some(Fate::Slow(delay)) => {
+            let answer = apply().await;
+            tokio::time::sleep(delay).await;
+            answer
+        }
+        Some(Fate::DropBefore) => return Err(Dropped),
+        Some(Fate::DropAfter) => {
+            apply().await;
+            return Err(Dropped);
+        }
+        Some(Fate::KillBefore) => {
+            kill_who_calls_from(peer).await;
+            return Err(Dropped);
+        }
+        Some(Fate::KillAfter) => {
+            apply().await;
+            kill_who_calls_from(peer).await;
+            return Err(Dropped);
+        }
+        Some(Fate::Torn(delay)) => {
+            let messages: BTreeSet<_> = keys(&request)
+                .into_iter()
+                .filter(|(_, sk)| sk.starts_with("MSG#"))
+                .collect();
+            tape.log().hidden.extend(messages.iter().cloned());
+            let answer = apply().await;
+            tokio::time::sleep(delay).await;
+            tape.log().hidden.retain(|key| !messages.contains(key));
+            answer
+        }
+        None => apply().await,
     };
-    tokio::time::sleep(ROUND_TRIP).await;
+    let round_trip = tape.log().weather.round_trip;
+    tokio::time::sleep(round_trip).await;
     let text = |name: &str| request[name].as_str().map(str::to_owned);
     let operation = Operation {
         name,
@@ -269,33 +395,104 @@ async fn record(State(tape): State<Arc<Tape>>, headers: HeaderMap, body: Bytes) 
         began,
         ended: tape.tick(),
     };
-    tape.log.lock().unwrap().operations.push(operation);
+    tape.log().operations.push(operation);
     let reply = Response::builder().status(status);
-    reply
-        .header("content-type", "application/x-amz-json-1.0")
-        .body(Body::from(body))
-        .unwrap()
+    let reply = reply.header("content-type", "application/x-amz-json-1.0");
+    Ok(reply.body(Full::new(body)).unwrap())
 }
 
 impl Tape {
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap()
+    }
+
     fn tick(&self) -> u64 {
-        let mut log = self.log.lock().unwrap();
+        let mut log = self.log();
         log.events += 1;
         log.events
     }
 
-    fn fault(&self, operation: &str) -> Option<Kind> {
-        let mut log = self.log.lock().unwrap();
+    fn fate(&self, operation: &str, request: &Value) -> Option<Fate> {
+        let mut log = self.log();
         let befalls = |fault: &Fault| fault.operation == operation;
-        let fault = if log.next_faults.front().is_some_and(befalls) {
-            log.next_faults.pop_front()
-        } else {
-            log.every_fault.clone().filter(befalls)
-        };
-        fault.map(|fault| fault.kind)
+        if log.next_faults.front().is_some_and(befalls) {
+            return log.next_faults.pop_front().map(|fault| fault.fate);
+        }
+        if let Some(fault) = log.every_fault.clone().filter(befalls) {
+            return Some(fault.fate);
+        }
+        let (trouble, fate) = log.weather.befalls(operation, request)?;
+        *log.troubles.entry(trouble).or_default() += 1;
+        Some(fate)
     }
 
-    async fn forward(&self, headers: HeaderMap, body: Bytes) -> (StatusCode, Bytes) {
+    /// The call as the table sees it: a transaction holds its items while it lasts, if the weather
+    /// says so, and what is hidden is not read.
+    async fn forward(
+        &self,
+        name: &str,
+        headers: &HeaderMap,
+        request: &Value,
+        body: Bytes,
+    ) -> (StatusCode, Bytes) {
+        if name != "TransactWriteItems" {
+            let (status, answer) = self.send(headers, body).await;
+            return (status, self.without_hidden(request, answer));
+        }
+        let token = request["ClientRequestToken"].to_string();
+        let held = match self.hold(&token, keys(request)) {
+            Ok(held) => held,
+            Err(refusal) => return (StatusCode::BAD_REQUEST, Bytes::from(refusal.to_string())),
+        };
+        if let Some((hold, _)) = held {
+            tokio::time::sleep(hold).await;
+        }
+        let answer = self.send(headers, body).await;
+        if let Some((_, held)) = held {
+            let overlaps = &mut self.log().overlaps;
+            overlaps.held.retain(|key| !held.contains(key));
+            overlaps.tokens.remove(&token);
+        }
+        answer
+    }
+
+    /// Takes a transaction's items, for as long as the weather says, or says who has them.
+    fn hold(
+        &self,
+        token: &str,
+        mut keys: Vec<ItemKey>,
+    ) -> Result<Option<(Duration, Vec<ItemKey>)>, Value> {
+        let log = &mut *self.log();
+        let Some(hold) = log.weather.hold else {
+            return Ok(None);
+        };
+        if log.weather.one_counter {
+            for (_, sk) in keys.iter_mut().filter(|(_, sk)| sk.starts_with("TOTALS#")) {
+                "TOTALS".clone_into(sk);
+            }
+        }
+        let overlaps = &mut log.overlaps;
+        overlaps.attempts += 1;
+        if overlaps.tokens.contains(token) {
+            return Err(error("TransactionInProgressException"));
+        }
+        if keys.iter().any(|key| overlaps.held.contains(key)) {
+            overlaps.conflicts += 1;
+            let codes = keys.iter().map(|key| match overlaps.held.contains(key) {
+                true => "TransactionConflict",
+                false => "None",
+            });
+            let Fate::Answer(_, refusal) = Fate::cancelled(codes) else {
+                unreachable!("a cancellation is an answer");
+            };
+            return Err(refusal);
+        }
+        overlaps.held.extend(keys.iter().cloned());
+        overlaps.tokens.insert(token.to_owned());
+        Ok(Some((hold, keys)))
+    }
+
+    async fn send(&self, headers: &HeaderMap, body: Bytes) -> (StatusCode, Bytes) {
         let mut forwarded = self.http.post(&self.endpoint).body(body);
         for (name, value) in headers.iter().filter(|(name, _)| *name != "host") {
             forwarded = forwarded.header(name, value);
@@ -303,6 +500,67 @@ impl Tape {
         let answer = forwarded.send().await.unwrap();
         (answer.status(), answer.bytes().await.unwrap())
     }
+
+    fn without_hidden(&self, request: &Value, answer: Bytes) -> Bytes {
+        let log = self.log();
+        if log.hidden.is_empty() {
+            return answer;
+        }
+        let hidden = |item: &Value| item_key(item).is_some_and(|key| log.hidden.contains(&key));
+        let mut body: Value = serde_json::from_slice(&answer).unwrap();
+        if hidden(&request["Key"]) {
+            body.as_object_mut().unwrap().remove("Item");
+        }
+        if let Some(items) = body["Items"].as_array_mut() {
+            items.retain(|item| !hidden(item));
+        }
+        Bytes::from(body.to_string())
+    }
+}
+
+/// The items of a transaction.
+fn keys(request: &Value) -> Vec<ItemKey> {
+    let parts = request["TransactItems"].as_array();
+    let key = |part: &Value| {
+        let put = item_key(&part["Put"]["Item"]);
+        put.or_else(|| item_key(&part["Update"]["Key"]))
+            .expect("a transaction is made of puts and updates")
+    };
+    parts.into_iter().flatten().map(key).collect()
+}
+
+fn item_key(item: &Value) -> Option<ItemKey> {
+    let text = |name: &str| item[name]["S"].as_str().map(str::to_owned);
+    Some((text("pk")?, text("sk")?))
+}
+
+/// Kills the process at the other end of a connection on this machine.
+async fn kill_who_calls_from(peer: SocketAddr) {
+    // Another call of the same process may have killed it already.
+    if let Some(process) = process_with_port(peer.port()) {
+        let kill = Command::new("kill").args(["-9", &process]).status();
+        kill.await.unwrap();
+    }
+}
+
+/// The process that has a connection with this local port: Linux lists connections with the number of
+/// their socket, and the sockets of each process.
+fn process_with_port(port: u16) -> Option<String> {
+    let connections = std::fs::read_to_string("/proc/net/tcp").ok()?;
+    let local = format!("0100007F:{port:04X}");
+    let mut lines = connections.lines().map(str::split_whitespace);
+    let socket = lines.find_map(|mut fields| {
+        let matches = fields.nth(1) == Some(&local);
+        fields.nth(7).filter(|inode| matches && *inode != "0")
+    })?;
+    let socket = format!("socket:[{socket}]");
+    let processes = std::fs::read_dir("/proc").ok()?.flatten();
+    let mut processes = processes.filter(|process| {
+        let files = std::fs::read_dir(process.path().join("fd"));
+        let mut files = files.into_iter().flatten().flatten();
+        files.any(|file| std::fs::read_link(file.path()).is_ok_and(|it| it == *socket))
+    });
+    Some(processes.next()?.file_name().to_string_lossy().into_owned())
 }
 
 /// `ConsumedCapacity` is one object or, of a transaction, one a table.

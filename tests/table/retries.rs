@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     invariants::broken,
-    recorder::{Fault, Recorded},
+    recorder::{Fate, Fault, Recorded},
     support::{self, User},
 };
 
@@ -70,7 +70,8 @@ async fn a_change_whose_answer_was_lost_counts_once() {
     let api = &recorded.local.api;
     let (ann, ben) = (api.user(), api.user());
     let chat = ann.chat_with(&ben);
-    let lose_the_answer = || recorded.next_calls_meet([Fault::lost_answer("TransactWriteItems")]);
+    let lose_the_answer =
+        || recorded.next_calls_meet([Fault::new("TransactWriteItems", Fate::LostAnswer)]);
     lose_the_answer();
     ann.ask(&ben).await.is(201);
     assert_eq!(ben.totals().await, [1, 0, 0]);
@@ -135,7 +136,7 @@ async fn a_late_mark_does_not_take_back_what_another_device_marked() {
     two_messages().await;
     // One device has read that two are unread. Before it writes, another device marks them, and as
     // many arrive: the count alone looks as it did.
-    recorded.next_calls_meet([Fault::hold("TransactWriteItems")]);
+    recorded.next_calls_meet([Fault::new("TransactWriteItems", Fate::Hold)]);
     let late = tokio::spawn({
         let (ben, chat) = (ben.clone(), chat.clone());
         async move { ben.mark_read(&chat).await.status }

@@ -1,0 +1,373 @@
+//! Many clients at once while calls to DynamoDB fail, are lost, overlap, and functions are killed:
+//! what each client was told must be what one chat that does one call at a time could have told.
+//!
+//! Each attempt is an operation of its own, as the client saw it: begun, and answered or not. One whose
+//! outcome nobody told (a 5xx) is recorded as unknown: it may have happened then, later, or never. The
+//! histories are judged, a pair each, by a linearizability checker of others (`todc-utils`: Wing and
+//! Gong's algorithm with Lowe's memory), against the contract's [`model`](crate::model).
+//!
+//! `FAULT_SEED=7 FAULT_PAIRS=40 cargo test -p chat-functions --test table history -- --nocapture`
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use chat_shared::domain::MAX_INTEGER;
+use serde_json::json;
+use todc_utils::{
+    linearizability::{
+        WGLChecker,
+        history::{Action, History},
+    },
+    specifications::Specification,
+};
+
+use crate::{
+    invariants::broken,
+    model::{Call, From, Pair, Told},
+    recorder::Recorded,
+    support::{Api, User, all},
+    weather::{Trouble, Weather},
+};
+
+/// Attempts at a call that is safe to repeat.
+const ATTEMPTS: usize = 6;
+/// Calls that each client makes: first about the request, then about messages.
+const CALLS_ABOUT_THE_REQUEST: usize = 4;
+const CALLS: usize = 14;
+
+/// One attempt at a call, by one member of a pair.
+#[derive(Clone, Debug)]
+struct Attempt {
+    members: [u64; 2],
+    by: u64,
+    what: What,
+    /// `None`: nobody knows.
+    told: Option<Told>,
+    /// Where a message ended up whose sender was not told.
+    place: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Call(Call),
+    Totals,
+}
+
+/// A pair whose members have no other chats, so that their totals are the chat's.
+struct ChatSpecification;
+
+impl Specification for ChatSpecification {
+    type State = Option<Pair>;
+    type Operation = Attempt;
+
+    fn init() -> Option<Pair> {
+        None
+    }
+
+    fn apply(attempt: &Attempt, state: &Option<Pair>) -> (bool, Option<Pair>) {
+        let [one, other] = attempt.members;
+        let mut pair = state.clone().unwrap_or_else(|| Pair::new(one, other));
+        let told = match &attempt.what {
+            What::Call(call) => pair.call(attempt.by, call, true),
+            What::Totals => {
+                let [pending, unread, sent] = pair.totals_of(attempt.by);
+                Told {
+                    status: 200,
+                    replayed: false,
+                    body: json!({
+                        "totalPendingRequest": pending,
+                        "totalUnreadMessages": unread,
+                        "totalSentRequest": sent,
+                    }),
+                }
+            }
+        };
+        let possible = match (&attempt.told, attempt.place) {
+            (Some(answer), _) => *answer == told,
+            (None, Some(place)) => told.body["seq"] == place,
+            (None, None) => true,
+        };
+        if possible {
+            (true, Some(pair))
+        } else {
+            (false, state.clone())
+        }
+    }
+}
+
+/// What happened to one pair, in the order in which clients saw it begin and end.
+#[derive(Default)]
+struct Journal {
+    attempts: Vec<Attempt>,
+    events: Vec<Event>,
+}
+
+enum Event {
+    Began(usize),
+    Ended(usize),
+}
+
+struct Scene {
+    pair: Pair,
+    users: [User; 2],
+    journal: Mutex<Journal>,
+}
+
+impl Scene {
+    fn new(api: &Api, random: &mut fastrand::Rng) -> Arc<Self> {
+        let users = [0, 1].map(|_| api.user_with_id(random.u64(1..=MAX_INTEGER)));
+        Arc::new(Self {
+            pair: Pair::new(users[0].id, users[1].id),
+            users,
+            journal: Mutex::default(),
+        })
+    }
+
+    /// One device of one of the two users.
+    async fn client(self: Arc<Self>, name: usize, mut random: fastrand::Rng) {
+        let user = &self.users[name % 2];
+        for call in 0..CALLS {
+            let what = if call < CALLS_ABOUT_THE_REQUEST {
+                about_the_request(&mut random)
+            } else {
+                anything(&mut random, name, call)
+            };
+            // A message without a key cannot be repeated safely; the rest can, and may arrive twice.
+            let once = matches!(&what, What::Call(Call::Send { key: None, .. }));
+            if !once && random.u8(..10) == 0 {
+                tokio::join!(self.attempt(user, &what), self.attempt(user, &what));
+            }
+            for _ in 0..if once { 1 } else { ATTEMPTS } {
+                if self.attempt(user, &what).await {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether the caller was told the outcome.
+    async fn attempt(&self, user: &User, what: &What) -> bool {
+        let number = {
+            let mut journal = self.journal.lock().unwrap();
+            let number = journal.attempts.len();
+            journal.attempts.push(Attempt {
+                members: self.users.each_ref().map(|user| user.id),
+                by: user.id,
+                what: what.clone(),
+                told: None,
+                place: None,
+            });
+            journal.events.push(Event::Began(number));
+            number
+        };
+        let answer = match what {
+            What::Call(call) => user.call(self.pair.peer_of(user.id), call).await,
+            What::Totals => user.get("/totals").await,
+        };
+        if answer.status == 503 {
+            assert!(answer.header("retry-after").is_some(), "{answer:?}");
+        } else {
+            // 500 comes from the gateway alone, when a process was killed.
+            let gateways = answer.body == json!({"message": "Internal Server Error"});
+            assert!(answer.status < 500 || gateways, "{answer:?}");
+        }
+        let known = answer.status < 500;
+        if known {
+            let mut journal = self.journal.lock().unwrap();
+            journal.attempts[number].told = Some(Told::by(&answer));
+            journal.events.push(Event::Ended(number));
+        }
+        known
+    }
+
+    /// Asks in fair weather how everything ended.
+    async fn epilogue(&self) {
+        for user in &self.users {
+            let from = From::Skip(0);
+            let all = What::Call(Call::Read { from, limit: 100 });
+            assert!(self.attempt(user, &all).await);
+            assert!(self.attempt(user, &What::Totals).await);
+        }
+    }
+
+    /// Whether one chat, one call at a time, could have told what was told.
+    fn is_linearizable(&self) -> bool {
+        let journal = &mut *self.journal.lock().unwrap();
+        let places = journal.places();
+        let mut attempts: Vec<_> = journal.attempts.iter().cloned().map(Some).collect();
+        for attempt in &mut attempts {
+            if let Some(Attempt {
+                what: What::Call(Call::Send { text, .. }),
+                told: None,
+                place,
+                ..
+            }) = attempt
+            {
+                *place = places.get(text).copied();
+                if place.is_none() {
+                    // It never happened.
+                    *attempt = None;
+                }
+            }
+        }
+        let mut actions = Vec::new();
+        let mut ended = vec![false; attempts.len()];
+        for event in &journal.events {
+            let (Event::Began(number) | Event::Ended(number)) = *event;
+            let Some(attempt) = attempts[number].clone() else {
+                continue;
+            };
+            ended[number] = matches!(event, Event::Ended(_));
+            let action = match event {
+                Event::Began(_) => Action::Call(attempt),
+                Event::Ended(_) => Action::Response(attempt),
+            };
+            actions.push((number, action));
+        }
+        // What nobody was told of may happen until the end.
+        let unknown = ended.iter().enumerate().filter(|(_, ended)| !**ended);
+        for (number, _) in unknown {
+            if let Some(attempt) = attempts[number].clone() {
+                actions.push((number, Action::Response(attempt)));
+            }
+        }
+        WGLChecker::<ChatSpecification>::is_linearizable(History::from_actions(actions))
+    }
+}
+
+impl Journal {
+    /// Where each text stands in the end.
+    fn places(&self) -> BTreeMap<String, u64> {
+        let last_read = self.attempts.iter().rev().find_map(|attempt| {
+            let told = attempt.told.as_ref()?;
+            told.body["messages"].as_array()
+        });
+        let place = |message: &serde_json::Value| {
+            let text = message["text"].as_str()?.to_owned();
+            Some((text, message["seq"].as_u64()?))
+        };
+        last_read.into_iter().flatten().filter_map(place).collect()
+    }
+
+    fn unknown(&self) -> usize {
+        let unknown = self.attempts.iter().filter(|it| it.told.is_none());
+        unknown.count()
+    }
+}
+
+fn about_the_request(random: &mut fastrand::Rng) -> What {
+    What::Call(match random.u8(..5) {
+        0 | 1 => Call::Ask,
+        2 | 3 => Call::Accept,
+        _ => Call::Decline,
+    })
+}
+
+fn anything(random: &mut fastrand::Rng, client: usize, call: usize) -> What {
+    // Few messages, so that the last page shows all; each with a text of its own.
+    let text = format!("message {call} of client {client}");
+    let key = Some(text.clone().replace(' ', "-"));
+    let limit = 100;
+    What::Call(match random.u8(..20) {
+        0 => Call::Ask,
+        1 => Call::Accept,
+        2..9 => Call::Send { key, text },
+        9 => Call::Send { key: None, text },
+        10..14 => Call::Mark,
+        14..17 => Call::Read {
+            from: From::Skip(0),
+            limit,
+        },
+        17 => Call::Read {
+            from: From::After(random.u64(..9)),
+            limit,
+        },
+        _ => return What::Totals,
+    })
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    let set = std::env::var(variable).ok();
+    set.map_or(default, |text| text.parse().expect("a whole number"))
+}
+
+/// Clients of many pairs at once in this weather; afterwards all that was told must be possible, and
+/// the table must hold what always holds.
+async fn holds_in(name: &str, troubles: &[Trouble], rate: f64) {
+    let seed = number("FAULT_SEED", 1);
+    let pairs = number("FAULT_PAIRS", 6);
+    let recorded = Recorded::start().await;
+    recorded.weather(Weather::rough(seed, troubles, rate));
+    let mut random = fastrand::Rng::with_seed(seed);
+    let scenes: Vec<_> = (0..pairs)
+        .map(|_| Scene::new(&recorded.local.api, &mut random))
+        .collect();
+    let clients = scenes.iter().flat_map(|scene| {
+        // Two devices each.
+        (0..4)
+            .map(|name| scene.clone().client(name, random.fork()))
+            .collect::<Vec<_>>()
+    });
+    all(clients).await;
+    recorded.weather(Weather::fair());
+    recorded.quiet().await;
+    let (mut attempts, mut unknown) = (0, 0);
+    for scene in &scenes {
+        scene.epilogue().await;
+        let journal = scene.journal.lock().unwrap();
+        attempts += journal.attempts.len();
+        unknown += journal.unknown();
+    }
+    let (overlaps, troubles_met) = (recorded.overlaps(), recorded.troubles());
+    println!(
+        "{name}, seed {seed}: {attempts} attempts, {unknown} of unknown outcome; {} of {} \
+         transactions overlapped; met {troubles_met:?}",
+        overlaps.conflicts, overlaps.attempts,
+    );
+    assert_eq!(broken(&recorded.local.table).await, [""; 0]);
+    for trouble in troubles {
+        assert!(troubles_met.contains_key(trouble), "{trouble:?} never came");
+    }
+    assert!(overlaps.conflicts > 0);
+    for scene in &scenes {
+        assert!(
+            scene.is_linearizable(),
+            "{}, seed {seed}: no order of calls explains {:#?}",
+            scene.pair.chat_id(),
+            scene.journal.lock().unwrap().attempts
+        );
+    }
+}
+
+macro_rules! each_trouble_alone {
+    ($($test:ident: $trouble:ident,)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $test() {
+            holds_in(stringify!($test), &[Trouble::$trouble], 0.2).await;
+        }
+    )*};
+}
+
+each_trouble_alone! {
+    nothing_is_lost_or_doubled_when_a_fifth_of_transactions_conflict: Conflict,
+    nothing_is_lost_or_doubled_when_a_fifth_of_calls_are_throttled: Throttle,
+    nothing_is_lost_or_doubled_when_a_fifth_of_calls_are_server_errors: ServerError,
+    nothing_is_lost_or_doubled_when_a_fifth_of_answers_are_slow: Slow,
+    nothing_is_lost_or_doubled_when_a_fifth_of_connections_break_before: DropBefore,
+    nothing_is_lost_or_doubled_when_a_fifth_of_connections_break_after: DropAfter,
+    nothing_is_lost_or_doubled_when_a_fifth_of_calls_kill_before: KillBefore,
+    nothing_is_lost_or_doubled_when_a_fifth_of_calls_kill_after: KillAfter,
+    nothing_is_lost_or_doubled_when_a_fifth_of_transactions_are_read_in_halves: TornRead,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_doubled_when_all_troubles_come_together() {
+    holds_in("all together", &Trouble::ALL, 0.2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_doubled_when_two_calls_in_three_meet_trouble() {
+    holds_in("two in three", &Trouble::ALL, 0.66).await;
+}
