@@ -120,6 +120,14 @@ impl Table {
         self.partition(&format!("USER#{user}")).await
     }
 
+    /// Deletes an item behind the functions' back.
+    async fn delete(&self, pk: &str, sk: &str) {
+        let delete = self.client.delete_item().table_name(&self.name);
+        let delete = delete.key("pk", AttributeValue::S(pk.to_owned()));
+        let delete = delete.key("sk", AttributeValue::S(sk.to_owned()));
+        delete.send().await.unwrap();
+    }
+
     /// Sets one attribute behind the functions' back.
     async fn set(&self, pk: &str, sk: &str, attribute: &str, value: AttributeValue) {
         let update = self.client.update_item().table_name(&self.name);

@@ -1,7 +1,8 @@
 //! When DynamoDB is busy: what is tried again, and what a caller is told when time runs out.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
 
 use crate::{
@@ -123,6 +124,91 @@ async fn a_plan_that_was_overtaken_is_made_again_under_a_new_token() {
         2,
         "{cost:?}"
     );
+}
+
+#[tokio::test]
+async fn while_the_chat_is_in_conflict_no_other_condition_decides() {
+    let recorded = Recorded::start().await;
+    let api = &recorded.local.api;
+    let (ann, ben) = (api.user(), api.user());
+    // Half of another transaction is done: it has counted a request, and still holds the chat.
+    recorded.next_calls_meet([Fault::cancelled(&[
+        "TransactionConflict",
+        "ConditionalCheckFailed",
+        "None",
+    ])]);
+    ann.ask(&ben).await.is(201);
+    assert_eq!(ann.totals().await, [0, 0, 1]);
+}
+
+/// A message that can be read only half a second after the rest of its transaction.
+fn half_readable() -> Fault {
+    Fault::new("TransactWriteItems", Fate::Torn(Duration::from_millis(500)))
+}
+
+#[tokio::test]
+async fn a_page_waits_for_a_message_that_is_not_readable_yet() {
+    let recorded = Recorded::start().await;
+    let (ann, ben, chat) = friends(&recorded).await;
+    recorded.next_calls_meet([half_readable()]);
+    let first = tokio::spawn({
+        let (ann, chat) = (ann.clone(), chat.clone());
+        async move { ann.say(&chat, "one").await.status }
+    });
+    // The second is there first, as others see it.
+    while ben.totals().await != [0, 1, 0] {}
+    assert_eq!(ben.say(&chat, "two").await.is(201).body["seq"], 2);
+    let (newest, after, before, skip) = tokio::join!(
+        ann.messages(&chat, ""),
+        ann.messages(&chat, "?after=0"),
+        ann.messages(&chat, "?before=2"),
+        ann.messages(&chat, "?skip=1"),
+    );
+    assert_eq!(newest.seqs(), [2, 1]);
+    assert_eq!(after.seqs(), [1, 2]);
+    assert_eq!(before.seqs(), [1]);
+    assert_eq!(skip.seqs(), [1]);
+    assert_eq!(first.await.unwrap(), 201);
+}
+
+#[tokio::test]
+async fn a_replay_waits_for_its_message_to_become_readable() {
+    let recorded = Recorded::start().await;
+    let (ann, ben, chat) = friends(&recorded).await;
+    recorded.next_calls_meet([half_readable()]);
+    let first = tokio::spawn({
+        let (ann, chat) = (ann.clone(), chat.clone());
+        async move { ann.say_once(&chat, "key", "hi").await.status }
+    });
+    while ben.totals().await != [0, 1, 0] {}
+    let again = ann.say_once(&chat, "key", "hi").await.is(200);
+    assert_eq!(again.body["seq"], 1);
+    assert_eq!(first.await.unwrap(), 201);
+}
+
+#[tokio::test]
+async fn a_message_that_somebody_deleted_is_a_gap_and_no_error() {
+    let recorded = Recorded::start().await;
+    let (ann, _, chat) = friends(&recorded).await;
+    for text in ["one", "two", "three"] {
+        ann.say(&chat, text).await.is(201);
+    }
+    let pk = format!("CHAT#{chat}");
+    recorded
+        .local
+        .table
+        .delete(&pk, "MSG#0000000000000002")
+        .await;
+    assert_eq!(ann.messages(&chat, "").await.is(200).seqs(), [3, 1]);
+    // Long after the chat's last change nobody waits for it.
+    recorded
+        .local
+        .table
+        .set(&pk, "STATE", "updatedAt", AttributeValue::N("1".to_owned()))
+        .await;
+    recorded.cost();
+    assert_eq!(ann.messages(&chat, "?after=0").await.is(200).seqs(), [1, 3]);
+    assert_eq!(recorded.cost().round_trips(), 1);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use super::{
     Range, Store,
     items::{Activity, ChatItem, KeyItem, MessageItem, SummaryItem},
     read_chat,
-    transaction::{Write, number},
+    transaction::{Backoff, Write, number},
 };
 use crate::{
     Error,
@@ -16,6 +16,11 @@ use crate::{
 
 /// How long an idempotency key is good.
 const KEY_LIFETIME: Duration = Duration::from_hours(24);
+
+/// How often what is not yet readable of a transaction is read again: for a second on average.
+const REREADS: usize = 8;
+/// After this time all of a transaction is readable.
+const LONGEST_COMMIT: Duration = Duration::from_secs(10);
 
 /// The caller's name for one message, so that sending it again does not send it twice: 1 to 64
 /// visible ASCII characters.
@@ -72,6 +77,20 @@ pub struct MessagePage {
     pub messages: Vec<Message>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<MessagesFrom>,
+}
+
+impl MessagePage {
+    /// Whether it holds each message of its range: as the chat was when its state was read.
+    fn is_whole(&self, from: MessagesFrom, limit: usize) -> bool {
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+        let newest = self.chat.seq();
+        let available = match from {
+            MessagesFrom::Skip(skip) => newest.back(skip),
+            MessagesFrom::Before(seq) => newest.min(seq.back(1)),
+            MessagesFrom::After(seq) => newest.back(seq.get()),
+        };
+        self.messages.len() as u64 == limit.min(available.get())
+    }
 }
 
 impl Store {
@@ -146,12 +165,13 @@ impl Store {
             let (unread, read_seq) = ChatItem::member_attributes(id, reader);
             let mark = self.update(
                 ChatItem::key(id),
-                "SET #unread = :none, #readSeq = :seq",
+                // All that the chat has when it is marked: the reader's own messages may have come since
+                // it was read, and do not count as unread.
+                "SET #unread = :none, #readSeq = seq",
                 Some("#unread = :unread AND #readSeq = :readSeq"),
                 &[("#unread", unread), ("#readSeq", read_seq)],
                 vec![
                     (":none", number(0)),
-                    (":seq", number(chat.seq())),
                     (":unread", number(before.unread)),
                     (":readSeq", number(before.read_seq)),
                 ],
@@ -168,7 +188,14 @@ impl Store {
         }
     }
 
-    /// A page of a chat's messages.
+    /// A page of a chat's messages: all of its range, as it was at one instant.
+    ///
+    /// State and messages are several items. They are read at different instants, and DynamoDB writes
+    /// the items of a transaction together but not at one instant, so that a message can be readable
+    /// a moment before the one before it. Messages never change, so the page is right once it holds
+    /// every message that the state knows of and none that it does not. Until then it is read again:
+    /// who catches up with `after` would never see what was not there. A gap that stays is served:
+    /// somebody deleted a message.
     ///
     /// # Errors
     /// [`Error::ChatNotFound`].
@@ -178,7 +205,25 @@ impl Store {
         from: MessagesFrom,
         limit: usize,
     ) -> Result<MessagePage, Error> {
-        let (chat, messages) = match from {
+        let mut backoff = Backoff::new();
+        for _ in 0..REREADS {
+            let page = self.read_page(id, from, limit).await?;
+            let settled = page.chat.updated_at + LONGEST_COMMIT <= self.now;
+            if settled || page.is_whole(from, limit) {
+                return Ok(page);
+            }
+            backoff.wait().await;
+        }
+        self.read_page(id, from, limit).await
+    }
+
+    async fn read_page(
+        &self,
+        id: ChatId,
+        from: MessagesFrom,
+        limit: usize,
+    ) -> Result<MessagePage, Error> {
+        let (chat, mut messages) = match from {
             MessagesFrom::Skip(0) => self.newest(id, limit).await?,
             MessagesFrom::Skip(skip) => {
                 let chat = self.chat(id).await?.ok_or(Error::ChatNotFound)?;
@@ -197,6 +242,7 @@ impl Store {
                 (chat.ok_or(Error::ChatNotFound)?, messages)
             }
         };
+        messages.retain(|message| message.seq <= chat.seq());
         let last = messages.last().map(|message| message.seq);
         let next = match from {
             MessagesFrom::After(_) => last
@@ -308,9 +354,17 @@ impl Store {
         if taken.hash != hash {
             return Err(Error::IdempotencyKeyReused);
         }
-        let found = self
-            .get(MessageItem::key(chat.id, Seq::new(taken.seq)))
-            .await?;
+        let place = MessageItem::key(chat.id, Seq::new(taken.seq));
+        let mut found = self.get(place.clone()).await?;
+        // The key may be readable a moment before the message that came with it.
+        let mut backoff = Backoff::new();
+        for _ in 0..REREADS {
+            if found.is_some() {
+                break;
+            }
+            backoff.wait().await;
+            found = self.get(place.clone()).await?;
+        }
         let found = found.ok_or_else(|| Error::Internal("a key without its message".into()))?;
         let message = MessageItem::read(found, chat.id)?;
         let read = chat.has_been_read(&message);

@@ -1,13 +1,20 @@
-//! One change of several items, and when it is tried again.
+//! One change of several items, and when it is tried again. The whole retry policy:
 //!
-//! A transaction is repeated when nothing decided against it: each reason of its cancellation is a
-//! conflict or a throttle, or the call was throttled, broken or lost beyond the SDK's own retries.
-//! Repeats carry the same token, so that an attempt whose answer was lost counts once. Between them
-//! lies a random time of up to 25, 50, 100, 200, then 400 ms: a transaction holds its items for some
-//! 25 ms. There is no limit on attempts but the time that the invocation has left, which
-//! [`crate::http::serve`] enforces.
-//!
-//! A failed condition is never repeated here: it is a decision for the caller, who gets the old item.
+//! - **The SDK** makes 4 attempts at an operation that is throttled, broken or lost, waiting up to 25, 50
+//!   and 100 ms in between; an attempt may take 2 s (`sdk_config`). Reads have no more than that.
+//! - **A transaction** is then tried again here, as is one that was cancelled when nothing decided
+//!   against it: when no condition failed and each reason is `TransactionConflict`, `ThrottlingError`,
+//!   `ProvisionedThroughputExceeded` or none. Repeats carry the same token, so that an attempt whose
+//!   answer was lost counts once. Between them lies a random time of up to 25, 50, 100, 200, then
+//!   400 ms ([`Backoff`]): a transaction holds its items for some 25 ms.
+//! - **The first write decides.** A failed condition is a decision for the caller, who gets the old
+//!   item; but while the first write, the chat's state, is in conflict, the others' failed conditions
+//!   may be one half of what another transaction is just doing, so that is tried again, too.
+//! - **There is no limit on attempts but time**: 500 ms before the invocation's deadline
+//!   [`crate::http::serve`] answers 503 with `Retry-After`. The change has then happened whole or not
+//!   at all, and repeating the call is safe.
+//! - **A plan that was overtaken** is made anew from the old item, as another transaction under a new
+//!   token.
 
 use std::time::Duration;
 
@@ -27,8 +34,24 @@ use super::{
 };
 use crate::Error;
 
-const FIRST_BACKOFF: Duration = Duration::from_millis(25);
-const LONGEST_BACKOFF: Duration = Duration::from_millis(400);
+/// Random waits of up to 25, 50, 100, 200, then 400 ms ("full jitter").
+pub(super) struct Backoff(Duration);
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(25);
+    const LONGEST: Duration = Duration::from_millis(400);
+
+    pub(super) fn new() -> Self {
+        Self(Self::FIRST)
+    }
+
+    pub(super) async fn wait(&mut self) {
+        tokio::time::sleep(self.0.mul_f64(fastrand::f64())).await;
+        self.0 = (self.0 * 2).min(Self::LONGEST);
+    }
+}
+
+const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 
 /// A condition of the transaction failed; nothing was written.
 #[derive(Debug)]
@@ -39,7 +62,7 @@ impl Refused {
     pub(super) fn failed(&self, index: usize) -> bool {
         self.0
             .get(index)
-            .is_some_and(|reason| reason.code() == Some("ConditionalCheckFailed"))
+            .is_some_and(|reason| reason.code() == Some(CONDITION_FAILED))
     }
 
     /// The item that made the condition of the `index`th write fail.
@@ -56,10 +79,10 @@ impl Refused {
 pub(super) type Write = TransactWriteItem;
 
 impl Store {
-    /// Applies all writes or none.
+    /// Applies all writes or none. The first one decides: see the module.
     pub(super) async fn transact(&self, writes: Vec<Write>) -> Result<Result<(), Refused>, Error> {
         let token = new_token()?;
-        let mut backoff = FIRST_BACKOFF;
+        let mut backoff = Backoff::new();
         loop {
             let outcome = self
                 .connection
@@ -76,8 +99,7 @@ impl Store {
                 Err(Verdict::Failed(Error::Unavailable(_))) => {}
                 Err(Verdict::Failed(error)) => return Err(error),
             }
-            tokio::time::sleep(backoff.mul_f64(fastrand::f64())).await;
-            backoff = (backoff * 2).min(LONGEST_BACKOFF);
+            backoff.wait().await;
         }
     }
 
@@ -160,20 +182,18 @@ fn verdict(error: SdkError<TransactWriteItemsError>) -> Verdict {
         && let TransactWriteItemsError::TransactionCanceledException(cancelled) = context.err()
     {
         let reasons = cancelled.cancellation_reasons();
-        let codes = || reasons.iter().filter_map(CancellationReason::code);
-        if codes().any(|code| code == "ConditionalCheckFailed") {
-            return Verdict::Refused(Refused(reasons.to_vec()));
-        }
+        let codes = || reasons.iter().map(|reason| reason.code().unwrap_or("None"));
+        let is_decided = |code| matches!(code, "None" | CONDITION_FAILED);
         let may_pass = |code| {
             matches!(
                 code,
-                "None"
-                    | "TransactionConflict"
-                    | "ProvisionedThroughputExceeded"
-                    | "ThrottlingError"
+                "TransactionConflict" | "ProvisionedThroughputExceeded" | "ThrottlingError"
             )
         };
-        if !reasons.is_empty() && codes().all(may_pass) {
+        if codes().next().is_some_and(is_decided) && codes().any(|code| code == CONDITION_FAILED) {
+            return Verdict::Refused(Refused(reasons.to_vec()));
+        }
+        if codes().any(may_pass) && codes().all(|code| is_decided(code) || may_pass(code)) {
             return Verdict::Failed(Error::Unavailable(Box::new(super::Failure(error))));
         }
     }
