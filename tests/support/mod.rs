@@ -324,6 +324,12 @@ impl Answer {
     }
 }
 
+/// How much of a test is wanted: a number in the environment.
+pub fn number(variable: &str, default: u64) -> u64 {
+    let set = std::env::var(variable).ok();
+    set.map_or(default, |text| text.parse().expect("a whole number"))
+}
+
 /// Waits for calls that were made at once.
 pub async fn all<T: Send + 'static>(
     calls: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,

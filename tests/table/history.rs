@@ -28,7 +28,7 @@ use crate::{
     invariants::broken,
     model::{Call, From, Pair, Told},
     recorder::Recorded,
-    support::{Api, User, all},
+    support::{Api, User, all, number},
     weather::{Trouble, Weather},
 };
 
@@ -326,11 +326,6 @@ fn anything(random: &mut fastrand::Rng, client: usize, call: usize) -> What {
         },
         _ => return What::Totals,
     })
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    let set = std::env::var(variable).ok();
-    set.map_or(default, |text| text.parse().expect("a whole number"))
 }
 
 /// Clients of many pairs at once in this weather; afterwards all that was told must be possible, and

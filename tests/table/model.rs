@@ -96,6 +96,12 @@ impl Pair {
         self.chat.as_ref().is_some_and(|it| it.requester == member)
     }
 
+    /// What changes when something happens to the chat; being read is not that.
+    pub fn activity(&self) -> Option<(Status, u64, usize)> {
+        let chat = self.chat.as_ref()?;
+        Some((chat.status, chat.requester, chat.messages.len()))
+    }
+
     pub fn unread_of(&self, member: u64) -> u64 {
         let Some(chat) = &self.chat else { return 0 };
         let unread = chat.messages[chat.read[self.place_of(member)]..].iter();
@@ -328,22 +334,29 @@ impl User {
         let chat = Pair::new(self.id, other).chat_id();
         match call {
             Call::Ask => self.post("/chats", &json!({ "userId": other })).await,
-            Call::Accept => self.accept(&chat).await,
-            Call::Decline => self.decline(&chat).await,
-            Call::Send { key: None, text } => self.say(&chat, text).await,
+            call => self.call_chat(&chat, call).await,
+        }
+    }
+
+    /// Makes a call about a chat, whoever its members are.
+    pub async fn call_chat(&self, chat: &str, call: &Call) -> Answer {
+        match call {
+            // There is no asking for other people's chats; this names one, too.
+            Call::Ask | Call::Accept => self.accept(chat).await,
+            Call::Decline => self.decline(chat).await,
+            Call::Send { key: None, text } => self.say(chat, text).await,
             Call::Send {
                 key: Some(key),
                 text,
-            } => self.say_once(&chat, key, text).await,
-            Call::Mark => self.mark_read(&chat).await,
+            } => self.say_once(chat, key, text).await,
+            Call::Mark => self.mark_read(chat).await,
             Call::Read { from, limit } => {
                 let from = match from {
                     From::Skip(skip) => format!("skip={skip}"),
                     From::Before(seq) => format!("before={seq}"),
                     From::After(seq) => format!("after={seq}"),
                 };
-                self.messages(&chat, &format!("?limit={limit}&{from}"))
-                    .await
+                self.messages(chat, &format!("?limit={limit}&{from}")).await
             }
         }
     }

@@ -80,10 +80,10 @@ impl Cost {
     }
 }
 
-/// What befalls one kind of operation.
+/// What befalls one kind of operation, or any.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    operation: &'static str,
+    operation: Option<&'static str>,
     fate: Fate,
 }
 
@@ -125,8 +125,7 @@ impl Fate {
 impl Fault {
     /// Any answer.
     pub fn answer(operation: &'static str, status: u16, body: Value) -> Self {
-        let fate = Fate::Answer(status, body);
-        Self { operation, fate }
+        Self::new(operation, Fate::Answer(status, body))
     }
 
     /// A transaction that was cancelled for these reasons, with whatever else they hold.
@@ -147,8 +146,15 @@ impl Fault {
         Self::answer(operation, status, error(name))
     }
 
-    /// Any fate.
+    /// A fate of one kind of operation.
     pub fn new(operation: &'static str, fate: Fate) -> Self {
+        let operation = Some(operation);
+        Self { operation, fate }
+    }
+
+    /// A fate of all operations.
+    pub fn of_all(fate: Fate) -> Self {
+        let operation = None;
         Self { operation, fate }
     }
 }
@@ -414,7 +420,7 @@ impl Tape {
 
     fn fate(&self, operation: &str, request: &Value) -> Option<Fate> {
         let mut log = self.log();
-        let befalls = |fault: &Fault| fault.operation == operation;
+        let befalls = |fault: &Fault| fault.operation.is_none_or(|it| it == operation);
         if log.next_faults.front().is_some_and(befalls) {
             return log.next_faults.pop_front().map(|fault| fault.fate);
         }
@@ -478,10 +484,14 @@ impl Tape {
         }
         if keys.iter().any(|key| overlaps.held.contains(key)) {
             overlaps.conflicts += 1;
-            let codes = keys.iter().map(|key| match overlaps.held.contains(key) {
-                true => "TransactionConflict",
-                false => "None",
-            });
+            let code = |key| {
+                if overlaps.held.contains(key) {
+                    "TransactionConflict"
+                } else {
+                    "None"
+                }
+            };
+            let codes = keys.iter().map(code);
             let Fate::Answer(_, refusal) = Fate::cancelled(codes) else {
                 unreachable!("a cancellation is an answer");
             };

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A stack whose functions have two seconds a call.
-async fn impatient() -> Recorded {
+pub async fn impatient() -> Recorded {
     let mut options = support::options();
     let template = std::fs::read_to_string(&options.template).unwrap();
     assert!(template.contains("    Timeout: 10\n"));
@@ -236,6 +236,25 @@ async fn a_late_mark_does_not_take_back_what_another_device_marked() {
     let view = ben.view(&chat).await;
     assert_eq!([&view["readSeq"], &view["unreadCount"]], [4, 0]);
     assert_eq!(ben.totals().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_mark_takes_what_the_reader_wrote_meanwhile() {
+    let recorded = Recorded::start().await;
+    let (ann, ben, chat) = friends(&recorded).await;
+    ann.say(&chat, "one").await.is(201);
+    recorded.next_calls_meet([Fault::new("TransactWriteItems", Fate::Hold)]);
+    let mark = tokio::spawn({
+        let (ben, chat) = (ben.clone(), chat.clone());
+        async move { ben.mark_read(&chat).await.status }
+    });
+    recorded.stopped().await;
+    ben.say(&chat, "two").await.is(201);
+    recorded.release();
+    assert_eq!(mark.await.unwrap(), 200);
+    // It happened after the second message, so the watermark is there.
+    assert_eq!(ben.view(&chat).await["readSeq"], 2);
+    assert_eq!(broken(&recorded.local.table).await, [""; 0]);
 }
 
 #[tokio::test]
