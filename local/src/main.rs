@@ -1,21 +1,29 @@
 //! `cargo run`: the whole chat backend on this machine.
 
 use std::{
-    collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode, sync::Arc, time::Duration,
+    collections::BTreeMap,
+    io::Write,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use chat_local::{
-    DEVELOPMENT_SECRET, Database, Error, Options, Stack, binaries, listen,
+    DEVELOPMENT_SECRET, Database, Error, Options, Stack, binaries, dynamodb, listen,
     template::{Template, default_path},
 };
 use chat_shared::{
     auth::{Authenticator, issue_token},
     domain::{Timestamp, UserId},
+    store::{AuditEvent, AuditOptions, AuditProgress, Connection},
 };
 use clap::{Args, Parser, Subcommand};
 
 /// Lifetime of the tokens that are shown: long enough for a day's work.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(12);
+/// How often a walk over a table says how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs the whole chat backend on this machine: the real function binaries behind an API Gateway of
 /// its own, with a DynamoDB in this process.
@@ -41,6 +49,28 @@ enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = TOKEN_LIFETIME.as_secs())]
         expires_in: u64,
     },
+    /// Check a live table: does every chat, count and total hold what it must?
+    ///
+    /// Walks the whole table, page by page, and prints one line for each item that is wrong. It is safe
+    /// beside live traffic and reads about twice what the table holds. Ends with 0 when all is right
+    /// (or was repaired), 1 when something is wrong, 2 when the table could not be checked.
+    Check(Check),
+}
+
+#[derive(Args)]
+struct Check {
+    /// The table's name
+    #[arg(long, value_name = "NAME", env = "TABLE_NAME")]
+    table: String,
+    /// The DynamoDB that holds it [default: AWS, with the region and credentials of the environment]
+    #[arg(long, value_name = "URL")]
+    endpoint_url: Option<String>,
+    /// Set right what can be counted again: unread counts, totals, open requests, index keys
+    #[arg(long)]
+    repair: bool,
+    /// Seconds after which what seems wrong is looked at again, twice; longer than the indexes lag
+    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    settle: u64,
 }
 
 #[derive(Args)]
@@ -68,6 +98,7 @@ fn main() -> ExitCode {
         Some(Command::Token { user, expires_in }) => {
             token(user, Duration::from_secs(expires_in)).map(|token| println!("{token}"))
         }
+        Some(Command::Check(check)) => return check_table(&check),
         None => run(cli.serve),
     };
     match done {
@@ -102,6 +133,66 @@ fn token(user: UserId, lifetime: Duration) -> Result<String, Error> {
         audience.as_deref(),
     )
     .map_err(|error| Error::new(error.to_string()))
+}
+
+#[tokio::main]
+async fn check_table(check: &Check) -> ExitCode {
+    match audit(check).await {
+        Ok(progress) if progress.broken == progress.repaired => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn audit(check: &Check) -> Result<AuditProgress, Error> {
+    let connection = match &check.endpoint_url {
+        Some(url) => Connection::new(dynamodb::client(url), &check.table),
+        None => Connection::from_variables(|name| match name {
+            "TABLE_NAME" => Some(check.table.clone()),
+            _ => None,
+        })
+        .await
+        .map_err(|error| Error::new(error.to_string()))?,
+    };
+    let options = AuditOptions {
+        repair: check.repair,
+        settle: Duration::from_secs(check.settle),
+    };
+    let began = Instant::now();
+    let so_far = |progress: AuditProgress| {
+        format!(
+            "{} items, {} chats, {} users in {:.0?}: {} wrong, {} repaired",
+            progress.items,
+            progress.chats,
+            progress.users,
+            began.elapsed(),
+            progress.broken,
+            progress.repaired,
+        )
+    };
+    let mut last_shown = began;
+    let mut report = |event: AuditEvent<'_>| match event {
+        AuditEvent::Broken(broken) => println!("{broken}"),
+        AuditEvent::Progress(progress) => {
+            if last_shown.elapsed() >= PROGRESS_INTERVAL {
+                last_shown = Instant::now();
+                eprintln!("{} …", so_far(progress));
+            }
+        }
+    };
+    let store = connection.at(Timestamp::now());
+    let done = store.audit(options, &mut report).await.map_err(|error| {
+        let cause = error.cause().map_or_else(String::new, ToString::to_string);
+        Error::new(format!("cannot check table {}: {cause}", check.table))
+    })?;
+    eprintln!("{}", so_far(done));
+    if done.broken > done.repaired && !check.repair {
+        eprintln!("--repair sets right what can be counted again.");
+    }
+    Ok(done)
 }
 
 #[tokio::main]

@@ -4,13 +4,19 @@
 
 use std::process::{Command, Output};
 
-use chat_local::DEVELOPMENT_SECRET;
+use aws_sdk_dynamodb::types::AttributeValue;
+use chat_local::{
+    DEVELOPMENT_SECRET,
+    dynamodb::{Embedded, client, create_table},
+    template::{Template, default_path},
+};
 use chat_shared::{auth::Authenticator, domain::UserId};
 
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_chat-local"))
         .args(arguments)
         .env_remove("JWT_SECRET")
+        .env_remove("TABLE_NAME")
         .envs(variables.iter().copied())
         .output()
         .unwrap()
@@ -105,6 +111,56 @@ fn options_that_exclude_one_another_are_refused() {
     assert_eq!(both.status.code(), Some(2));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_says_what_is_wrong_with_a_table_and_repairs_it() {
+    let dynamodb = Embedded::start(None).await.unwrap();
+    let check = |more: &[&str]| {
+        let mut arguments = vec!["check", "--table", "chats", "--settle", "0"];
+        arguments.extend(["--endpoint-url", dynamodb.endpoint()]);
+        arguments.extend(more);
+        run(&arguments, &[])
+    };
+    let error = check(&[]);
+    assert_eq!(error.status.code(), Some(2));
+    let error = String::from_utf8(error.stderr).unwrap();
+    assert!(error.contains("cannot check table chats"), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+
+    let template = Template::read(&default_path()).unwrap();
+    create_table(dynamodb.endpoint(), &template.table, "chats")
+        .await
+        .unwrap();
+    assert_eq!(check(&[]).status.code(), Some(0));
+    let put = client(dynamodb.endpoint()).put_item().table_name("chats");
+    let put = put.item("pk", AttributeValue::S("USER#42".to_owned()));
+    let put = put.item("sk", AttributeValue::S("TOTALS#3".to_owned()));
+    let put = put.item("unread", AttributeValue::N("5".to_owned()));
+    put.send().await.unwrap();
+
+    let found = check(&[]);
+    assert_eq!(found.status.code(), Some(1));
+    let lines = String::from_utf8(found.stdout).unwrap();
+    assert_eq!(lines, "USER#42 TOTALS#3: unread is 5, not 0\n");
+    let hint = String::from_utf8(found.stderr).unwrap();
+    assert!(hint.contains("1 items, 0 chats, 1 users"), "{hint}");
+    assert!(hint.contains("--repair"), "{hint}");
+
+    let repaired = check(&["--repair"]);
+    assert_eq!(repaired.status.code(), Some(0));
+    let lines = String::from_utf8(repaired.stdout).unwrap();
+    assert_eq!(lines, "USER#42 TOTALS#3: unread is 5, not 0 (repaired)\n");
+    let sound = check(&[]);
+    assert_eq!(sound.status.code(), Some(0));
+    assert_eq!(sound.stdout, b"");
+}
+
+#[test]
+fn check_wants_to_know_which_table() {
+    let output = run(&["check"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--table"));
+}
+
 #[test]
 fn help_names_every_option() {
     let help = String::from_utf8(run(&["--help"], &[]).stdout).unwrap();
@@ -115,6 +171,7 @@ fn help_names_every_option() {
         "--release",
         "--template",
         "token",
+        "check",
     ] {
         assert!(help.contains(option), "{help}");
     }

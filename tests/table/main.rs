@@ -6,8 +6,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit;
 mod configuration;
 mod cost;
+mod crowd;
 mod events;
 mod history;
 mod instances;

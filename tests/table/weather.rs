@@ -15,7 +15,7 @@ use crate::recorder::{Fate, error};
 /// before a connection for the other is open, and they would look like two round trips.
 const ROUND_TRIP: Duration = Duration::from_millis(25);
 /// How long a transaction holds its items in production.
-pub const HOLD: Duration = Duration::from_millis(25);
+const HOLD: Duration = Duration::from_millis(25);
 /// Longer than the functions wait for one answer.
 const TOO_SLOW: Duration = Duration::from_millis(2_200);
 
@@ -55,17 +55,6 @@ impl Trouble {
         Self::KillAfter,
         Self::TornRead,
     ];
-
-    /// What no call has to be given up for: all that a repetition mends.
-    pub const TRANSIENT: [Self; 7] = [
-        Self::Conflict,
-        Self::Throttle,
-        Self::ServerError,
-        Self::Slow,
-        Self::DropBefore,
-        Self::DropAfter,
-        Self::TornRead,
-    ];
 }
 
 /// What befalls calls from now on.
@@ -103,6 +92,16 @@ impl Weather {
     pub fn fair() -> Self {
         Self {
             round_trip: Duration::ZERO,
+            ..Self::default()
+        }
+    }
+
+    /// No trouble, but transactions that overlap conflict, as if a user's totals were one item if that
+    /// is wanted.
+    pub fn crowded(one_counter: bool) -> Self {
+        Self {
+            hold: Some(HOLD),
+            one_counter,
             ..Self::default()
         }
     }

@@ -144,14 +144,14 @@ impl Store {
             SentItem::key(requester),
             "SET #type = :type ADD #open :by",
             capped.then_some("attribute_not_exists(#open) OR #open < :cap"),
-            &[("#type", "type"), ("#open", "open")],
+            &[("#type", "type"), ("#open", SentItem::OPEN)],
             values,
         )
     }
 
     /// One more or one less request that waits for `recipient`.
     fn count_pending(&self, recipient: UserId, chat: ChatId, by: i64) -> Write {
-        self.count_total("pending", recipient, chat, by)
+        self.count_total(TotalsItem::PENDING, recipient, chat, by)
     }
 
     /// Adds to the total named `attribute` that `owner` sees, on behalf of one chat.

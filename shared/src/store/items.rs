@@ -74,26 +74,44 @@ fn user_pk(id: UserId) -> String {
     format!("USER#{id}")
 }
 
+/// Whose items a partition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Chat(ChatId),
+    User(UserId),
+}
+
+impl Owner {
+    /// `None` when it is nobody's.
+    pub(super) fn of(pk: &str) -> Option<Self> {
+        if let Some(id) = pk.strip_prefix("CHAT#") {
+            return id.parse().ok().map(Self::Chat);
+        }
+        let id = pk.strip_prefix("USER#")?;
+        id.parse().ok().map(Self::User)
+    }
+}
+
 /// The state of a chat, and the row of both indexes.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ChatItem {
-    pk: String,
+    pub(super) pk: String,
     sk: String,
     #[serde(rename = "type")]
     kind: String,
-    requester_id: u64,
+    pub(super) requester_id: u64,
     recipient_id: u64,
-    status: String,
-    seq: u64,
-    low_unread: u64,
-    low_read_seq: u64,
-    high_unread: u64,
-    high_read_seq: u64,
+    pub(super) status: String,
+    pub(super) seq: u64,
+    pub(super) low_unread: u64,
+    pub(super) low_read_seq: u64,
+    pub(super) high_unread: u64,
+    pub(super) high_read_seq: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_message: Option<SummaryItem>,
+    pub(super) last_message: Option<SummaryItem>,
     created_at: u64,
-    updated_at: u64,
+    pub(super) updated_at: u64,
     requester_key: String,
     recipient_key: String,
     activity: String,
@@ -103,7 +121,7 @@ pub(super) struct ChatItem {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SummaryItem {
-    seq: u64,
+    pub(super) seq: u64,
     sender_id: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
@@ -145,7 +163,7 @@ impl Index {
 
 fn status_name(status: Status) -> &'static str {
     match status {
-        Status::Pending => "pending",
+        Status::Pending => ChatItem::PENDING,
         Status::Active => ChatItem::ACTIVE,
         Status::Declined => "declined",
     }
@@ -153,9 +171,12 @@ fn status_name(status: Status) -> &'static str {
 
 impl ChatItem {
     const SK: &str = "STATE";
+    pub(super) const KIND: &str = "Chat";
 
     /// Value of `status` in an active chat.
     pub(super) const ACTIVE: &str = "active";
+    /// Value of `status` while a request waits for its answer.
+    pub(super) const PENDING: &str = "pending";
 
     pub(super) fn key(id: ChatId) -> Key {
         (chat_pk(id), Self::SK.to_owned())
@@ -180,7 +201,7 @@ impl ChatItem {
         write(&Self {
             pk,
             sk,
-            kind: "Chat".to_owned(),
+            kind: Self::KIND.to_owned(),
             requester_id: chat.requester.get(),
             recipient_id: chat.recipient().get(),
             status: status_name(chat.status()).to_owned(),
@@ -199,10 +220,9 @@ impl ChatItem {
     }
 
     pub(super) fn into_chat(self) -> Result<Chat, Error> {
-        let id = self.pk.strip_prefix("CHAT#").and_then(|id| id.parse().ok());
-        let id = id.ok_or_else(|| unreadable(&self.pk))?;
+        let id = self.id()?;
         let state = match self.status.as_str() {
-            "pending" => State::Pending,
+            Self::PENDING => State::Pending,
             "declined" => State::Declined,
             Self::ACTIVE => State::Active(Conversation {
                 seq: Seq::new(self.seq),
@@ -228,6 +248,43 @@ impl ChatItem {
             created_at: Timestamp::from_millis(self.created_at),
             updated_at: Timestamp::from_millis(self.updated_at),
         })
+    }
+
+    pub(super) fn id(&self) -> Result<ChatId, Error> {
+        match Owner::of(&self.pk) {
+            Some(Owner::Chat(id)) => Ok(id),
+            _ => Err(unreadable(&self.pk)),
+        }
+    }
+
+    /// What the chat knows of a member: unread count and watermark, whatever the status.
+    pub(super) fn member(&self, id: ChatId, member: UserId) -> (u64, u64) {
+        if member == id.low() {
+            (self.low_unread, self.low_read_seq)
+        } else {
+            (self.high_unread, self.high_read_seq)
+        }
+    }
+
+    /// Whether this is a row of the user's partition of an index.
+    pub(super) fn is_in(&self, index: Index, user: UserId, status: Status) -> bool {
+        let member = match index {
+            Index::ByRequester => self.requester_id,
+            Index::ByRecipient => self.recipient_id,
+        };
+        member == user.get() && self.status == status_name(status)
+    }
+
+    /// The attributes that place the chat in the indexes: what each is, and what it should be.
+    pub(super) fn index_keys(&self, id: ChatId) -> [(&'static str, &str, String); 3] {
+        let key = |user: u64| format!("{user}#{}", self.status);
+        let activity = Activity::at(Timestamp::from_millis(self.updated_at), id);
+        [
+            ("requesterKey", &self.requester_key, key(self.requester_id)),
+            ("recipientKey", &self.recipient_key, key(self.recipient_id)),
+            ("activity", &self.activity, activity.to_string()),
+        ]
+        .map(|(name, is, should_be)| (name, is.as_str(), should_be))
     }
 
     /// The attributes that hold what the chat knows of a member: unread count and watermark.
@@ -398,6 +455,10 @@ pub(super) struct KeyItem {
 }
 
 impl KeyItem {
+    pub(super) fn is((_, sk): &Key) -> bool {
+        sk.starts_with("KEY#")
+    }
+
     pub(super) fn write(
         id: ChatId,
         sender: UserId,
@@ -434,6 +495,12 @@ pub(super) struct TotalsItem {
 
 impl TotalsItem {
     pub(super) const KIND: &str = "Totals";
+    /// Begins the sort key of each shard.
+    pub(super) const PREFIX: &str = "TOTALS#";
+    /// The attribute behind [`TotalsItem::unread`].
+    pub(super) const UNREAD: &str = "unread";
+    /// The attribute behind [`TotalsItem::pending`].
+    pub(super) const PENDING: &str = "pending";
 
     /// The shard that counts for one chat. All that a chat adds to a user's totals it adds to the
     /// same shard, so no shard is ever negative. The hash (Fibonacci, of both ids) must never
@@ -441,7 +508,8 @@ impl TotalsItem {
     pub(super) fn key(owner: UserId, chat: ChatId) -> Key {
         let mixed = (chat.low().get().rotate_left(32) ^ chat.high().get())
             .wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        (user_pk(owner), format!("TOTALS#{}", (mixed >> 32) % SHARDS))
+        let shard = (mixed >> 32) % SHARDS;
+        (user_pk(owner), format!("{}{shard}", Self::PREFIX))
     }
 
     pub(super) fn pk(owner: UserId) -> String {
@@ -456,11 +524,14 @@ impl TotalsItem {
 /// How many open requests a user has sent. One item, so that the cap can be a condition.
 #[derive(Deserialize)]
 pub(super) struct SentItem {
+    #[serde(default)]
     pub(super) open: i64,
 }
 
 impl SentItem {
     pub(super) const KIND: &str = "OpenRequests";
+    /// The attribute behind [`SentItem::open`].
+    pub(super) const OPEN: &str = "open";
     const SK: &str = "SENT";
 
     pub(super) fn key(owner: UserId) -> Key {
@@ -469,6 +540,10 @@ impl SentItem {
 
     pub(super) fn is(item: &Item) -> bool {
         has_sort_key(item, Self::SK)
+    }
+
+    pub(super) fn is_sk(sk: &str) -> bool {
+        sk == Self::SK
     }
 
     pub(super) fn read(item: Item) -> Result<Self, Error> {

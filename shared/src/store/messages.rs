@@ -5,7 +5,7 @@ use ring::digest::{Context, SHA256};
 
 use super::{
     Range, Store,
-    items::{Activity, ChatItem, KeyItem, MessageItem, SummaryItem},
+    items::{Activity, ChatItem, KeyItem, MessageItem, SummaryItem, TotalsItem},
     read_chat,
     transaction::{Backoff, Write, number},
 };
@@ -125,7 +125,7 @@ impl Store {
             let mut writes = vec![
                 self.append(&chat, &message)?,
                 self.insert(MessageItem::write(&message)?),
-                self.count_total("unread", id.peer_of(sender), id, 1),
+                self.count_total(TotalsItem::UNREAD, id.peer_of(sender), id, 1),
             ];
             if let (Some(key), Some(hash)) = (key, &hash) {
                 writes.push(self.remember(&message, key, hash)?);
@@ -177,7 +177,10 @@ impl Store {
                 ],
             );
             let read = i64::try_from(before.unread).unwrap_or(i64::MAX);
-            let writes = vec![mark, self.count_total("unread", reader, id, -read)];
+            let writes = vec![
+                mark,
+                self.count_total(TotalsItem::UNREAD, reader, id, -read),
+            ];
             let Err(mut refused) = self.transact(writes).await? else {
                 return Ok(());
             };

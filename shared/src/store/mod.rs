@@ -18,6 +18,7 @@
 //!
 //! Item kinds and their keys are in [`items`]; retries are in `transaction.rs`.
 
+mod audit;
 mod chats;
 mod items;
 mod lists;
@@ -35,6 +36,7 @@ use aws_sdk_dynamodb::{
 };
 use aws_smithy_http_client::tls;
 
+pub use audit::{AuditEvent, AuditOptions, AuditProgress, Broken};
 pub use chats::Requested;
 pub use items::Activity;
 pub use lists::{ChatPage, ChatsFrom, Direction, List};
@@ -91,6 +93,16 @@ impl Connection {
             table: table.into(),
             max_open_requests,
         })
+    }
+
+    /// Uses a table through a client that is there already, without a cap on open requests.
+    #[must_use]
+    pub fn new(client: Client, table: &str) -> Self {
+        Self {
+            client,
+            table: table.into(),
+            max_open_requests: 0,
+        }
     }
 
     /// The store for a call that happens at `now`.
