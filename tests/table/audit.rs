@@ -180,6 +180,10 @@ async fn what_cannot_be_counted_again_is_reported_and_left_alone() {
     town.set("STATE", "highReadSeq", number(4)).await;
     table.delete(&town.pk, "MSG#0000000000000001").await;
     table.set("SOMETHING", "ELSE", "a", number(1)).await;
+    table
+        .set("CHAT#11-33", "STATE", "seq", text("secret"))
+        .await;
+    table.set("USER#44", "SENT", "open", text("secret")).await;
     let (lines, progress) = check(table, REPAIR).await;
     let lost: Vec<_> = lines
         .iter()
@@ -192,10 +196,15 @@ async fn what_cannot_be_counted_again_is_reported_and_left_alone() {
             "CHAT#11-22 MSG#0000000000000002: the messages from 1 to 1 are missing",
             "CHAT#11-22 MSG#0000000000000003: createdAt is before that of message 2",
             "CHAT#11-22 STATE: highReadSeq is 4, past seq 3",
+            "CHAT#11-33 STATE: cannot be read",
             "SOMETHING : belongs to no chat and no user",
+            "USER#44 SENT: cannot be read",
         ]
     );
-    assert_eq!(progress.broken - progress.repaired, 5);
+    assert_eq!(progress.broken - progress.repaired, 7);
+    let sound = AttributeValue::N("0".to_owned());
+    table.set("CHAT#11-33", "STATE", "seq", sound.clone()).await;
+    table.set("USER#44", "SENT", "open", sound).await;
     // Ben's watermark is past all that there is, so nothing is unread.
     assert_eq!(town.ben.totals().await, [0, 0, 0]);
 

@@ -162,6 +162,11 @@ impl Broken {
         }
     }
 
+    /// Says no more: what stands in an item may be what users wrote.
+    fn unreadable(key: Key) -> Self {
+        Self::lost(key, "cannot be read")
+    }
+
     fn lost(key: Key, what: impl Into<String>) -> Self {
         Self::new(key, What::Lost(what.into()))
     }
@@ -367,8 +372,10 @@ impl Store {
     /// One look at a chat: its messages against its state.
     async fn chat_once(&self, id: ChatId) -> Result<Vec<Broken>, Error> {
         let state_key = ChatItem::key(id);
-        let Some(state) = self.state(id).await? else {
-            return Ok(vec![Broken::lost(state_key, "is missing")]);
+        let state = match self.state(id).await? {
+            Some(Ok(state)) => state,
+            Some(Err(_)) => return Ok(vec![Broken::unreadable(state_key)]),
+            None => return Ok(vec![Broken::lost(state_key, "is missing")]),
         };
         let mut found = Vec::new();
         let mut tally = Tally::default();
@@ -391,7 +398,11 @@ impl Store {
             })
             .await?;
             for item in page.items.unwrap_or_default() {
-                tally.add(item, &state, id, &mut found)?;
+                let sk = item.get("sk").and_then(|sk| sk.as_s().ok()).cloned();
+                let key = (state_key.0.clone(), sk.unwrap_or_default());
+                if tally.add(&key, item, &state, id, &mut found).is_err() {
+                    found.push(Broken::unreadable(key));
+                }
             }
             start = page.last_evaluated_key;
             if start.is_none() {
@@ -399,25 +410,31 @@ impl Store {
             }
         }
         // What came while one read is known to the state by now.
-        let now = self.state(id).await?.map_or(0, |state| state.seq);
+        let now = self.state(id).await?.and_then(Result::ok);
+        let now = now.map_or(0, |state| state.seq);
         tally.judge(&state, now, id, &mut found);
         Ok(found)
     }
 
-    async fn state(&self, id: ChatId) -> Result<Option<ChatItem>, Error> {
+    /// A chat's state as it is now, if it is there and can be read.
+    async fn state(&self, id: ChatId) -> Result<Option<Result<ChatItem, Error>>, Error> {
         let item = patiently(async || self.get(ChatItem::key(id)).await).await?;
-        item.map(ChatItem::read).transpose()
+        Ok(item.map(ChatItem::read))
     }
 
     /// Members for whom a chat counts something, but who have no counters at all: the walk does not
     /// come to them.
     async fn uncounted_members(&self, id: ChatId) -> Result<Vec<UserId>, Error> {
-        let Some(state) = self.state(id).await? else {
+        let Some(Ok(state)) = self.state(id).await? else {
             return Ok(Vec::new());
         };
         let mut uncounted = Vec::new();
         for member in [id.low(), id.high()] {
-            if !state.counts(id, member).is_empty() && self.counters(member).await?.is_empty() {
+            let mut unreadable = Vec::new();
+            if !state.counts(id, member).is_empty()
+                && self.counters(member, &mut unreadable).await?.is_empty()
+                && unreadable.is_empty()
+            {
                 uncounted.push(member);
             }
         }
@@ -430,7 +447,11 @@ impl Store {
         let mut unjudged: Option<BTreeSet<Counter>> = None;
         for _ in 0..LOOKS {
             let before = self.count_chats(user).await?;
-            let counters = self.counters(user).await?;
+            let mut unreadable = Vec::new();
+            let counters = self.counters(user, &mut unreadable).await?;
+            if !unreadable.is_empty() {
+                return Ok(unreadable);
+            }
             let after = self.count_chats(user).await?;
             let all = before.keys().chain(counters.keys()).chain(after.keys());
             let judged = unjudged.unwrap_or_else(|| all.cloned().collect());
@@ -467,7 +488,11 @@ impl Store {
     }
 
     /// A user's counters as they stand.
-    async fn counters(&self, user: UserId) -> Result<BTreeMap<Counter, i64>, Error> {
+    async fn counters(
+        &self,
+        user: UserId,
+        found: &mut Vec<Broken>,
+    ) -> Result<BTreeMap<Counter, i64>, Error> {
         let range = || Range {
             index: None,
             condition: "pk = :pk",
@@ -480,11 +505,18 @@ impl Store {
             let sk = item.get("sk").and_then(|sk| sk.as_s().ok()).cloned();
             let key = (TotalsItem::pk(user), sk.unwrap_or_default());
             if SentItem::is(&item) {
-                counters.insert((key, SentItem::OPEN), SentItem::read(item)?.open);
+                match SentItem::read(item) {
+                    Ok(sent) => drop(counters.insert((key, SentItem::OPEN), sent.open)),
+                    Err(_) => found.push(Broken::unreadable(key)),
+                }
             } else {
-                let totals = TotalsItem::read(item)?;
-                counters.insert((key.clone(), TotalsItem::UNREAD), totals.unread);
-                counters.insert((key, TotalsItem::PENDING), totals.pending);
+                match TotalsItem::read(item) {
+                    Ok(totals) => {
+                        counters.insert((key.clone(), TotalsItem::UNREAD), totals.unread);
+                        counters.insert((key, TotalsItem::PENDING), totals.pending);
+                    }
+                    Err(_) => found.push(Broken::unreadable(key)),
+                }
             }
         }
         Ok(counters)
@@ -527,7 +559,8 @@ impl Store {
                         })
                         .collect();
                     for ids in ids.chunks(BATCH) {
-                        for state in self.states(ids).await? {
+                        // One that cannot be read is reported with its chat.
+                        for state in self.states(ids).await?.into_iter().flatten() {
                             // The index may be behind: a chat counts where it is now.
                             if state.is_in(index, user, status) {
                                 let (id, fingerprint) = (state.id()?, state.fingerprint());
@@ -550,7 +583,7 @@ impl Store {
     }
 
     /// The states of at most [`BATCH`] chats, as they are now.
-    async fn states(&self, ids: &[ChatId]) -> Result<Vec<ChatItem>, Error> {
+    async fn states(&self, ids: &[ChatId]) -> Result<Vec<Result<ChatItem, Error>>, Error> {
         let key = |id: &ChatId| {
             let (pk, sk) = ChatItem::key(*id);
             Item::from([
@@ -578,9 +611,7 @@ impl Store {
             })
             .await?;
             let found = output.responses.take().unwrap_or_default();
-            for item in found.into_values().flatten() {
-                states.push(ChatItem::read(item)?);
-            }
+            states.extend(found.into_values().flatten().map(ChatItem::read));
             let left = output.unprocessed_keys.take().unwrap_or_default();
             keys.extend(left.into_values().flat_map(|left| left.keys));
             if !keys.is_empty() {
@@ -651,17 +682,16 @@ struct Tally {
 impl Tally {
     fn add(
         &mut self,
+        key: &Key,
         item: Item,
         state: &ChatItem,
         id: ChatId,
         found: &mut Vec<Broken>,
     ) -> Result<(), Error> {
-        let sk = item.get("sk").and_then(|sk| sk.as_s().ok()).cloned();
-        let key = (MessageItem::pk(id), sk.unwrap_or_default());
-        if KeyItem::is(&key) {
+        if KeyItem::is(key) {
             let seq = KeyItem::read(item)?.seq;
             if self.named.as_ref().is_none_or(|(_, named)| seq > *named) {
-                self.named = Some((key, seq));
+                self.named = Some((key.clone(), seq));
             }
             return Ok(());
         }
@@ -683,7 +713,7 @@ impl Tally {
         let created_at = message.created_at.millis();
         if created_at < self.created_at {
             let earlier = format!("createdAt is before that of message {}", self.seq);
-            found.push(Broken::lost(key, earlier));
+            found.push(Broken::lost(key.clone(), earlier));
         }
         (self.seq, self.created_at) = (seq, created_at);
         for (place, member) in [id.low(), id.high()].into_iter().enumerate() {

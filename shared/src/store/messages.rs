@@ -148,8 +148,10 @@ impl Store {
 
     /// Marks all messages of the chat's other member as read by `reader`.
     ///
-    /// Conditional on both unread count and watermark: with the count alone, two devices of one user
-    /// and as many new messages in between as were unread would leave a wrong count.
+    /// Conditional on the unread count, because that is what the total is lowered by. The watermark is
+    /// set to the `seq` that the chat has when it is marked, not to one that was read before: so the
+    /// count and the watermark belong together, whatever other devices marked and however many messages
+    /// came in between.
     ///
     /// # Errors
     /// [`Error::ChatNotFound`].
@@ -165,16 +167,10 @@ impl Store {
             let (unread, read_seq) = ChatItem::member_attributes(id, reader);
             let mark = self.update(
                 ChatItem::key(id),
-                // All that the chat has when it is marked: the reader's own messages may have come since
-                // it was read, and do not count as unread.
                 "SET #unread = :none, #readSeq = seq",
-                Some("#unread = :unread AND #readSeq = :readSeq"),
+                Some("#unread = :unread"),
                 &[("#unread", unread), ("#readSeq", read_seq)],
-                vec![
-                    (":none", number(0)),
-                    (":unread", number(before.unread)),
-                    (":readSeq", number(before.read_seq)),
-                ],
+                vec![(":none", number(0)), (":unread", number(before.unread))],
             );
             let read = i64::try_from(before.unread).unwrap_or(i64::MAX);
             let writes = vec![
