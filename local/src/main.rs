@@ -29,7 +29,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// its own, with a DynamoDB in this process.
 ///
 /// Environment variables with the names of the functions' own (`JWT_SECRET`, `JWT_ISSUER`,
-/// `JWT_AUDIENCE`, `MAX_OPEN_REQUESTS`, `TABLE_NAME`) take precedence over the template.
+/// `MAX_OPEN_REQUESTS`, `LOG_LEVEL`, …) take precedence over the template.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true, max_term_width = 100)]
 struct Cli {

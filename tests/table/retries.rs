@@ -15,8 +15,8 @@ use crate::{
 pub async fn impatient() -> Recorded {
     let mut options = support::options();
     let template = std::fs::read_to_string(&options.template).unwrap();
-    assert!(template.contains("    Timeout: 10\n"));
-    let template = template.replace("    Timeout: 10\n", "    Timeout: 2\n");
+    assert!(template.contains("Timeout: !Ref FunctionTimeout\n"));
+    let template = template.replace("Timeout: !Ref FunctionTimeout\n", "Timeout: 2\n");
     let name = format!(
         "chat-template-{}-{}.yaml",
         std::process::id(),

@@ -6,36 +6,54 @@
 //! string or as a JSON number. A token with critical extensions (`crit`) is refused: this service
 //! knows none.
 //!
+//! One of three variables says whom to trust (`keys.rs`):
+//!
 //! | Variable | Meaning |
 //! |---|---|
 //! | `JWT_SECRET` | HS256 key, at least 32 bytes |
-//! | `JWT_ISSUER` | optional: the `iss` that every token must carry |
-//! | `JWT_AUDIENCE` | optional: the `aud` that every token must carry |
+//! | `JWT_PUBLIC_KEY` | public key as PEM: RSA (RS256), P-256 (ES256) or Ed25519 (`EdDSA`) |
+//! | `JWT_JWKS` | the same as a JSON Web Key Set (RFC 7517); a token's `kid` picks the key |
+//!
+//! and three more are optional:
+//!
+//! | Variable | Meaning |
+//! |---|---|
+//! | `JWT_SECRET_PREVIOUS` | HS256 key that is accepted, too, while `JWT_SECRET` is being changed |
+//! | `JWT_ISSUER` | the `iss` that every token must carry |
+//! | `JWT_AUDIENCE` | the `aud` that every token must carry |
+//!
+//! A `kid` picks among configured keys and nothing else of a header (`jku`, `jwk`, `x5u`) is looked
+//! at. Where no configured key has an id it is ignored, as a secret or a PEM file has none; where
+//! there are several, a token without one is refused.
 //!
 //! The cryptography is `ring`, which TLS to DynamoDB brings anyway: of the two providers that
 //! `jsonwebtoken` offers, one would be a second crypto library in each binary and the other brings
 //! an `rsa` crate with an open advisory.
 
-use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation,
-    crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
-    errors::ErrorKind,
-};
-use ring::hmac;
+mod crypto;
+mod keys;
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Deserializer, Serialize, de};
-use signature::{Signer, Verifier};
 
 use crate::{Error, domain::UserId, error::ConfigError};
+use keys::Key;
 
 /// How far the issuer's clock and this one may differ.
 pub const LEEWAY_SECONDS: u64 = 30;
 /// Longer tokens are refused unread.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
-/// HS256 needs a key at least as long as its hash (RFC 7518, 3.2).
-const MIN_SECRET_BYTES: usize = 32;
 
 /// Checks access tokens.
 pub struct Authenticator {
+    keys: Vec<Trusted>,
+    /// Whether a token's `kid` decides which key is tried.
+    by_id: bool,
+}
+
+/// A key, and what it must have signed.
+struct Trusted {
+    id: Option<String>,
     key: DecodingKey,
     validation: Validation,
 }
@@ -50,37 +68,36 @@ impl Authenticator {
     /// not set, because a deployment template cannot leave one out.
     ///
     /// # Errors
-    /// When `JWT_SECRET` is missing or too short.
+    /// When no key is configured, or more than one way to one, or a key is weak or cannot be read.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let set = |name| variable(name).filter(|value| !value.is_empty());
-        let secret = set("JWT_SECRET").ok_or(ConfigError::new(
-            "JWT_SECRET",
-            "is not set: give it the HS256 key that signs your access tokens",
-        ))?;
-        if secret.len() < MIN_SECRET_BYTES {
-            return Err(ConfigError::new(
-                "JWT_SECRET",
-                "is too short: an HS256 key must have at least 32 bytes",
-            ));
-        }
-        install_crypto();
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let keys = Key::from_variables(set)?;
+        crypto::install();
 
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = LEEWAY_SECONDS;
-        validation.validate_nbf = true;
-        validation.validate_aud = false;
-        if let Some(issuer) = set("JWT_ISSUER") {
-            validation.set_issuer(&[issuer]);
-            validation.required_spec_claims.insert("iss".to_owned());
-        }
-        if let Some(audience) = set("JWT_AUDIENCE") {
-            validation.set_audience(&[audience]);
-            validation.validate_aud = true;
-            validation.required_spec_claims.insert("aud".to_owned());
-        }
+        let (issuer, audience) = (set("JWT_ISSUER"), set("JWT_AUDIENCE"));
+        let trust = |key: Key| {
+            let mut validation = Validation::new(key.algorithm);
+            validation.leeway = LEEWAY_SECONDS;
+            validation.validate_nbf = true;
+            validation.validate_aud = false;
+            if let Some(issuer) = &issuer {
+                validation.set_issuer(&[issuer]);
+                validation.required_spec_claims.insert("iss".to_owned());
+            }
+            if let Some(audience) = &audience {
+                validation.set_audience(&[audience]);
+                validation.validate_aud = true;
+                validation.required_spec_claims.insert("aud".to_owned());
+            }
+            Trusted {
+                id: key.id,
+                key: key.decoding,
+                validation,
+            }
+        };
         Ok(Self {
-            key: DecodingKey::from_secret(secret.as_bytes()),
-            validation,
+            by_id: keys.iter().any(|key| key.id.is_some()),
+            keys: keys.into_iter().map(trust).collect(),
         })
     }
 
@@ -92,12 +109,29 @@ impl Authenticator {
         authorization
             .and_then(bearer_token)
             .filter(|token| token.len() <= MAX_TOKEN_BYTES)
-            .and_then(|token| {
-                jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation).ok()
-            })
+            .and_then(|token| self.check(token))
+            .ok_or(Error::Unauthorized)
+    }
+
+    fn check(&self, token: &str) -> Option<UserId> {
+        let id = if self.by_id {
+            jsonwebtoken::decode_header(token).ok()?.kid
+        } else {
+            None
+        };
+        let picked = |key: &&Trusted| match (&id, &key.id) {
+            (Some(id), Some(of_key)) => id == of_key,
+            // Without ids each key is tried; with several keys, one without an id is not guessed at.
+            (None, _) => !self.by_id || self.keys.len() == 1,
+            (Some(_), None) => false,
+        };
+        let mut decoded = self.keys.iter().filter(picked).filter_map(|key| {
+            jsonwebtoken::decode::<Claims>(token, &key.key, &key.validation).ok()
+        });
+        decoded
+            .next()
             .filter(|token| token.header.crit.is_none())
             .map(|token| token.claims.sub.0)
-            .ok_or(Error::Unauthorized)
     }
 }
 
@@ -123,7 +157,7 @@ pub fn issue_token(
         #[serde(skip_serializing_if = "Option::is_none")]
         aud: Option<&'a str>,
     }
-    install_crypto();
+    crypto::install();
     let claims = Issued {
         sub: user.to_string(),
         exp: expires_at,
@@ -177,54 +211,5 @@ impl<'de> Deserialize<'de> for Subject {
         }
 
         deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// Gives `jsonwebtoken` its cryptography, once a process.
-fn install_crypto() {
-    static RING: CryptoProvider = CryptoProvider {
-        signer_factory: |algorithm, key| match algorithm {
-            Algorithm::HS256 => {
-                let secret = key.as_bytes();
-                Ok(Box::new(Hs256(hmac::Key::new(hmac::HMAC_SHA256, secret))))
-            }
-            _ => Err(ErrorKind::InvalidAlgorithm.into()),
-        },
-        verifier_factory: |algorithm, key| match algorithm {
-            Algorithm::HS256 => {
-                let secret = key.try_get_as_bytes()?;
-                Ok(Box::new(Hs256(hmac::Key::new(hmac::HMAC_SHA256, secret))))
-            }
-            _ => Err(ErrorKind::InvalidAlgorithm.into()),
-        },
-        key_utils: KeyUtils::new_unimplemented(),
-    };
-    // A second call finds it installed, which is what was wanted.
-    let _ = RING.install_default();
-}
-
-struct Hs256(hmac::Key);
-
-impl Signer<Vec<u8>> for Hs256 {
-    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
-        Ok(hmac::sign(&self.0, message).as_ref().to_vec())
-    }
-}
-
-impl JwtSigner for Hs256 {
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::HS256
-    }
-}
-
-impl Verifier<Vec<u8>> for Hs256 {
-    fn verify(&self, message: &[u8], tag: &Vec<u8>) -> Result<(), signature::Error> {
-        hmac::verify(&self.0, message, tag).map_err(|_| signature::Error::new())
-    }
-}
-
-impl JwtVerifier for Hs256 {
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::HS256
     }
 }
