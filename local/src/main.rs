@@ -110,23 +110,31 @@ fn main() -> ExitCode {
     }
 }
 
-/// The environment's value, or the one for development.
-fn secret() -> String {
-    std::env::var("JWT_SECRET").unwrap_or_else(|_| DEVELOPMENT_SECRET.to_owned())
+/// The environment's value; without any key there, the one for development.
+fn variable(name: &str) -> Option<String> {
+    let set = |name| std::env::var(name).ok();
+    let has_public_key = || set("JWT_PUBLIC_KEY").or_else(|| set("JWT_JWKS")).is_some();
+    set(name).or_else(|| match name {
+        "JWT_SECRET" if has_public_key() => Some(String::new()),
+        "JWT_SECRET" => Some(DEVELOPMENT_SECRET.to_owned()),
+        // The gateway's line a call is enough, as long as all goes well.
+        "LOG_LEVEL" => Some("WARN".to_owned()),
+        "STACK_NAME" => Some(String::new()),
+        _ => None,
+    })
 }
 
 fn token(user: UserId, lifetime: Duration) -> Result<String, Error> {
-    let variable = |name: &str| match name {
-        "JWT_SECRET" => Some(secret()),
-        _ => std::env::var(name).ok(),
-    };
+    let set = |name| variable(name).filter(|value| !value.is_empty());
     // A token that no function would take is of no use.
     Authenticator::from_variables(variable).map_err(|error| Error::new(error.to_string()))?;
-    let set = |name| variable(name).filter(|value| !value.is_empty());
+    let secret = set("JWT_SECRET").ok_or_else(|| {
+        Error::new("only your issuer can sign tokens for JWT_PUBLIC_KEY and JWT_JWKS")
+    })?;
     let (issuer, audience) = (set("JWT_ISSUER"), set("JWT_AUDIENCE"));
     let expires_at = (Timestamp::now() + lifetime).seconds();
     issue_token(
-        &secret(),
+        &secret,
         user,
         expires_at,
         issuer.as_deref(),
@@ -237,17 +245,15 @@ async fn run(serve: Serve) -> Result<(), Error> {
     Ok(())
 }
 
-/// Variables of this process that a function has, too, and the secret.
+/// Variables that a function has, as this process has them or as they are for development.
 fn environment(template: &Template) -> BTreeMap<String, String> {
     let names = template
         .functions
         .iter()
         .flat_map(|function| function.environment.keys());
-    let mut environment: BTreeMap<_, _> = names
-        .filter_map(|name| Some((name.clone(), std::env::var(name).ok()?)))
-        .collect();
-    environment.insert("JWT_SECRET".to_owned(), secret());
-    environment
+    names
+        .filter_map(|name| Some((name.clone(), variable(name)?)))
+        .collect()
 }
 
 /// Resolves at Ctrl-C or SIGTERM.
@@ -276,10 +282,11 @@ fn greet(stack: &Stack, kept: &str) -> Result<(), Error> {
         id.parse::<UserId>()
             .map_err(|error| Error::new(error.to_string()))
     };
-    let (ann, ben) = (
-        token(user("17")?, TOKEN_LIFETIME)?,
-        token(user("42")?, TOKEN_LIFETIME)?,
-    );
+    let shown = |id| {
+        let token = token(user(id)?, TOKEN_LIFETIME);
+        Ok::<_, Error>(token.unwrap_or_else(|error| format!("'a token of yours: {error}'")))
+    };
+    let (ann, ben) = (shown("17")?, shown("42")?);
     println!(
         "
 The chat API is at {url}

@@ -248,38 +248,8 @@ impl<'a> Reader<'a> {
             memory: number("MemorySize", 128)?,
             timeout: Duration::from_secs(number("Timeout", 3)?),
             environment,
-            grants: self.grants(name, own, table)?,
+            grants: grants(name, own, table)?,
         })
-    }
-
-    /// What the inline policies allow. A wildcard, a `Deny`, a condition or another resource than the
-    /// table and its indexes is more than is understood here.
-    fn grants(&self, name: &str, own: &Value, table: &str) -> Result<BTreeSet<Grant>, Error> {
-        let unclear = || unclear(name, "Policies");
-        let list = |value: &Value| match value {
-            Value::Array(them) => them.clone(),
-            one => vec![one.clone()],
-        };
-        let mut grants = BTreeSet::new();
-        for policy in own["Policies"].as_array().into_iter().flatten() {
-            for statement in policy["Statement"].as_array().ok_or_else(unclear)? {
-                let fields = statement.as_object().ok_or_else(unclear)?;
-                let known = |field: &String| ["Effect", "Action", "Resource"].contains(&&**field);
-                if statement["Effect"] != "Allow" || !fields.keys().all(known) {
-                    return Err(unclear());
-                }
-                for action in list(&statement["Action"]) {
-                    let action = action.as_str().filter(|action| !action.contains('*'));
-                    let action = action.ok_or_else(unclear)?;
-                    for resource in list(&statement["Resource"]) {
-                        let index = granted_index(&resource, table).ok_or_else(unclear)?;
-                        let action = action.to_owned();
-                        grants.insert(Grant { action, index });
-                    }
-                }
-            }
-        }
-        Ok(grants)
     }
 
     fn routes(&self, function: &str, binary: &str) -> Result<Vec<Route>, Error> {
@@ -414,14 +384,44 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The index of `table` that an ARN in a policy names, or the table itself; `None` for all else.
-fn granted_index(resource: &Value, table: &str) -> Option<Option<String>> {
-    if resource["Fn::GetAtt"] == format!("{table}.Arn") {
-        return Some(None);
+/// What a function's inline policies allow. A wildcard, a `Deny`, a condition or another resource than
+/// the table and its indexes is more than is understood here.
+fn grants(name: &str, function: &Value, table: &str) -> Result<BTreeSet<Grant>, Error> {
+    let unclear = || unclear(name, "Policies");
+    let list = |value: &Value| match value {
+        Value::Array(them) => them.clone(),
+        one => vec![one.clone()],
+    };
+    let mut grants = BTreeSet::new();
+    for policy in function["Policies"].as_array().into_iter().flatten() {
+        for statement in policy["Statement"].as_array().ok_or_else(unclear)? {
+            let fields = statement.as_object().ok_or_else(unclear)?;
+            let known = |field: &String| ["Effect", "Action", "Resource"].contains(&&**field);
+            if statement["Effect"] != "Allow" || !fields.keys().all(known) {
+                return Err(unclear());
+            }
+            for action in list(&statement["Action"]) {
+                for resource in list(&statement["Resource"]) {
+                    grants.insert(grant(&action, &resource, table).ok_or_else(unclear)?);
+                }
+            }
+        }
     }
-    let of_table = format!("${{{table}.Arn}}/index/");
-    let index = resource["Fn::Sub"].as_str()?.strip_prefix(&of_table)?;
-    (!index.contains('*')).then(|| Some(index.to_owned()))
+    Ok(grants)
+}
+
+fn grant(action: &Value, resource: &Value, table: &str) -> Option<Grant> {
+    let action = action.as_str()?.to_owned();
+    let index = if resource["Fn::GetAtt"] == format!("{table}.Arn") {
+        None
+    } else {
+        let of_table = format!("${{{table}.Arn}}/index/");
+        let index = resource["Fn::Sub"].as_str()?.strip_prefix(&of_table)?;
+        Some(index.to_owned())
+    };
+    let names = [Some(&action), index.as_ref()];
+    let plain = names.into_iter().flatten().all(|name| !name.contains('*'));
+    plain.then_some(Grant { action, index })
 }
 
 fn unclear(resource: &str, property: impl Display) -> Error {

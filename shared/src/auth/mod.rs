@@ -2,8 +2,8 @@
 //!
 //! The algorithm and the key are fixed by configuration and never chosen by the token. `exp` is
 //! required, `nbf` is honoured, clocks may differ by [`LEEWAY_SECONDS`]. `iss` and `aud` are
-//! required when configured and ignored when not. `sub` is the user id in canonical decimal, as a
-//! string or as a JSON number. A token with critical extensions (`crit`) is refused: this service
+//! required when configured and ignored when not. `sub`, or the claim that is configured in its
+//! place, is the user id in canonical decimal, as a string or as a JSON number. A token with critical extensions (`crit`) is refused: this service
 //! knows none.
 //!
 //! One of three variables says whom to trust (`keys.rs`):
@@ -14,13 +14,14 @@
 //! | `JWT_PUBLIC_KEY` | public key as PEM: RSA (RS256), P-256 (ES256) or Ed25519 (`EdDSA`) |
 //! | `JWT_JWKS` | the same as a JSON Web Key Set (RFC 7517); a token's `kid` picks the key |
 //!
-//! and three more are optional:
+//! and four more are optional:
 //!
 //! | Variable | Meaning |
 //! |---|---|
 //! | `JWT_SECRET_PREVIOUS` | HS256 key that is accepted, too, while `JWT_SECRET` is being changed |
 //! | `JWT_ISSUER` | the `iss` that every token must carry |
 //! | `JWT_AUDIENCE` | the `aud` that every token must carry |
+//! | `JWT_USER_CLAIM` | the claim that is the user id, where an issuer has a `sub` of its own; default `sub` |
 //!
 //! A `kid` picks among configured keys and nothing else of a header (`jku`, `jwk`, `x5u`) is looked
 //! at. Where no configured key has an id it is ignored, as a secret or a PEM file has none; where
@@ -33,8 +34,11 @@
 mod crypto;
 mod keys;
 
+use std::collections::BTreeMap;
+
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::Value;
 
 use crate::{Error, domain::UserId, error::ConfigError};
 use keys::Key;
@@ -49,6 +53,8 @@ pub struct Authenticator {
     keys: Vec<Trusted>,
     /// Whether a token's `kid` decides which key is tried.
     by_id: bool,
+    /// The claim that names the user.
+    user_claim: String,
 }
 
 /// A key, and what it must have signed.
@@ -98,6 +104,7 @@ impl Authenticator {
         Ok(Self {
             by_id: keys.iter().any(|key| key.id.is_some()),
             keys: keys.into_iter().map(trust).collect(),
+            user_claim: set("JWT_USER_CLAIM").unwrap_or_else(|| "sub".to_owned()),
         })
     }
 
@@ -131,7 +138,7 @@ impl Authenticator {
         decoded
             .next()
             .filter(|token| token.header.crit.is_none())
-            .map(|token| token.claims.sub.0)
+            .and_then(|token| token.claims.user(&self.user_claim))
     }
 }
 
@@ -180,36 +187,42 @@ fn bearer_token(authorization: &str) -> Option<&str> {
         .then(|| token.trim_start_matches(' '))
 }
 
-/// What is read of a token beside what `jsonwebtoken` checks itself.
-#[derive(Deserialize)]
-struct Claims {
-    sub: Subject,
+/// What a token says, beside what `jsonwebtoken` checks itself; nothing twice.
+struct Claims(BTreeMap<String, Value>);
+
+impl Claims {
+    /// The user that a claim names: a number, or text in canonical decimal.
+    fn user(&self, claim: &str) -> Option<UserId> {
+        match self.0.get(claim)? {
+            Value::Number(id) => UserId::new(id.as_u64()?),
+            Value::String(id) => id.parse().ok(),
+            _ => None,
+        }
+    }
 }
 
-struct Subject(UserId);
-
-impl<'de> Deserialize<'de> for Subject {
+impl<'de> Deserialize<'de> for Claims {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
 
-        impl de::Visitor<'_> for Visitor {
-            type Value = Subject;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Claims;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a user id, as a number or a canonical decimal string")
+                f.write_str("claims")
             }
 
-            fn visit_u64<E: de::Error>(self, id: u64) -> Result<Subject, E> {
-                UserId::new(id)
-                    .map(Subject)
-                    .ok_or_else(|| E::custom("out of range"))
-            }
-
-            fn visit_str<E: de::Error>(self, id: &str) -> Result<Subject, E> {
-                id.parse().map(Subject).map_err(E::custom)
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Claims, A::Error> {
+                let mut claims = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry()? {
+                    if claims.insert(name, value).is_some() {
+                        return Err(de::Error::custom("a claim is given twice"));
+                    }
+                }
+                Ok(Claims(claims))
             }
         }
 
-        deserializer.deserialize_any(Visitor)
+        deserializer.deserialize_map(Visitor)
     }
 }
