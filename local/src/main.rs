@@ -10,7 +10,7 @@ use std::{
 };
 
 use chat_local::{
-    DEVELOPMENT_SECRET, Database, Error, Options, Stack, binaries, dynamodb, listen,
+    DEVELOPMENT_SECRET, Database, Error, Options, Stack, binaries, dynamodb, events, listen,
     template::{Template, default_path},
 };
 use chat_shared::{
@@ -49,6 +49,8 @@ enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = TOKEN_LIFETIME.as_secs())]
         expires_in: u64,
     },
+    /// Print a function's sample event with a fresh token, for `sam local invoke`
+    Event(Event),
     /// Check a live table: does every chat, count and total hold what it must?
     ///
     /// Walks the whole table, page by page, and prints one line for each item that is wrong. It is safe
@@ -71,6 +73,15 @@ struct Check {
     /// Seconds after which what seems wrong is looked at again, twice; longer than the indexes lag
     #[arg(long, value_name = "SECONDS", default_value_t = 2)]
     settle: u64,
+}
+
+#[derive(Args)]
+struct Event {
+    /// The function, as its binary is called: send-message, …
+    function: String,
+    /// Who calls [default: whom the event names]
+    #[arg(long, value_name = "USER")]
+    user: Option<UserId>,
 }
 
 #[derive(Args)]
@@ -99,6 +110,11 @@ fn main() -> ExitCode {
             token(user, Duration::from_secs(expires_in)).map(|token| println!("{token}"))
         }
         Some(Command::Check(check)) => return check_table(&check),
+        Some(Command::Event(event)) => {
+            let token = |user| token(user, TOKEN_LIFETIME);
+            let folder = chat_local::template::workspace_root().join("events");
+            events::ready(&folder, &event.function, event.user, token).map(|it| print!("{it}"))
+        }
         None => run(cli.serve),
     };
     match done {
