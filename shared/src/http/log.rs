@@ -21,8 +21,7 @@
 //! would be lost together with the details.
 //!
 //! The metrics are CloudWatch's embedded metric format, which is one more member of a line of JSON
-//! (`_aws`). The structs below are all that it takes; the crates for it bring a registry, threads or
-//! formatting of their own, where this process has one call at a time and its line to write anyway.
+//! (`_aws`): the structs below are all that it takes, beside a line that is written anyway.
 
 use std::io::Write;
 
