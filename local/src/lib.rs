@@ -7,6 +7,7 @@
 
 pub mod binaries;
 pub mod dynamodb;
+pub mod events;
 pub mod gateway;
 pub mod lambda;
 pub mod template;

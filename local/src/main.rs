@@ -10,7 +10,7 @@ use std::{
 };
 
 use chat_local::{
-    DEVELOPMENT_SECRET, Database, Error, Options, Stack, binaries, dynamodb, listen,
+    DEVELOPMENT_SECRET, Database, Error, Options, Stack, binaries, dynamodb, events, listen,
     template::{Template, default_path},
 };
 use chat_shared::{
@@ -29,7 +29,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// its own, with a DynamoDB in this process.
 ///
 /// Environment variables with the names of the functions' own (`JWT_SECRET`, `JWT_ISSUER`,
-/// `JWT_AUDIENCE`, `MAX_OPEN_REQUESTS`, `TABLE_NAME`) take precedence over the template.
+/// `MAX_OPEN_REQUESTS`, `LOG_LEVEL`, …) take precedence over the template.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true, max_term_width = 100)]
 struct Cli {
@@ -49,6 +49,8 @@ enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = TOKEN_LIFETIME.as_secs())]
         expires_in: u64,
     },
+    /// Print a function's sample event with a fresh token, for `sam local invoke`
+    Event(Event),
     /// Check a live table: does every chat, count and total hold what it must?
     ///
     /// Walks the whole table, page by page, and prints one line for each item that is wrong. It is safe
@@ -71,6 +73,15 @@ struct Check {
     /// Seconds after which what seems wrong is looked at again, twice; longer than the indexes lag
     #[arg(long, value_name = "SECONDS", default_value_t = 2)]
     settle: u64,
+}
+
+#[derive(Args)]
+struct Event {
+    /// The function, as its binary is called: send-message, …
+    function: String,
+    /// Who calls [default: whom the event names]
+    #[arg(long, value_name = "USER")]
+    user: Option<UserId>,
 }
 
 #[derive(Args)]
@@ -99,6 +110,11 @@ fn main() -> ExitCode {
             token(user, Duration::from_secs(expires_in)).map(|token| println!("{token}"))
         }
         Some(Command::Check(check)) => return check_table(&check),
+        Some(Command::Event(event)) => {
+            let token = |user| token(user, TOKEN_LIFETIME);
+            let folder = chat_local::template::workspace_root().join("events");
+            events::ready(&folder, &event.function, event.user, token).map(|it| print!("{it}"))
+        }
         None => run(cli.serve),
     };
     match done {
@@ -110,23 +126,31 @@ fn main() -> ExitCode {
     }
 }
 
-/// The environment's value, or the one for development.
-fn secret() -> String {
-    std::env::var("JWT_SECRET").unwrap_or_else(|_| DEVELOPMENT_SECRET.to_owned())
+/// The environment's value; without any key there, the one for development.
+fn variable(name: &str) -> Option<String> {
+    let set = |name| std::env::var(name).ok();
+    let has_public_key = || set("JWT_PUBLIC_KEY").or_else(|| set("JWT_JWKS")).is_some();
+    set(name).or_else(|| match name {
+        "JWT_SECRET" if has_public_key() => Some(String::new()),
+        "JWT_SECRET" => Some(DEVELOPMENT_SECRET.to_owned()),
+        // The gateway's line a call is enough, as long as all goes well.
+        "LOG_LEVEL" => Some("WARN".to_owned()),
+        "STACK_NAME" => Some(String::new()),
+        _ => None,
+    })
 }
 
 fn token(user: UserId, lifetime: Duration) -> Result<String, Error> {
-    let variable = |name: &str| match name {
-        "JWT_SECRET" => Some(secret()),
-        _ => std::env::var(name).ok(),
-    };
+    let set = |name| variable(name).filter(|value| !value.is_empty());
     // A token that no function would take is of no use.
     Authenticator::from_variables(variable).map_err(|error| Error::new(error.to_string()))?;
-    let set = |name| variable(name).filter(|value| !value.is_empty());
+    let secret = set("JWT_SECRET").ok_or_else(|| {
+        Error::new("only your issuer can sign tokens for JWT_PUBLIC_KEY and JWT_JWKS")
+    })?;
     let (issuer, audience) = (set("JWT_ISSUER"), set("JWT_AUDIENCE"));
     let expires_at = (Timestamp::now() + lifetime).seconds();
     issue_token(
-        &secret(),
+        &secret,
         user,
         expires_at,
         issuer.as_deref(),
@@ -237,17 +261,15 @@ async fn run(serve: Serve) -> Result<(), Error> {
     Ok(())
 }
 
-/// Variables of this process that a function has, too, and the secret.
+/// Variables that a function has, as this process has them or as they are for development.
 fn environment(template: &Template) -> BTreeMap<String, String> {
     let names = template
         .functions
         .iter()
         .flat_map(|function| function.environment.keys());
-    let mut environment: BTreeMap<_, _> = names
-        .filter_map(|name| Some((name.clone(), std::env::var(name).ok()?)))
-        .collect();
-    environment.insert("JWT_SECRET".to_owned(), secret());
-    environment
+    names
+        .filter_map(|name| Some((name.clone(), variable(name)?)))
+        .collect()
 }
 
 /// Resolves at Ctrl-C or SIGTERM.
@@ -276,10 +298,11 @@ fn greet(stack: &Stack, kept: &str) -> Result<(), Error> {
         id.parse::<UserId>()
             .map_err(|error| Error::new(error.to_string()))
     };
-    let (ann, ben) = (
-        token(user("17")?, TOKEN_LIFETIME)?,
-        token(user("42")?, TOKEN_LIFETIME)?,
-    );
+    let shown = |id| {
+        let token = token(user(id)?, TOKEN_LIFETIME);
+        Ok::<_, Error>(token.unwrap_or_else(|error| format!("'a token of yours: {error}'")))
+    };
+    let (ann, ben) = (shown("17")?, shown("42")?);
     println!(
         "
 The chat API is at {url}

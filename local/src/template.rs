@@ -1,10 +1,10 @@
 //! Reads what is needed of the SAM template: functions, routes, table and CORS.
 //!
-//! This is not a CloudFormation engine: it evaluates parameters' defaults, `Ref` and `Sub`, and says
-//! so clearly where a template needs more.
+//! This is not a CloudFormation engine: it evaluates parameters' defaults, conditions, `Ref`, `Sub` and
+//! `If`, and says so clearly where a template needs more.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Display,
     path::{Path, PathBuf},
     time::Duration,
@@ -41,6 +41,17 @@ pub struct Function {
     pub timeout: Duration,
     /// Environment variables.
     pub environment: BTreeMap<String, Setting>,
+    /// What its role may do.
+    pub grants: BTreeSet<Grant>,
+}
+
+/// One action on DynamoDB that a role allows, on the table or one of its indexes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Grant {
+    /// `dynamodb:Query`, …
+    pub action: String,
+    /// The index, or the table itself.
+    pub index: Option<String>,
 }
 
 /// The value of an environment variable.
@@ -237,6 +248,7 @@ impl<'a> Reader<'a> {
             memory: number("MemorySize", 128)?,
             timeout: Duration::from_secs(number("Timeout", 3)?),
             environment,
+            grants: grants(name, own, table)?,
         })
     }
 
@@ -289,6 +301,7 @@ impl<'a> Reader<'a> {
     }
 
     fn setting(&self, value: &Value, table: &str) -> Option<Setting> {
+        let value = self.chosen(value)?;
         if value["Ref"] == table {
             return Some(Setting::TableName);
         }
@@ -301,9 +314,40 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// What an `If` comes to; another value as it is.
+    fn chosen<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+        let Some(choice) = value.get("Fn::If") else {
+            return Some(value);
+        };
+        let branch = if self.holds(choice[0].as_str()?)? {
+            1
+        } else {
+            2
+        };
+        self.chosen(&choice[branch])
+    }
+
+    /// Whether a condition holds with the parameters' defaults.
+    fn holds(&self, condition: &str) -> Option<bool> {
+        self.is_true(&self.root["Conditions"][condition])
+    }
+
+    fn is_true(&self, condition: &Value) -> Option<bool> {
+        let (function, arguments) = condition.as_object()?.iter().next()?;
+        let mut all = arguments.as_array().into_iter().flatten();
+        match function.as_str() {
+            "Condition" => self.holds(arguments.as_str()?),
+            "Fn::Equals" => Some(self.text(&arguments[0])? == self.text(&arguments[1])?),
+            "Fn::Not" => Some(!self.is_true(&arguments[0])?),
+            "Fn::Or" => all.try_fold(false, |any, it| Some(any | self.is_true(it)?)),
+            "Fn::And" => all.try_fold(true, |all, it| Some(all & self.is_true(it)?)),
+            _ => None,
+        }
+    }
+
     /// A value as text, with parameters' defaults in their place; `None` when it needs more.
     fn text(&self, value: &Value) -> Option<String> {
-        match value {
+        match self.chosen(value)? {
             Value::String(text) => Some(text.clone()),
             Value::Number(number) => Some(number.to_string()),
             Value::Bool(flag) => Some(flag.to_string()),
@@ -321,6 +365,7 @@ impl<'a> Reader<'a> {
         match name {
             "AWS::Region" => Some("us-east-1".to_owned()),
             "AWS::StackName" => Some("local".to_owned()),
+            "AWS::URLSuffix" => Some("amazonaws.com".to_owned()),
             _ => self.text(self.root["Parameters"][name].get("Default")?),
         }
     }
@@ -339,10 +384,50 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What a function's inline policies allow. A wildcard, a `Deny`, a condition or another resource than
+/// the table and its indexes is more than is understood here.
+fn grants(name: &str, function: &Value, table: &str) -> Result<BTreeSet<Grant>, Error> {
+    let unclear = || unclear(name, "Policies");
+    let list = |value: &Value| match value {
+        Value::Array(them) => them.clone(),
+        one => vec![one.clone()],
+    };
+    let mut grants = BTreeSet::new();
+    for policy in function["Policies"].as_array().into_iter().flatten() {
+        for statement in policy["Statement"].as_array().ok_or_else(unclear)? {
+            let fields = statement.as_object().ok_or_else(unclear)?;
+            let known = |field: &String| ["Effect", "Action", "Resource"].contains(&&**field);
+            if statement["Effect"] != "Allow" || !fields.keys().all(known) {
+                return Err(unclear());
+            }
+            for action in list(&statement["Action"]) {
+                for resource in list(&statement["Resource"]) {
+                    grants.insert(grant(&action, &resource, table).ok_or_else(unclear)?);
+                }
+            }
+        }
+    }
+    Ok(grants)
+}
+
+fn grant(action: &Value, resource: &Value, table: &str) -> Option<Grant> {
+    let action = action.as_str()?.to_owned();
+    let index = if resource["Fn::GetAtt"] == format!("{table}.Arn") {
+        None
+    } else {
+        let of_table = format!("${{{table}.Arn}}/index/");
+        let index = resource["Fn::Sub"].as_str()?.strip_prefix(&of_table)?;
+        Some(index.to_owned())
+    };
+    let names = [Some(&action), index.as_ref()];
+    let plain = names.into_iter().flatten().all(|name| !name.contains('*'));
+    plain.then_some(Grant { action, index })
+}
+
 fn unclear(resource: &str, property: impl Display) -> Error {
     Error::new(format!(
-        "cannot tell {property} of {resource}: expected a plain value, or a Ref or Sub of \
-         parameters with defaults"
+        "cannot tell {property} of {resource}: expected a plain value, or Ref, Sub and If \
+         of parameters with defaults"
     ))
 }
 
@@ -399,6 +484,10 @@ mod tests {
     const SMALL: &str = r#"
 Parameters:
   Cap: {Type: Number, Default: 7}
+Conditions:
+  IsSeven: !Equals [!Ref Cap, 7]
+  IsOther: !Not [!Condition IsSeven]
+  IsAny: !Or [!Condition IsOther, !Condition IsSeven]
 Globals:
   Function:
     Timeout: 9
@@ -414,7 +503,15 @@ Resources:
     Metadata: {BuildProperties: {Binary: ask}}
     Properties:
       MemorySize: 512
-      Environment: {Variables: {CAP: !Ref Cap, NAME: !Sub "a-${Cap}-b"}}
+      Environment:
+        Variables:
+          CAP: !Ref Cap
+          NAME: !Sub "a-${Cap}-b"
+          CHOSEN: !If [IsOther, x, !If [IsAny, !Ref Cap, y]]
+      Policies:
+        - Statement:
+            - {Effect: Allow, Action: dynamodb:GetItem, Resource: !GetAtt Things.Arn}
+            - {Effect: Allow, Action: [dynamodb:Query], Resource: [!Sub "${Things.Arn}/index/by"]}
       Events: {Route: {Type: HttpApi, Properties: {Method: get, Path: "/a/{b}"}}}
 "#;
 
@@ -430,12 +527,22 @@ Resources:
         let value = |text: &str| Setting::Value(text.to_owned());
         let expected = [
             ("CAP", value("7")),
+            ("CHOSEN", value("7")),
             ("NAME", value("a-7-b")),
             ("SECRET", Setting::Dynamic),
             ("TABLE", Setting::TableName),
         ];
         let expected = expected.map(|(name, setting)| (name.to_owned(), setting));
         assert_eq!(function.environment, BTreeMap::from(expected));
+        let grant = |action: &str, index: Option<&str>| Grant {
+            action: action.to_owned(),
+            index: index.map(str::to_owned),
+        };
+        let grants = [
+            grant("dynamodb:GetItem", None),
+            grant("dynamodb:Query", Some("by")),
+        ];
+        assert_eq!(function.grants, BTreeSet::from(grants));
         assert_eq!(template.table.name, "Things");
         assert_eq!(template.routes[0].method, "GET");
         assert!(template.cors.is_none());
@@ -459,7 +566,7 @@ Resources:
 
     #[test]
     fn what_cannot_be_evaluated_is_named() {
-        let imported = SMALL.replace("!Ref Cap,", "!ImportValue x,");
+        let imported = SMALL.replace("CAP: !Ref Cap", "CAP: !ImportValue x");
         assert!(
             error_of(&imported).contains("CAP of Ask"),
             "{}",
@@ -467,6 +574,12 @@ Resources:
         );
         let unnamed = SMALL.replace("Binary: ask", "Other: ask");
         assert!(error_of(&unnamed).contains("BuildProperties.Binary of Ask"));
+        for more in ["dynamodb:*", "dynamodb:GetItem, Condition: {}"] {
+            let granted = SMALL.replace("dynamodb:GetItem", more);
+            assert!(error_of(&granted).contains("Policies of Ask"));
+        }
+        let elsewhere = SMALL.replace("/index/by", "/index/*");
+        assert!(error_of(&elsewhere).contains("Policies of Ask"));
         let untyped = SMALL.replace("AttributeType: S", "Type: S");
         assert!(error_of(&untyped).contains("AttributeDefinitions of Things"));
         let index = "{IndexName: i, KeySchema: [{AttributeName: pk, KeyType: HASH}], \

@@ -14,10 +14,13 @@ mod events;
 mod history;
 mod instances;
 mod invariants;
+mod issuers;
 mod items;
+mod log;
 mod machine;
 mod model;
 mod outages;
+mod policy;
 mod recorder;
 mod retries;
 mod soak;
@@ -54,6 +57,17 @@ impl Local {
         let table = Table::at(stack.dynamodb_endpoint(), stack.table());
         Self { stack, api, table }
     }
+}
+
+/// Options with a template that differs in one place.
+fn options_with_template(from: &str, to: &str) -> Options {
+    let mut options = support::options();
+    let template = std::fs::read_to_string(&options.template).unwrap();
+    assert!(template.contains(from), "the template has no {from:?}");
+    let name = format!("template-{}-{}.yaml", std::process::id(), fastrand::u64(..));
+    options.template = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&options.template, template.replace(from, to)).unwrap();
+    options
 }
 
 /// The table behind the functions.

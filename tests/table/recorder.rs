@@ -1,14 +1,18 @@
-//! A proxy between the functions and the table that records what goes through it, and answers in the
-//! table's stead when a test wants a fault.
+//! A proxy between the functions and the table that records what goes through it, refuses a function
+//! what its role in the template does not allow, as IAM does, and answers in the table's stead when a
+//! test wants a fault.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
-use chat_local::{Database, Options, dynamodb::Embedded};
+use chat_local::{
+    Database, Options,
+    dynamodb::Embedded,
+    template::{Grant, Template},
+};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     HeaderMap, Request, Response, StatusCode,
@@ -28,7 +32,11 @@ use crate::{
 /// One call to DynamoDB.
 #[derive(Clone, Debug)]
 pub struct Operation {
+    /// The function's binary; `None` when somebody else called.
+    pub function: Option<String>,
     pub name: String,
+    /// What IAM would ask for: of a transaction, the actions of its parts.
+    pub needs: BTreeSet<Grant>,
     pub index: Option<String>,
     /// Whether it asked for what is true now.
     pub consistent: bool,
@@ -173,6 +181,8 @@ pub struct Recorded {
 
 struct Tape {
     endpoint: String,
+    /// What each function's role allows.
+    grants: BTreeMap<String, BTreeSet<Grant>>,
     http: reqwest::Client,
     log: Mutex<Log>,
     /// Told of each call that meets silence or is held.
@@ -218,8 +228,11 @@ impl Recorded {
         let dynamodb = Embedded::start(None).await.unwrap();
         // The client of the tests installs what the recorder's needs, too.
         drop(support::Api::at(""));
+        let functions = Template::read(&options.template).unwrap().functions;
+        let grants = functions.into_iter().map(|it| (it.binary, it.grants));
         let tape = Arc::new(Tape {
             endpoint: dynamodb.endpoint().to_owned(),
+            grants: grants.collect(),
             http: reqwest::Client::new(),
             log: Mutex::default(),
             stopped: Notify::new(),
@@ -312,16 +325,21 @@ type Reply = Result<Response<Full<Bytes>>, Dropped>;
 async fn accept(listener: TcpListener, tape: Arc<Tape>) {
     loop {
         let (stream, peer) = listener.accept().await.unwrap();
+        let peer = Ends {
+            local: peer.port(),
+            remote: stream.local_addr().unwrap().port(),
+        };
         let tape = tape.clone();
+        let caller = tape.function_at(peer);
         let service = service_fn(move |request: Request<Incoming>| {
-            let tape = tape.clone();
+            let (tape, caller) = (tape.clone(), caller.clone());
             async move {
                 let (parts, body) = request.into_parts();
                 let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
                 // In a task of its own: what has begun goes on when the caller is gone.
                 tape.log().under_way += 1;
                 let call = tokio::spawn(async move {
-                    let reply = record(&tape, peer, parts.headers, body).await;
+                    let reply = record(&tape, peer, caller, parts.headers, body).await;
                     tape.log().under_way -= 1;
                     reply
                 });
@@ -332,13 +350,25 @@ async fn accept(listener: TcpListener, tape: Arc<Tape>) {
     }
 }
 
-async fn record(tape: &Tape, peer: SocketAddr, headers: HeaderMap, body: Bytes) -> Reply {
+async fn record(
+    tape: &Tape,
+    peer: Ends,
+    function: Option<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Reply {
     let began = tape.tick();
     let target = headers["x-amz-target"].to_str().unwrap().to_owned();
     let name = target.rsplit('.').next().unwrap().to_owned();
     let request: Value = serde_json::from_slice(&body).unwrap();
     let apply = async || tape.forward(&name, &headers, &request, body.clone()).await;
-    let (status, body) = match tape.fate(&name, &request) {
+    let needs = needs(&name, &request);
+    let fate = if tape.allows(function.as_deref(), &needs) {
+        tape.fate(&name, &request)
+    } else {
+        Some(Fate::Answer(400, error("AccessDeniedException")))
+    };
+    let (status, body) = match fate {
         Some(Fate::Answer(status, body)) => (
             StatusCode::from_u16(status).unwrap(),
             Bytes::from(body.to_string()),
@@ -368,12 +398,12 @@ async fn record(tape: &Tape, peer: SocketAddr, headers: HeaderMap, body: Bytes) 
             return Err(Dropped);
         }
         Some(Fate::KillBefore) => {
-            kill_who_calls_from(peer).await;
+            kill_who_calls(peer).await;
             return Err(Dropped);
         }
         Some(Fate::KillAfter) => {
             apply().await;
-            kill_who_calls_from(peer).await;
+            kill_who_calls(peer).await;
             return Err(Dropped);
         }
         Some(Fate::Torn(delay)) => {
@@ -393,6 +423,8 @@ async fn record(tape: &Tape, peer: SocketAddr, headers: HeaderMap, body: Bytes) 
     tokio::time::sleep(round_trip).await;
     let text = |name: &str| request[name].as_str().map(str::to_owned);
     let operation = Operation {
+        function,
+        needs,
         name,
         index: text("IndexName"),
         consistent: request["ConsistentRead"] == true,
@@ -408,6 +440,19 @@ async fn record(tape: &Tape, peer: SocketAddr, headers: HeaderMap, body: Bytes) 
 }
 
 impl Tape {
+    /// The function whose process is at the other end.
+    fn function_at(&self, peer: Ends) -> Option<String> {
+        let process = process_at(peer)?;
+        let executable = std::fs::read_link(format!("/proc/{process}/exe")).ok()?;
+        let name = executable.file_name()?.to_str()?.to_owned();
+        self.grants.contains_key(&name).then_some(name)
+    }
+
+    fn allows(&self, function: Option<&str>, needs: &BTreeSet<Grant>) -> bool {
+        let granted = function.and_then(|function| self.grants.get(function));
+        granted.is_none_or(|granted| needs.is_subset(granted))
+    }
+
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap()
     }
@@ -528,6 +573,22 @@ impl Tape {
     }
 }
 
+/// The permissions that IAM asks of a call.
+fn needs(name: &str, request: &Value) -> BTreeSet<Grant> {
+    let action = |action: &str, index: Option<&str>| Grant {
+        action: format!("dynamodb:{action}"),
+        index: index.map(str::to_owned),
+    };
+    let Some(parts) = request["TransactItems"].as_array() else {
+        return BTreeSet::from([action(name, request["IndexName"].as_str())]);
+    };
+    let of_part = |part: &Value| match part.as_object().unwrap().keys().next().unwrap().as_str() {
+        "ConditionCheck" => action("ConditionCheckItem", None),
+        part => action(&format!("{part}Item"), None),
+    };
+    parts.iter().map(of_part).collect()
+}
+
 /// The items of a transaction.
 fn keys(request: &Value) -> Vec<ItemKey> {
     let parts = request["TransactItems"].as_array();
@@ -544,24 +605,31 @@ fn item_key(item: &Value) -> Option<ItemKey> {
     Some((text("pk")?, text("sk")?))
 }
 
+/// The ports of a connection on this machine, as the other end sees them.
+#[derive(Clone, Copy)]
+struct Ends {
+    local: u16,
+    remote: u16,
+}
+
 /// Kills the process at the other end of a connection on this machine.
-async fn kill_who_calls_from(peer: SocketAddr) {
+async fn kill_who_calls(peer: Ends) {
     // Another call of the same process may have killed it already.
-    if let Some(process) = process_with_port(peer.port()) {
+    if let Some(process) = process_at(peer) {
         let kill = Command::new("kill").args(["-9", &process]).status();
         kill.await.unwrap();
     }
 }
 
-/// The process that has a connection with this local port: Linux lists connections with the number of
-/// their socket, and the sockets of each process.
-fn process_with_port(port: u16) -> Option<String> {
+/// The process at the other end: Linux lists connections with the number of their socket, and the
+/// sockets of each process. A port alone may have connections to several others.
+fn process_at(far: Ends) -> Option<String> {
     let connections = std::fs::read_to_string("/proc/net/tcp").ok()?;
-    let local = format!("0100007F:{port:04X}");
+    let [local, remote] = [far.local, far.remote].map(|port| format!("0100007F:{port:04X}"));
     let mut lines = connections.lines().map(str::split_whitespace);
     let socket = lines.find_map(|mut fields| {
-        let matches = fields.nth(1) == Some(&local);
-        fields.nth(7).filter(|inode| matches && *inode != "0")
+        let matches = fields.nth(1) == Some(&local) && fields.next() == Some(&remote);
+        fields.nth(6).filter(|inode| matches && *inode != "0")
     })?;
     let socket = format!("socket:[{socket}]");
     let processes = std::fs::read_dir("/proc").ok()?.flatten();

@@ -7,27 +7,15 @@ use serde_json::Value;
 
 use crate::{
     invariants::broken,
+    options_with_template,
     recorder::{Fate, Fault, Recorded},
-    support::{self, User},
+    support::User,
 };
 
 /// A stack whose functions have two seconds a call.
 pub async fn impatient() -> Recorded {
-    let mut options = support::options();
-    let template = std::fs::read_to_string(&options.template).unwrap();
-    assert!(template.contains("    Timeout: 10\n"));
-    let template = template.replace("    Timeout: 10\n", "    Timeout: 2\n");
-    let name = format!(
-        "chat-template-{}-{}.yaml",
-        std::process::id(),
-        fastrand::u64(..)
-    );
-    options.template = std::env::temp_dir().join(name);
-    std::fs::write(&options.template, template).unwrap();
-    let path = options.template.clone();
-    let recorded = Recorded::start_with(options).await;
-    std::fs::remove_file(path).unwrap();
-    recorded
+    let options = options_with_template("Timeout: !Ref FunctionTimeout\n", "Timeout: 2\n");
+    Recorded::start_with(options).await
 }
 
 async fn friends(recorded: &Recorded) -> (User, User, String) {

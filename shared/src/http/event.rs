@@ -12,6 +12,8 @@ use crate::Error;
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     #[serde(default)]
+    route_key: String,
+    #[serde(default)]
     raw_query_string: String,
     #[serde(default)]
     headers: HashMap<String, String>,
@@ -30,6 +32,11 @@ impl Event {
         headers
             .find(|(key, _)| key.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
+    }
+
+    /// The route as the template writes it: `GET /chats/{chatId}/messages`.
+    pub(super) fn route(&self) -> &str {
+        &self.route_key
     }
 
     /// A path parameter, decoded.

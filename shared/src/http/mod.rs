@@ -1,7 +1,7 @@
 //! How a call is asked for and answered: the only module that knows JSON and statuses.
 //!
 //! A function is [`serve`] and a closure from [`Call`] to [`Reply`]. `serve` does what all share:
-//! configuration, access token, body size, the time limit, errors. The closure asks the [`Call`] for
+//! configuration, access token, body size, the time limit, errors, a line in the log. The closure asks the [`Call`] for
 //! its parts in the contract's order (body, query and headers, then the chat), so that the first
 //! thing wrong is the one that is answered.
 //!
@@ -13,16 +13,24 @@
 mod body;
 mod cursor;
 mod event;
+mod log;
 mod query;
 mod reply;
 
-use std::{pin::Pin, process::ExitCode, time::Duration};
+use std::{
+    cell::Cell,
+    pin::Pin,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use lambda_runtime::{LambdaEvent, service_fn};
 
 pub use body::{MAX_BODY_BYTES, SendChatRequestBody, SendMessageBody};
 pub use event::Event;
 pub use reply::{ChatView, MarkedView, MessageView, Reply, TotalsView, UnreadTotalView};
+
+use log::{Log, Outcome};
 
 use crate::{
     Error,
@@ -128,9 +136,18 @@ pub async fn serve(handler: impl AsyncFn(&Call) -> Result<Reply, Error>) -> Exit
         Err(error) => return refuse_to_start(&error),
     };
 
+    let log = match Log::from_variables(variable) {
+        Ok(log) => log,
+        Err(error) => return refuse_to_start(&error),
+    };
+
     let (authenticator, connection, handler) = (&authenticator, &connection, &handler);
+    let is_first_call = Cell::new(true);
+    let (log, is_first_call) = (&log, &is_first_call);
     let served = lambda_runtime::run(service_fn(async |event: LambdaEvent<Event>| {
+        let began = Instant::now();
         let (mut event, context) = event.into_parts();
+        let route = event.route().to_owned();
         let now = Timestamp::now();
         let deadline = Duration::from_millis(context.deadline.saturating_sub(now.millis()));
         // Boxed: the compiler gives up on the nesting of an unboxed one.
@@ -146,9 +163,24 @@ pub async fn serve(handler: impl AsyncFn(&Call) -> Result<Reply, Error>) -> Exit
             .await
         });
         let answer = tokio::time::timeout(deadline.saturating_sub(TIME_TO_ANSWER), answer).await;
-        let reply = answer
-            .unwrap_or_else(|_| Err(Error::Unavailable("the invocation's time ran out".into())))
-            .unwrap_or_else(|error| Reply::error(&error, &context.request_id));
+        let answer = answer
+            .unwrap_or_else(|_| Err(Error::Unavailable("the invocation's time ran out".into())));
+        let error = answer.as_ref().err();
+        let (code, cause) = (error.map(Error::code), error.and_then(Error::cause));
+        let mut outcome = Outcome {
+            at: Timestamp::now(),
+            request_id: &context.request_id,
+            route: &route,
+            status: 0,
+            code,
+            cause: cause.map(ToString::to_string),
+            duration: began.elapsed(),
+            cold_start: is_first_call.replace(false),
+            work: connection.work(),
+        };
+        let reply = answer.unwrap_or_else(|error| Reply::error(&error, &context.request_id));
+        outcome.status = reply.status();
+        log.write(&outcome);
         Ok::<_, std::convert::Infallible>(reply)
     }))
     .await;

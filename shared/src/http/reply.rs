@@ -94,6 +94,11 @@ impl Reply {
         })
     }
 
+    /// The HTTP status.
+    pub(super) fn status(&self) -> u16 {
+        self.status_code
+    }
+
     /// An error's status, code and message; for a 5xx the cause goes to the log instead.
     pub(super) fn error(error: &Error, request_id: &str) -> Self {
         #[derive(Serialize)]
@@ -103,24 +108,6 @@ impl Reply {
             code: &'a str,
             message: String,
             request_id: &'a str,
-        }
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct LogLine<'a> {
-            level: &'a str,
-            request_id: &'a str,
-            code: &'a str,
-            cause: String,
-        }
-        if let Some(cause) = error.cause() {
-            let cause = cause.to_string();
-            let line = LogLine {
-                level: "ERROR",
-                request_id,
-                code: error.code(),
-                cause,
-            };
-            eprintln!("{}", serde_json::to_string(&line).unwrap_or_default());
         }
         let message = error.to_string();
         let body = Body {

@@ -23,6 +23,7 @@ mod chats;
 mod items;
 mod lists;
 mod messages;
+mod meter;
 mod totals;
 mod transaction;
 
@@ -41,6 +42,7 @@ pub use chats::Requested;
 pub use items::Activity;
 pub use lists::{ChatPage, ChatsFrom, Direction, List};
 pub use messages::{IdempotencyKey, InvalidKey, MessagePage, MessagesFrom, Sent};
+pub use meter::Work;
 pub use totals::Totals;
 
 use crate::{
@@ -49,6 +51,7 @@ use crate::{
     error::ConfigError,
 };
 use items::{ChatItem, Item};
+use meter::Meter;
 
 /// Open sent requests a user may have unless `MAX_OPEN_REQUESTS` says otherwise.
 const DEFAULT_MAX_OPEN_REQUESTS: u64 = 100;
@@ -59,6 +62,7 @@ pub struct Connection {
     client: Client,
     table: Arc<str>,
     max_open_requests: u64,
+    meter: Meter,
 }
 
 /// The store as one call sees it: with the time of that call.
@@ -88,10 +92,15 @@ impl Connection {
                 ConfigError::new("MAX_OPEN_REQUESTS", "must be a whole number; 0 is no cap")
             })?,
         };
+        let meter = Meter::default();
+        let config = aws_sdk_dynamodb::config::Builder::from(&sdk_config().await)
+            .interceptor(meter.clone())
+            .build();
         Ok(Self {
-            client: Client::new(&sdk_config().await),
+            client: Client::from_conf(config),
             table: table.into(),
             max_open_requests,
+            meter,
         })
     }
 
@@ -102,7 +111,14 @@ impl Connection {
             client,
             table: table.into(),
             max_open_requests: 0,
+            meter: Meter::default(),
         }
+    }
+
+    /// What was asked of the table since the last look.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        self.meter.take()
     }
 
     /// The store for a call that happens at `now`.
@@ -155,6 +171,7 @@ impl Store {
 
     /// One consistent read.
     async fn get(&self, (pk, sk): (String, String)) -> Result<Option<Item>, Error> {
+        self.connection.meter.operation();
         let output = self
             .connection
             .client
@@ -167,6 +184,9 @@ impl Store {
             .send()
             .await
             .map_err(failed)?;
+        self.connection
+            .meter
+            .read(output.consumed_capacity.as_ref());
         Ok(output.item)
     }
 
@@ -191,7 +211,11 @@ impl Store {
             for (name, value) in &range.values {
                 query = query.expression_attribute_values(*name, AttributeValue::S(value.clone()));
             }
+            self.connection.meter.operation();
             let output = query.send().await.map_err(failed)?;
+            self.connection
+                .meter
+                .read(output.consumed_capacity.as_ref());
             found.extend(output.items.unwrap_or_default());
             start = output.last_evaluated_key;
             if start.is_none() || found.len() >= want {

@@ -52,6 +52,7 @@ impl Backoff {
 }
 
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
+const CONFLICT: &str = "TransactionConflict";
 
 /// A condition of the transaction failed; nothing was written.
 #[derive(Debug)]
@@ -83,6 +84,8 @@ impl Store {
     pub(super) async fn transact(&self, writes: Vec<Write>) -> Result<Result<(), Refused>, Error> {
         let token = new_token()?;
         let mut backoff = Backoff::new();
+        let meter = &self.connection.meter;
+        meter.operation();
         loop {
             let outcome = self
                 .connection
@@ -94,8 +97,12 @@ impl Store {
                 .send()
                 .await;
             match outcome.map_err(verdict) {
-                Ok(_) => return Ok(Ok(())),
+                Ok(output) => {
+                    meter.wrote(output.consumed_capacity());
+                    return Ok(Ok(()));
+                }
                 Err(Verdict::Refused(refused)) => return Ok(Err(refused)),
+                Err(Verdict::Conflict) => meter.conflict(),
                 Err(Verdict::Failed(Error::Unavailable(_))) => {}
                 Err(Verdict::Failed(error)) => return Err(error),
             }
@@ -173,6 +180,8 @@ pub(super) fn number(number: impl std::fmt::Display + Copy) -> AttributeValue {
 enum Verdict {
     /// A condition decided against it.
     Refused(Refused),
+    /// Nothing decided, as another transaction held an item; it may go through later.
+    Conflict,
     /// Nothing decided; [`Error::Unavailable`] when it may go through later.
     Failed(Error),
 }
@@ -187,13 +196,16 @@ fn verdict(error: SdkError<TransactWriteItemsError>) -> Verdict {
         let may_pass = |code| {
             matches!(
                 code,
-                "TransactionConflict" | "ProvisionedThroughputExceeded" | "ThrottlingError"
+                CONFLICT | "ProvisionedThroughputExceeded" | "ThrottlingError"
             )
         };
         if codes().next().is_some_and(is_decided) && codes().any(|code| code == CONDITION_FAILED) {
             return Verdict::Refused(Refused(reasons.to_vec()));
         }
         if codes().any(may_pass) && codes().all(|code| is_decided(code) || may_pass(code)) {
+            if codes().any(|code| code == CONFLICT) {
+                return Verdict::Conflict;
+            }
             return Verdict::Failed(Error::Unavailable(Box::new(super::Failure(error))));
         }
     }
