@@ -54,8 +54,9 @@ enum Command {
     /// Check a live table: does every chat, count and total hold what it must?
     ///
     /// Walks the whole table, page by page, and prints one line for each item that is wrong. It is safe
-    /// beside live traffic and reads about twice what the table holds. Ends with 0 when all is right
-    /// (or was repaired), 1 when something is wrong, 2 when the table could not be checked.
+    /// beside live traffic, but not while an index is being built. It reads each chat and user several
+    /// times. Ends with 0 when all is right (or was repaired), 1 when something is wrong, 2 when the
+    /// table could not be checked.
     Check(Check),
 }
 
@@ -71,7 +72,7 @@ struct Check {
     #[arg(long)]
     repair: bool,
     /// Seconds after which what seems wrong is looked at again, twice; longer than the indexes lag
-    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     settle: u64,
 }
 
@@ -188,13 +189,14 @@ async fn audit(check: &Check) -> Result<AuditProgress, Error> {
     let began = Instant::now();
     let so_far = |progress: AuditProgress| {
         format!(
-            "{} items, {} chats, {} users in {:.0?}: {} wrong, {} repaired",
+            "{} items, {} chats, {} users in {:.0?}: {} wrong, {} repaired, {} not judged",
             progress.items,
             progress.chats,
             progress.users,
             began.elapsed(),
             progress.broken,
             progress.repaired,
+            progress.unjudged,
         )
     };
     let mut last_shown = began;

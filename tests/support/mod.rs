@@ -287,6 +287,15 @@ impl Answer {
         );
     }
 
+    /// Asserts a failure that the caller is told to repeat, or that comes from the gateway alone, when a
+    /// process was killed.
+    #[track_caller]
+    pub fn is_worth_repeating(&self) {
+        let gateways = self.body == json!({"message": "Internal Server Error"});
+        let unavailable = self.status == 503 && self.header("retry-after").is_some();
+        assert!(gateways || unavailable, "{self:?}");
+    }
+
     /// Asserts the status.
     #[track_caller]
     pub fn is(self, status: u16) -> Self {

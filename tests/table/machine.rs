@@ -35,6 +35,8 @@ use crate::{
 const USERS: u64 = 4;
 /// Few, so that it is reached.
 const MAX_OPEN_REQUESTS: usize = 2;
+/// Attempts at one call before something else than the weather must be wrong.
+const ATTEMPTS: usize = 30;
 /// Calls of one sequence.
 const LENGTH: usize = 60;
 
@@ -423,6 +425,7 @@ impl Backend {
     /// Makes the step's calls; what each was told, and whether one had to be repeated.
     async fn perform(&self, step: &Step) -> (Vec<Told>, bool) {
         let mut repeated = false;
+        let mut attempts = 0;
         let mut told = Vec::new();
         let mut cursor: Option<String> = None;
         // A key for who gave none, so that the call can be repeated; it is never used again.
@@ -431,6 +434,9 @@ impl Backend {
             let answer = self.attempt(step, cursor.as_deref(), &spare_key).await;
             self.stage.calls.fetch_add(1, Ordering::Relaxed);
             if answer.status >= 500 {
+                attempts += 1;
+                assert!(attempts < ATTEMPTS, "no end of it: {answer:?}");
+                answer.is_worth_repeating();
                 self.stage.repeated.fetch_add(1, Ordering::Relaxed);
                 repeated = true;
                 continue;
@@ -512,6 +518,7 @@ fn answers_are_the_models(name: &str, calls: u64, weather: Weather) {
         .environment
         .insert("MAX_OPEN_REQUESTS".to_owned(), cap);
     let recorded = runtime.block_on(Recorded::start_with(options));
+    let is_fair = weather.is_fair();
     recorded.weather(weather);
     let stage = Arc::new(Stage {
         runtime,
@@ -544,6 +551,10 @@ fn answers_are_the_models(name: &str, calls: u64, weather: Weather) {
         count(&stage.repeated),
         count(&stage.sequences),
         began.elapsed(),
+    );
+    assert!(
+        !is_fair || count(&stage.repeated) == 0,
+        "a call failed in fair weather"
     );
     stage.recorded.weather(Weather::fair());
     let broken = stage.runtime.block_on(async {

@@ -413,7 +413,10 @@ async fn record(
                 .collect();
             tape.log().hidden.extend(messages.iter().cloned());
             let answer = apply().await;
-            tokio::time::sleep(delay).await;
+            // Who was refused has written nothing that could be hidden.
+            if answer.0.is_success() {
+                tokio::time::sleep(delay).await;
+            }
             tape.log().hidden.retain(|key| !messages.contains(key));
             answer
         }

@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use serde_json::Value;
 
 use crate::{
     invariants::broken,
@@ -85,23 +84,26 @@ async fn a_plan_that_was_overtaken_is_made_again_under_a_new_token() {
     let recorded = Recorded::start().await;
     let (ann, ben, chat) = friends(&recorded).await;
     recorded.cost();
-    // Two at once: one of them finds its seq taken.
-    let (first, second) = tokio::join!(ann.say(&chat, "a"), ben.say(&chat, "b"));
-    let mut seqs = [
-        first.is(201).body["seq"].clone(),
-        second.is(201).body["seq"].clone(),
-    ];
-    seqs.sort_by_key(Value::as_u64);
-    assert_eq!(seqs, [1, 2]);
+    // Ann's message is on its way to the first place when Ben's takes it.
+    recorded.next_calls_meet([Fault::new("TransactWriteItems", Fate::Hold)]);
+    let first = tokio::spawn({
+        let (ann, chat) = (ann.clone(), chat.clone());
+        async move { ann.say(&chat, "a").await }
+    });
+    recorded.stopped().await;
+    assert_eq!(ben.say(&chat, "b").await.is(201).body["seq"], 1);
+    recorded.release();
+    assert_eq!(first.await.unwrap().is(201).body["seq"], 2);
     let cost = recorded.cost();
     let transactions = cost
         .operations
         .iter()
         .filter(|it| it.name == "TransactWriteItems");
     let tokens: Vec<_> = transactions.map(|it| it.token.clone().unwrap()).collect();
+    assert_eq!(tokens.len(), 3, "{cost:?}");
     assert_eq!(
-        tokens.len(),
         tokens.iter().collect::<BTreeSet<_>>().len(),
+        3,
         "{tokens:?}"
     );
     assert_eq!(

@@ -118,9 +118,14 @@ impl Weather {
         }
     }
 
+    /// Whether no trouble can befall anybody.
+    pub fn is_fair(&self) -> bool {
+        self.troubles.is_empty()
+    }
+
     /// What befalls this call, if it is its time.
     pub fn befalls(&mut self, operation: &str, request: &Value) -> Option<(Trouble, Fate)> {
-        if self.troubles.is_empty() {
+        if self.is_fair() {
             return None;
         }
         let call = (operation.to_owned(), first_key(request));

@@ -1,21 +1,24 @@
 //! Whether a table holds what always holds, and setting right what can be counted again: for an
 //! operator, beside live traffic.
 //!
-//! The table is walked once, page by page. Each chat is judged from its own items, each user from the
-//! states of the user's chats; nothing is kept but a page of keys and the sums of what is looked at.
+//! The table is walked page by page, first for the chats, then for the users. Each chat is judged from
+//! its own items, each user from the states of the user's chats. Nothing is kept but a page of keys,
+//! the ids of the chats of the users that are looked at, and sums.
 //!
 //! **Live traffic does not mislead it.** The items that belong together are read at different
 //! instants. So a chat's state is read before and after its messages, which never change; and the
 //! states that a counter sums are read before and after the counter, which is judged only if none of
 //! them changed in between (they have a `seq` that only grows: what looks unchanged is unchanged). What
 //! a transaction writes is readable a moment earlier or later, and indexes follow; so only what is
-//! found three times, [`AuditOptions::settle`] apart, is reported.
+//! found three times alike, [`AuditOptions::settle`] apart, is reported. That time must be longer than the
+//! indexes lag: they are the only way to a user's chats. Do not repair while an index is being built.
 //!
 //! **Repairs** are conditional on what they were computed from, one transaction each. What the table
 //! cannot tell (a message that is gone, say) is reported and left alone.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     time::Duration,
 };
@@ -40,7 +43,14 @@ const CONFIRMATIONS: usize = 3;
 /// How often a user's counters are looked at while their chats do not hold still.
 const LOOKS: usize = 10;
 /// How often a call to DynamoDB that fails is made before the walk is given up.
-const PATIENCE: usize = 12;
+const PATIENCE: usize = 15;
+/// The longest time between two of them.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// How long a repair is tried before it is left.
+const LONGEST_REPAIR: Duration = Duration::from_mins(1);
+/// Why a counter is not judged.
+const TOO_BUSY: &str = "its chats do not hold still; look again later";
+const UNREADABLE_CHAT: &str = "one of the user's chats cannot be read; mend that first";
 /// Most keys of one `BatchGetItem`.
 const BATCH: usize = 100;
 
@@ -76,6 +86,8 @@ pub struct AuditProgress {
     pub broken: u64,
     /// Of those, how many were set right.
     pub repaired: u64,
+    /// Counters that could not be judged, for what each line says; not counted as broken.
+    pub unjudged: u64,
 }
 
 /// What the walk tells while it goes on.
@@ -99,8 +111,8 @@ enum What {
     },
     /// Nothing that can be computed again.
     Lost(String),
-    /// A counter whose chats never held still.
-    TooBusy,
+    /// What could not be judged, and why.
+    Unjudged(&'static str),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +133,7 @@ impl std::fmt::Display for Broken {
                 ..
             } => write!(f, "{attribute} is {is}, not {should_be}")?,
             What::Lost(what) => f.write_str(what)?,
-            What::TooBusy => f.write_str("too busy to be judged; look again later")?,
+            What::Unjudged(why) => write!(f, "not judged: {why}")?,
         }
         if self.repaired {
             f.write_str(" (repaired)")?;
@@ -174,23 +186,25 @@ impl Broken {
     /// Whether another look found the same. A counter and what it counts go on while one looks, but
     /// the difference between them stays.
     fn is_same_as(&self, other: &Self) -> bool {
-        let difference = |what: &What| match what {
-            What::Value {
-                attribute,
-                is: Value::Number(is),
-                should_be: Value::Number(should_be),
-                ..
-            } => (*attribute, is.wrapping_sub(*should_be)),
-            What::Value { attribute, .. } => (*attribute, 0),
-            What::Lost(_) => ("lost", 0),
-            What::TooBusy => ("busy", 0),
-        };
+        fn difference(what: &What) -> (&str, i64) {
+            match what {
+                What::Value {
+                    attribute,
+                    is: Value::Number(is),
+                    should_be: Value::Number(should_be),
+                    ..
+                } => (attribute, is.wrapping_sub(*should_be)),
+                What::Value { attribute, .. } => (attribute, 0),
+                What::Lost(what) => (what, 0),
+                What::Unjudged(why) => (why, 0),
+            }
+        }
         self.key == other.key && difference(&self.what) == difference(&other.what)
     }
 }
 
 impl Store {
-    /// Looks at the whole table. Reads it consistently, and about twice.
+    /// Looks at the whole table: walks it twice, and reads each chat and user several times.
     ///
     /// # Errors
     /// When the table cannot be read, or not for a long time.
@@ -200,9 +214,50 @@ impl Store {
         report: &mut impl FnMut(AuditEvent<'_>),
     ) -> Result<AuditProgress, Error> {
         let mut progress = AuditProgress::default();
+        // All chats first: what is repaired there is what the users' counters must count.
+        self.walk(&mut progress, report, async |owner| match owner {
+            Owner::Chat(id) => {
+                self.confirmed(options, async || self.chat_once(id).await)
+                    .await
+            }
+            Owner::User(_) => Ok(Vec::new()),
+        })
+        .await?;
+        if progress.repaired > 0 {
+            tokio::time::sleep(options.settle).await;
+        }
+        let users = async |user| {
+            self.confirmed(options, async || self.user_once(user).await)
+                .await
+        };
+        let uncounted = RefCell::new(BTreeSet::new());
+        self.walk(&mut progress, report, async |owner| match owner {
+            Owner::User(user) => users(user).await,
+            Owner::Chat(id) => {
+                // Who has no counters at all is not in the walk.
+                let mut found = Vec::new();
+                for user in self.uncounted_members(id).await? {
+                    if uncounted.borrow_mut().insert(user) {
+                        found.extend(users(user).await?);
+                    }
+                }
+                Ok(found)
+            }
+        })
+        .await?;
+        Ok(progress)
+    }
+
+    /// Looks at each partition once, page by page.
+    async fn walk(
+        &self,
+        progress: &mut AuditProgress,
+        report: &mut impl FnMut(AuditEvent<'_>),
+        look: impl AsyncFn(Owner) -> Result<Vec<Broken>, Error>,
+    ) -> Result<(), Error> {
+        let first = progress.items == 0;
         let mut start = None;
         let mut last_pk = String::new();
-        let mut uncounted = BTreeSet::new();
         loop {
             let page = patiently(async || {
                 self.connection
@@ -217,57 +272,46 @@ impl Store {
                     .map_err(failed)
             })
             .await?;
-            let (mut chats, mut users) = (Vec::new(), Vec::new());
+            let mut owners = Vec::new();
             let mut found = Vec::new();
             for item in page.items() {
-                progress.items += 1;
+                progress.items += u64::from(first);
                 let pk = item.get("pk").and_then(|pk| pk.as_s().ok());
                 // A partition's items come one after another, and may continue on the next page.
                 let Some(pk) = pk.filter(|pk| **pk != last_pk) else {
                     continue;
                 };
                 last_pk.clone_from(pk);
-                match Owner::of(pk) {
-                    Some(Owner::Chat(id)) => chats.push(id),
-                    Some(Owner::User(user)) => users.push(user),
-                    None => found.push(Broken::lost(
-                        (pk.clone(), String::new()),
-                        "belongs to no chat and no user",
-                    )),
+                let owner = Owner::of(pk);
+                if first {
+                    progress.chats += u64::from(matches!(owner, Some(Owner::Chat(_))));
+                    progress.users += u64::from(matches!(owner, Some(Owner::User(_))));
+                    if owner.is_none() {
+                        let key = (pk.clone(), String::new());
+                        found.push(Broken::lost(key, "belongs to no chat and no user"));
+                    }
                 }
+                owners.extend(owner);
             }
-            progress.chats += chats.len() as u64;
-            progress.users += users.len() as u64;
-            // Chats first: what is repaired there is what a user's counters must count.
-            let mut looks = stream::iter(chats)
-                .map(async |id| {
-                    let found = self.confirmed(options, async || self.chat_once(id).await);
-                    Ok::<_, Error>((found.await?, self.uncounted_members(id).await?))
-                })
-                .buffer_unordered(CONCURRENCY);
-            while let Some(look) = looks.next().await {
-                let (wrong, members) = look?;
-                found.extend(wrong);
-                users.extend(members.into_iter().filter(|user| uncounted.insert(*user)));
-            }
-            let mut looks = stream::iter(users)
-                .map(async |user| {
-                    self.confirmed(options, async || self.user_once(user).await)
-                        .await
-                })
+            let mut looks = stream::iter(owners)
+                .map(async |owner| look(owner).await)
                 .buffer_unordered(CONCURRENCY);
             while let Some(look) = looks.next().await {
                 found.extend(look?);
             }
             for broken in &found {
-                progress.broken += 1;
-                progress.repaired += u64::from(broken.repaired);
+                if matches!(broken.what, What::Unjudged(_)) {
+                    progress.unjudged += 1;
+                } else {
+                    progress.broken += 1;
+                    progress.repaired += u64::from(broken.repaired);
+                }
                 report(AuditEvent::Broken(broken));
             }
-            report(AuditEvent::Progress(progress));
+            report(AuditEvent::Progress(*progress));
             start = page.last_evaluated_key;
             if start.is_none() {
-                return Ok(progress);
+                return Ok(());
             }
         }
     }
@@ -366,7 +410,8 @@ impl Store {
             &names,
             values,
         );
-        Ok(self.transact(vec![update]).await?.is_ok())
+        let done = tokio::time::timeout(LONGEST_REPAIR, self.transact(vec![update])).await;
+        Ok(done.is_ok_and(|done| matches!(done, Ok(Ok(())))))
     }
 
     /// One look at a chat: its messages against its state.
@@ -402,6 +447,7 @@ impl Store {
                 let key = (state_key.0.clone(), sk.unwrap_or_default());
                 if tally.add(&key, item, &state, id, &mut found).is_err() {
                     found.push(Broken::unreadable(key));
+                    tally.has_hole = true;
                 }
             }
             start = page.last_evaluated_key;
@@ -431,7 +477,10 @@ impl Store {
         let mut uncounted = Vec::new();
         for member in [id.low(), id.high()] {
             let mut unreadable = Vec::new();
-            if !state.counts(id, member).is_empty()
+            if state
+                .counts(id, member)
+                .iter()
+                .any(|(_, count)| *count != 0)
                 && self.counters(member, &mut unreadable).await?.is_empty()
                 && unreadable.is_empty()
             {
@@ -443,16 +492,23 @@ impl Store {
 
     /// One look at a user: the counters against the chats.
     async fn user_once(&self, user: UserId) -> Result<Vec<Broken>, Error> {
+        let sent = SentItem::key(user);
+        let cannot = |why| Ok(vec![Broken::new(sent.clone(), What::Unjudged(why))]);
         let mut found = Vec::new();
         let mut unjudged: Option<BTreeSet<Counter>> = None;
+        let mut backoff = Backoff::new();
+        let Some(mut before) = self.count_chats(user).await? else {
+            return cannot(UNREADABLE_CHAT);
+        };
         for _ in 0..LOOKS {
-            let before = self.count_chats(user).await?;
             let mut unreadable = Vec::new();
             let counters = self.counters(user, &mut unreadable).await?;
             if !unreadable.is_empty() {
                 return Ok(unreadable);
             }
-            let after = self.count_chats(user).await?;
+            let Some(after) = self.count_chats(user).await? else {
+                return cannot(UNREADABLE_CHAT);
+            };
             let all = before.keys().chain(counters.keys()).chain(after.keys());
             let judged = unjudged.unwrap_or_else(|| all.cloned().collect());
             let mut left = BTreeSet::new();
@@ -481,9 +537,11 @@ impl Store {
                 return Ok(found);
             }
             unjudged = Some(left);
+            before = after;
+            backoff.wait().await;
         }
         let busy = unjudged.into_iter().flatten();
-        found.extend(busy.map(|(key, _)| Broken::new(key, What::TooBusy)));
+        found.extend(busy.map(|(key, _)| Broken::new(key, What::Unjudged(TOO_BUSY))));
         Ok(found)
     }
 
@@ -523,13 +581,15 @@ impl Store {
     }
 
     /// What a user's counters should be: the states of all chats that the indexes know, read from the
-    /// table.
-    async fn count_chats(&self, user: UserId) -> Result<BTreeMap<Counter, Sum>, Error> {
+    /// table. `None` when one of them cannot be read; it is reported with its chat.
+    async fn count_chats(&self, user: UserId) -> Result<Option<BTreeMap<Counter, Sum>>, Error> {
         let mut sums: BTreeMap<Counter, Sum> = BTreeMap::new();
+        let mut seen = HashSet::new();
         for index in [Index::ByRequester, Index::ByRecipient] {
-            for status in [Status::Pending, Status::Active] {
+            for status in [Status::Pending, Status::Active, Status::Declined] {
                 let mut start = None;
                 loop {
+                    let key = || AttributeValue::S(Index::key(user, status));
                     let page = patiently(async || {
                         self.connection
                             .client
@@ -537,10 +597,7 @@ impl Store {
                             .table_name(&*self.connection.table)
                             .index_name(index.name())
                             .key_condition_expression(index.condition(false))
-                            .expression_attribute_values(
-                                ":key",
-                                AttributeValue::S(Index::key(user, status)),
-                            )
+                            .expression_attribute_values(":key", key())
                             .projection_expression("pk")
                             .set_exclusive_start_key(start.clone())
                             .send()
@@ -548,28 +605,18 @@ impl Store {
                             .map_err(failed)
                     })
                     .await?;
-                    let pks = page
-                        .items()
-                        .iter()
-                        .filter_map(|item| item["pk"].as_s().ok());
-                    let ids: Vec<ChatId> = pks
-                        .filter_map(|pk| match Owner::of(pk) {
-                            Some(Owner::Chat(id)) => Some(id),
-                            _ => None,
-                        })
-                        .collect();
+                    let pks = page.items().iter().filter_map(|item| item.get("pk"));
+                    let ids = pks.filter_map(|pk| match Owner::of(pk.as_s().ok()?) {
+                        Some(Owner::Chat(id)) => Some(id),
+                        _ => None,
+                    });
+                    // The index may be behind and show a chat where it was, or twice; it counts once, as
+                    // what it is now.
+                    let ids: Vec<_> = ids.filter(|id| seen.insert(*id)).collect();
                     for ids in ids.chunks(BATCH) {
-                        // One that cannot be read is reported with its chat.
-                        for state in self.states(ids).await?.into_iter().flatten() {
-                            // The index may be behind: a chat counts where it is now.
-                            if state.is_in(index, user, status) {
-                                let (id, fingerprint) = (state.id()?, state.fingerprint());
-                                for (counter, count) in state.counts(id, user) {
-                                    let sum = sums.entry(counter).or_default();
-                                    sum.count += count;
-                                    sum.fingerprint = sum.fingerprint.wrapping_add(fingerprint);
-                                }
-                            }
+                        for state in self.states(ids).await? {
+                            let Ok(state) = state else { return Ok(None) };
+                            state.add_to(&mut sums, state.id()?, user);
                         }
                     }
                     start = page.last_evaluated_key;
@@ -579,7 +626,7 @@ impl Store {
                 }
             }
         }
-        Ok(sums)
+        Ok(Some(sums))
     }
 
     /// The states of at most [`BATCH`] chats, as they are now.
@@ -634,33 +681,49 @@ struct Sum {
 }
 
 impl ChatItem {
-    /// What a chat adds to a member's counters, where that is not nothing.
-    fn counts(&self, id: ChatId, member: UserId) -> BTreeMap<Counter, i64> {
-        let mut counts = BTreeMap::new();
+    /// What a chat adds to a member's counters: nothing, too, so that one sees when that changes.
+    fn counts(&self, id: ChatId, member: UserId) -> [(Counter, i64); 3] {
         let totals = TotalsItem::key(member, id);
-        if self.status == Self::ACTIVE {
-            let (unread, _) = self.member(id, member);
-            if unread > 0 {
-                let unread = i64::try_from(unread).unwrap_or(i64::MAX);
-                counts.insert((totals, TotalsItem::UNREAD), unread);
-            }
-        } else if self.status == Self::PENDING {
-            if self.requester_id == member.get() {
-                counts.insert((SentItem::key(member), SentItem::OPEN), 1);
-            } else {
-                counts.insert((totals, TotalsItem::PENDING), 1);
-            }
-        }
-        counts
+        let is_requester = self.requester_id == member.get();
+        let is_pending = self.status == Self::PENDING;
+        let (unread, _) = self.member(id, member);
+        let unread = if self.status == Self::ACTIVE {
+            unread
+        } else {
+            0
+        };
+        [
+            ((totals.clone(), TotalsItem::UNREAD), unread),
+            (
+                (totals, TotalsItem::PENDING),
+                i64::from(is_pending && !is_requester),
+            ),
+            (
+                (SentItem::key(member), SentItem::OPEN),
+                i64::from(is_pending && is_requester),
+            ),
+        ]
     }
 
-    /// A number that differs when anything has happened to the chat.
-    fn fingerprint(&self) -> u64 {
+    fn add_to(&self, sums: &mut BTreeMap<Counter, Sum>, id: ChatId, member: UserId) {
+        for (counter, count) in self.counts(id, member) {
+            let fingerprint = self.fingerprint(counter.1 == TotalsItem::UNREAD);
+            let sum = sums.entry(counter).or_default();
+            sum.count += count;
+            sum.fingerprint = sum.fingerprint.wrapping_add(fingerprint);
+        }
+    }
+
+    /// A number that differs when anything has happened to the chat, or to the request alone: an active
+    /// chat stays so, and its messages are nothing to who counts requests.
+    fn fingerprint(&self, with_messages: bool) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let watermarks = (self.low_read_seq, self.high_read_seq);
-        let unread = (self.low_unread, self.high_unread);
-        let state = (&self.pk, &self.status, self.requester_id, self.updated_at);
-        (state, self.seq, watermarks, unread).hash(&mut hasher);
+        (&self.pk, &self.status, self.requester_id).hash(&mut hasher);
+        if with_messages || self.status != Self::ACTIVE {
+            let watermarks = (self.low_read_seq, self.high_read_seq);
+            let unread = (self.low_unread, self.high_unread);
+            (self.updated_at, self.seq, watermarks, unread).hash(&mut hasher);
+        }
         hasher.finish()
     }
 }
@@ -674,7 +737,9 @@ struct Tally {
     /// The last message's that is newer than the state.
     newest: u64,
     /// Of the member with the smaller id, then of the other.
-    unread: [u64; 2],
+    unread: [i64; 2],
+    /// Whether a message is missing or cannot be read: then nobody can say how many are unread.
+    has_hole: bool,
     /// The largest that an idempotency key names.
     named: Option<(Key, u64)>,
 }
@@ -709,6 +774,7 @@ impl Tally {
                 seq - 1
             );
             found.push(Broken::lost(key.clone(), gap));
+            self.has_hole = true;
         }
         let created_at = message.created_at.millis();
         if created_at < self.created_at {
@@ -718,7 +784,7 @@ impl Tally {
         (self.seq, self.created_at) = (seq, created_at);
         for (place, member) in [id.low(), id.high()].into_iter().enumerate() {
             let (_, read_seq) = state.member(id, member);
-            self.unread[place] += u64::from(message.sender != member && seq > read_seq);
+            self.unread[place] += i64::from(message.sender != member && seq > read_seq);
         }
         Ok(())
     }
@@ -758,13 +824,14 @@ impl Tally {
                 let past = format!("{read_attribute} is {read_seq}, past seq {}", state.seq);
                 found.push(Broken::lost(key.clone(), past));
             }
-            if unread != self.unread[place] {
+            let is_whole = !self.has_hole && self.seq == state.seq;
+            if is_whole && unread != self.unread[place] {
                 found.push(Broken::new(
                     key.clone(),
                     What::Value {
                         attribute: unread_attribute,
-                        is: Value::count(unread),
-                        should_be: Value::count(self.unread[place]),
+                        is: Value::Number(unread),
+                        should_be: Value::Number(self.unread[place]),
                         because: vec![
                             ("seq", Value::count(state.seq)),
                             (read_attribute, Value::count(read_seq)),
@@ -804,14 +871,15 @@ fn kind((_, sk): &Key) -> &'static str {
     }
 }
 
-/// A walk goes on for hours, so it sits out what a call cannot.
+/// A walk goes on for hours, so it sits out what a call cannot: some minutes of trouble.
 async fn patiently<T>(call: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
-    let mut backoff = Backoff::new();
+    let mut wait = Duration::from_millis(100);
     for _ in 1..PATIENCE {
         match call().await {
-            Err(Error::Unavailable(_)) => backoff.wait().await,
+            Err(Error::Unavailable(_)) => tokio::time::sleep(wait).await,
             done => return done,
         }
+        wait = (wait * 2).min(LONGEST_WAIT);
     }
     call().await
 }

@@ -66,6 +66,14 @@ fn user(id: u64) -> Result<UserId, Error> {
     UserId::new(id).ok_or_else(|| unreadable(format_args!("user {id}")))
 }
 
+fn counted(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn count(counted: i64) -> Result<u64, Error> {
+    u64::try_from(counted).map_err(|_| unreadable("a negative count"))
+}
+
 fn chat_pk(id: ChatId) -> String {
     format!("CHAT#{id}")
 }
@@ -104,9 +112,9 @@ pub(super) struct ChatItem {
     recipient_id: u64,
     pub(super) status: String,
     pub(super) seq: u64,
-    pub(super) low_unread: u64,
+    pub(super) low_unread: i64,
     pub(super) low_read_seq: u64,
-    pub(super) high_unread: u64,
+    pub(super) high_unread: i64,
     pub(super) high_read_seq: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) last_message: Option<SummaryItem>,
@@ -206,9 +214,9 @@ impl ChatItem {
             recipient_id: chat.recipient().get(),
             status: status_name(chat.status()).to_owned(),
             seq: conversation.seq.get(),
-            low_unread: conversation.low.unread,
+            low_unread: counted(conversation.low.unread),
             low_read_seq: conversation.low.read_seq.get(),
-            high_unread: conversation.high.unread,
+            high_unread: counted(conversation.high.unread),
             high_read_seq: conversation.high.read_seq.get(),
             last_message: conversation.last_message.as_ref().map(SummaryItem::new),
             created_at: chat.created_at.millis(),
@@ -227,11 +235,11 @@ impl ChatItem {
             Self::ACTIVE => State::Active(Conversation {
                 seq: Seq::new(self.seq),
                 low: Member {
-                    unread: self.low_unread,
+                    unread: count(self.low_unread)?,
                     read_seq: Seq::new(self.low_read_seq),
                 },
                 high: Member {
-                    unread: self.high_unread,
+                    unread: count(self.high_unread)?,
                     read_seq: Seq::new(self.high_read_seq),
                 },
                 last_message: self
@@ -258,21 +266,12 @@ impl ChatItem {
     }
 
     /// What the chat knows of a member: unread count and watermark, whatever the status.
-    pub(super) fn member(&self, id: ChatId, member: UserId) -> (u64, u64) {
+    pub(super) fn member(&self, id: ChatId, member: UserId) -> (i64, u64) {
         if member == id.low() {
             (self.low_unread, self.low_read_seq)
         } else {
             (self.high_unread, self.high_read_seq)
         }
-    }
-
-    /// Whether this is a row of the user's partition of an index.
-    pub(super) fn is_in(&self, index: Index, user: UserId, status: Status) -> bool {
-        let member = match index {
-            Index::ByRequester => self.requester_id,
-            Index::ByRecipient => self.recipient_id,
-        };
-        member == user.get() && self.status == status_name(status)
     }
 
     /// The attributes that place the chat in the indexes: what each is, and what it should be.

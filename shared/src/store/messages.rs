@@ -80,6 +80,25 @@ pub struct MessagePage {
 }
 
 impl MessagePage {
+    /// Of what was read: nothing that is newer than the chat's state.
+    fn new(chat: Chat, mut messages: Vec<Message>, from: MessagesFrom, limit: usize) -> Self {
+        messages.retain(|message| message.seq <= chat.seq());
+        let last = messages.last().map(|message| message.seq);
+        let next = match from {
+            MessagesFrom::After(_) => last
+                .filter(|last| messages.len() == limit && *last < chat.seq())
+                .map(MessagesFrom::After),
+            MessagesFrom::Skip(_) | MessagesFrom::Before(_) => {
+                last.filter(|last| last.get() > 1).map(MessagesFrom::Before)
+            }
+        };
+        Self {
+            chat,
+            messages,
+            next,
+        }
+    }
+
     /// Whether it holds each message of its range: as the chat was when its state was read.
     fn is_whole(&self, from: MessagesFrom, limit: usize) -> bool {
         let limit = u64::try_from(limit).unwrap_or(u64::MAX);
@@ -187,12 +206,12 @@ impl Store {
         }
     }
 
-    /// A page of a chat's messages: all of its range, as it was at one instant.
+    /// A page of a chat's messages: all of its range, as it was when the chat's state was read.
     ///
     /// State and messages are several items. They are read at different instants, and DynamoDB writes
     /// the items of a transaction together but not at one instant, so that a message can be readable
     /// a moment before the one before it. Messages never change, so the page is right once it holds
-    /// every message that the state knows of and none that it does not. Until then it is read again:
+    /// every message that the state knows of and none that it does not. Until then they are read again:
     /// who catches up with `after` would never see what was not there. A gap that stays is served:
     /// somebody deleted a message.
     ///
@@ -204,58 +223,48 @@ impl Store {
         from: MessagesFrom,
         limit: usize,
     ) -> Result<MessagePage, Error> {
+        let (chat, messages) = match from {
+            MessagesFrom::Skip(0) => self.newest(id, limit).await?,
+            MessagesFrom::Skip(_) => {
+                let chat = self.chat(id).await?.ok_or(Error::ChatNotFound)?;
+                let messages = self.range(id, from, chat.seq(), limit).await?;
+                (chat, messages)
+            }
+            MessagesFrom::Before(_) | MessagesFrom::After(_) => {
+                let messages = self.range(id, from, Seq::new(MAX_INTEGER), limit);
+                let (chat, messages) = tokio::try_join!(self.chat(id), messages)?;
+                (chat.ok_or(Error::ChatNotFound)?, messages)
+            }
+        };
+        let settled = chat.updated_at + LONGEST_COMMIT <= self.now;
+        let mut page = MessagePage::new(chat, messages, from, limit);
         let mut backoff = Backoff::new();
         for _ in 0..REREADS {
-            let page = self.read_page(id, from, limit).await?;
-            let settled = page.chat.updated_at + LONGEST_COMMIT <= self.now;
             if settled || page.is_whole(from, limit) {
-                return Ok(page);
+                break;
             }
             backoff.wait().await;
+            let messages = self.range(id, from, page.chat.seq(), limit).await?;
+            page = MessagePage::new(page.chat, messages, from, limit);
         }
-        self.read_page(id, from, limit).await
+        Ok(page)
     }
 
-    async fn read_page(
+    /// The messages of a page of a chat that has messages up to `newest`.
+    async fn range(
         &self,
         id: ChatId,
         from: MessagesFrom,
+        newest: Seq,
         limit: usize,
-    ) -> Result<MessagePage, Error> {
-        let (chat, mut messages) = match from {
-            MessagesFrom::Skip(0) => self.newest(id, limit).await?,
-            MessagesFrom::Skip(skip) => {
-                let chat = self.chat(id).await?.ok_or(Error::ChatNotFound)?;
-                let top = chat.seq().back(skip);
-                let messages = self.messages(id, Seq::new(1), top, false, limit).await?;
-                (chat, messages)
-            }
-            MessagesFrom::Before(seq) => {
-                let below = self.messages(id, Seq::new(1), seq.back(1), false, limit);
-                let (chat, messages) = tokio::try_join!(self.chat(id), below)?;
-                (chat.ok_or(Error::ChatNotFound)?, messages)
-            }
-            MessagesFrom::After(seq) => {
-                let above = self.messages(id, seq.next(), Seq::new(MAX_INTEGER), true, limit);
-                let (chat, messages) = tokio::try_join!(self.chat(id), above)?;
-                (chat.ok_or(Error::ChatNotFound)?, messages)
-            }
+    ) -> Result<Vec<Message>, Error> {
+        let first = Seq::new(1);
+        let (first, last, ascending) = match from {
+            MessagesFrom::Skip(skip) => (first, newest.back(skip), false),
+            MessagesFrom::Before(seq) => (first, newest.min(seq.back(1)), false),
+            MessagesFrom::After(seq) => (seq.next(), newest, true),
         };
-        messages.retain(|message| message.seq <= chat.seq());
-        let last = messages.last().map(|message| message.seq);
-        let next = match from {
-            MessagesFrom::After(_) => last
-                .filter(|last| messages.len() == limit && *last < chat.seq())
-                .map(MessagesFrom::After),
-            MessagesFrom::Skip(_) | MessagesFrom::Before(_) => {
-                last.filter(|last| last.get() > 1).map(MessagesFrom::Before)
-            }
-        };
-        Ok(MessagePage {
-            chat,
-            messages,
-            next,
-        })
+        self.messages(id, first, last, ascending, limit).await
     }
 
     /// The chat and its newest messages: one range of one partition, downwards from its state.
