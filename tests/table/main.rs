@@ -10,7 +10,7 @@
 //! | the condition on the unread count of a mark | `races::counts_are_right_when_devices_mark…`, `history` |
 //! | the watermark set to the `seq` at the time of the mark, not to one read before | `retries::a_late_mark_does_not_take_back…`, `retries::a_mark_takes_what_the_reader_wrote…`, `history` |
 //! | the cap on open requests, off or by one | `configuration::open_requests_are_capped…`, `configuration::the_cap_is_exact…`, `configuration::zero_is_no_cap…`, `machine` |
-//! | the condition on an idempotency key | all but one of `idempotency`, `items::a_key_is_good_for_24_hours…`, `retries::a_replay_waits…`, `history` |
+//! | the condition on an idempotency key | five of `idempotency`, among them `one_message_comes_of_many_calls…`, `items::a_key_is_good_for_24_hours…`, `retries::a_replay_waits…`, `history` |
 //! | the idempotency key itself | the same, and `items::a_key_is_kept_with_a_hash…` |
 //! | the same token for each attempt at a transaction | `retries::a_conflict_or_a_throttle_is_tried_again…`, `history` |
 //! | a new token for a new plan | `retries::a_plan_that_was_overtaken…`, `races::many_who_write_to_one_user…`, `history` |
