@@ -1,6 +1,11 @@
 //! The table, in a DynamoDB that runs in this process or in another one.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use aws_sdk_dynamodb::{
     Client, Config,
@@ -28,11 +33,19 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Starts one, in memory or kept in a file.
+    /// Starts one that this machine alone can reach, in memory or kept in a file.
     ///
     /// # Errors
     /// When the file cannot be opened.
     pub async fn start(file: Option<&Path>) -> Result<Self, Error> {
+        Self::start_on((Ipv4Addr::LOCALHOST, 0).into(), file).await
+    }
+
+    /// [`Embedded::start`] at an address: 0.0.0.0 lets containers and other machines reach it, too.
+    ///
+    /// # Errors
+    /// When something else has the port, or the file cannot be opened.
+    pub async fn start_on(address: SocketAddr, file: Option<&Path>) -> Result<Self, Error> {
         let database = match file {
             None => dynoxide::Database::memory(),
             Some(file) => dynoxide::Database::new(&file.to_string_lossy()),
@@ -41,8 +54,9 @@ impl Embedded {
             let file = file.unwrap_or(Path::new("memory")).display();
             Error::new(format!("cannot open the database {file}: {error}"))
         })?;
-        let listener = TcpListener::bind("127.0.0.1:0").await;
-        let listener = listener.map_err(|error| Error::new(format!("no free port: {error}")))?;
+        let listener = TcpListener::bind(address).await;
+        let listener =
+            listener.map_err(|error| Error::new(format!("cannot listen on {address}: {error}")))?;
         let address = listener
             .local_addr()
             .map_err(|error| Error::new(error.to_string()))?;

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::Write,
+    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -10,7 +11,9 @@ use std::{
 };
 
 use chat_local::{
-    DEVELOPMENT_SECRET, Database, Error, Options, Stack, binaries, dynamodb, events, listen,
+    DEVELOPMENT_SECRET, Database, Error, Options, Stack, binaries,
+    dynamodb::{self, Embedded},
+    events, listen,
     template::{Template, default_path},
 };
 use chat_shared::{
@@ -51,6 +54,8 @@ enum Command {
     },
     /// Print a function's sample event with a fresh token, for `sam local invoke`
     Event(Event),
+    /// Run only the DynamoDB with the empty table, for functions in the containers of `sam local`
+    Table(Table),
     /// Check a live table: does every chat, count and total hold what it must?
     ///
     /// Walks the whole table, page by page, and prints one line for each item that is wrong. It is safe
@@ -74,6 +79,19 @@ struct Check {
     /// Seconds after which what seems wrong is looked at again, twice; longer than the indexes lag
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     settle: u64,
+}
+
+#[derive(Args)]
+struct Table {
+    /// Where it listens; with the default, containers and everybody on your network can reach it
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8000")]
+    listen: SocketAddr,
+    /// Keep the data in this file between runs [default: in memory, gone at the end]
+    #[arg(long, value_name = "FILE")]
+    db: Option<PathBuf>,
+    /// The table's name [default: as `sam local` calls it]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
 }
 
 #[derive(Args)]
@@ -110,6 +128,7 @@ fn main() -> ExitCode {
         Some(Command::Token { user, expires_in }) => {
             token(user, Duration::from_secs(expires_in)).map(|token| println!("{token}"))
         }
+        Some(Command::Table(table)) => serve_table(table),
         Some(Command::Check(check)) => return check_table(&check),
         Some(Command::Event(event)) => {
             let token = |user| token(user, TOKEN_LIFETIME);
@@ -219,6 +238,22 @@ async fn audit(check: &Check) -> Result<AuditProgress, Error> {
         eprintln!("--repair sets right what can be counted again.");
     }
     Ok(done)
+}
+
+#[tokio::main]
+async fn serve_table(options: Table) -> Result<(), Error> {
+    let template = Template::read(&default_path())?;
+    let stop = stop_signal()?;
+    let embedded = Embedded::start_on(options.listen, options.db.as_deref()).await?;
+    let name = options.name.unwrap_or(template.table.name.clone());
+    dynamodb::create_table(embedded.endpoint(), &template.table, &name).await?;
+    println!(
+        "Table {name} is in the DynamoDB at {}, which takes any credentials. Ctrl-C stops it.",
+        embedded.endpoint()
+    );
+    stop.await;
+    embedded.stop().await;
+    Ok(())
 }
 
 #[tokio::main]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chat_local::{
@@ -11,6 +11,7 @@ use chat_local::{
     template::{Template, default_path},
 };
 use chat_shared::{auth::Authenticator, domain::UserId};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_chat-local"))
@@ -154,6 +155,34 @@ async fn check_says_what_is_wrong_with_a_table_and_repairs_it() {
     assert_eq!(sound.stdout, b"");
 }
 
+#[tokio::test]
+async fn table_serves_the_empty_table_to_other_processes_until_it_is_stopped() {
+    let mut table = tokio::process::Command::new(env!("CARGO_BIN_EXE_chat-local"))
+        .args(["table", "--listen", "127.0.0.1:0", "--name", "chats"])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(table.stdout.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().unwrap();
+    let words: Vec<_> = line.split([' ', ',']).collect();
+    let url = words.iter().find(|word| word.starts_with("http")).unwrap();
+
+    let scan = client(url).scan().table_name("chats").send().await.unwrap();
+    assert_eq!(scan.count(), 0);
+    let pid = table.id().unwrap().to_string();
+    let interrupted = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert!(interrupted.success());
+    assert!(table.wait().await.unwrap().success());
+}
+
+#[test]
+fn a_table_on_a_port_in_use_is_one_clear_line() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    fails(&run(&["table", "--listen", &address], &[]), &address);
+}
+
 #[test]
 fn check_wants_to_know_which_table() {
     let output = run(&["check"], &[]);
@@ -171,6 +200,8 @@ fn help_names_every_option() {
         "--release",
         "--template",
         "token",
+        "event",
+        "table",
         "check",
     ] {
         assert!(help.contains(option), "{help}");
