@@ -9,7 +9,10 @@ use std::{
 
 use aws_sdk_dynamodb::{
     Client, Config,
-    config::{BehaviorVersion, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig},
+    config::{
+        BehaviorVersion, Credentials, Region, SharedHttpClient, retry::RetryConfig,
+        timeout::TimeoutConfig,
+    },
     error::ProvideErrorMetadata,
     types::{
         AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, Projection,
@@ -103,6 +106,20 @@ pub(crate) fn access(variable: impl Fn(&str) -> Option<String>) -> BTreeMap<&'st
     access
 }
 
+/// A client of AWS's DynamoDB, with the region and credentials that a person's environment has.
+pub async fn aws() -> Client {
+    let config = aws_config::defaults(BehaviorVersion::v2026_01_12());
+    Client::new(&config.http_client(http_client()).load().await)
+}
+
+fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::Ring,
+        ))
+        .build_https()
+}
+
 /// A client of the DynamoDB at `endpoint`.
 #[must_use]
 pub fn client(endpoint: &str) -> Client {
@@ -111,11 +128,6 @@ pub fn client(endpoint: &str) -> Client {
     let mut take = |name| access.remove(name).unwrap_or_default();
     let (key, secret) = (take("AWS_ACCESS_KEY_ID"), take("AWS_SECRET_ACCESS_KEY"));
     let region = take("AWS_REGION");
-    let http_client = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(
-            tls::rustls_provider::CryptoMode::Ring,
-        ))
-        .build_https();
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(2))
         .operation_attempt_timeout(Duration::from_secs(10))
@@ -125,7 +137,7 @@ pub fn client(endpoint: &str) -> Client {
         .region(Region::new(region))
         .credentials_provider(Credentials::new(key, secret, session, None, "environment"))
         .endpoint_url(endpoint)
-        .http_client(http_client)
+        .http_client(http_client())
         .retry_config(RetryConfig::standard().with_max_attempts(3))
         .timeout_config(timeouts)
         .build();

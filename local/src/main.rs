@@ -192,15 +192,11 @@ async fn check_table(check: &Check) -> ExitCode {
 }
 
 async fn audit(check: &Check) -> Result<AuditProgress, Error> {
-    let connection = match &check.endpoint_url {
-        Some(url) => Connection::new(dynamodb::client(url), &check.table),
-        None => Connection::from_variables(|name| match name {
-            "TABLE_NAME" => Some(check.table.clone()),
-            _ => None,
-        })
-        .await
-        .map_err(|error| Error::new(error.to_string()))?,
+    let client = match &check.endpoint_url {
+        Some(url) => dynamodb::client(url),
+        None => dynamodb::aws().await,
     };
+    let connection = Connection::new(client, &check.table);
     let options = AuditOptions {
         repair: check.repair,
         settle: Duration::from_secs(check.settle),

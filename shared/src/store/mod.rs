@@ -20,6 +20,7 @@
 
 mod audit;
 mod chats;
+mod client;
 mod items;
 mod lists;
 mod messages;
@@ -27,15 +28,13 @@ mod meter;
 mod totals;
 mod transaction;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use aws_config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_dynamodb::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
     types::{AttributeValue, ReturnConsumedCapacity},
 };
-use aws_smithy_http_client::tls;
 
 pub use audit::{AuditEvent, AuditOptions, AuditProgress, Broken};
 pub use chats::Requested;
@@ -72,8 +71,8 @@ pub struct Store {
 }
 
 impl Connection {
-    /// Connects as the environment says: `TABLE_NAME`, `MAX_OPEN_REQUESTS` (0 is no cap) and the
-    /// SDK's own variables; `variable` looks one up.
+    /// Connects as the environment says: `TABLE_NAME`, `MAX_OPEN_REQUESTS` (0 is no cap) and what
+    /// Lambda sets for the SDK; `variable` looks one up.
     ///
     /// # Errors
     /// When a variable is missing or wrong.
@@ -93,11 +92,11 @@ impl Connection {
             })?,
         };
         let meter = Meter::default();
-        let config = aws_sdk_dynamodb::config::Builder::from(&sdk_config().await)
-            .interceptor(meter.clone())
-            .build();
+        let client = client::from_variables(variable, meter.clone())?;
+        client::connect(&client).await;
+        meter.take();
         Ok(Self {
-            client: Client::from_conf(config),
+            client,
             table: table.into(),
             max_open_requests,
             meter,
@@ -129,35 +128,6 @@ impl Connection {
             now,
         }
     }
-}
-
-/// The SDK's behaviour, set openly because its defaults change between behaviour versions.
-///
-/// An attempt may take 2 s, opening a connection 1 s. The SDK makes 4 attempts at what is throttled,
-/// broken or lost (a transaction with the same token each time), waiting up to 25, 50, 100 ms in
-/// between. It never repeats a cancelled transaction: `transaction.rs` does.
-async fn sdk_config() -> aws_config::SdkConfig {
-    let http_client = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(
-            tls::rustls_provider::CryptoMode::Ring,
-        ))
-        .build_https();
-    aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(http_client)
-        .retry_config(
-            RetryConfig::standard()
-                .with_max_attempts(4)
-                .with_initial_backoff(Duration::from_millis(25))
-                .with_max_backoff(Duration::from_millis(400)),
-        )
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(1))
-                .operation_attempt_timeout(Duration::from_secs(2))
-                .build(),
-        )
-        .load()
-        .await
 }
 
 impl Store {

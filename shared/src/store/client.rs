@@ -1,0 +1,139 @@
+//! The client of DynamoDB, made for a short start: whatever is done here, each cold start pays for.
+//!
+//! - **Without the configuration chain.** Lambda gives region and credentials as variables, the
+//!   template the endpoint. Looking for them in files and building clients of other services to ask for
+//!   them takes longer than all the rest. `local` has that chain, for people.
+//! - **Amazon's roots alone.** Parsing the system's 140 certificates was two thirds of the
+//!   instructions from the process's start to its first answer. AWS signs its endpoints under
+//!   [five roots](https://www.amazontrust.com/repository/). For other endpoints, and where
+//!   `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, the system's store is taken.
+//! - **Connected during init** ([`connect`]), when Lambda gives a function a whole processor.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::{
+    Client, Config,
+    config::{
+        BehaviorVersion, ConfigBag, Credentials, Intercept, Region, RuntimeComponents,
+        interceptors::BeforeTransmitInterceptorContextMut, retry::RetryConfig,
+        timeout::TimeoutConfig,
+    },
+    error::BoxError,
+    types::AttributeValue,
+};
+use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
+
+use super::meter::Meter;
+use crate::error::ConfigError;
+
+/// Amazon Trust Services' roots, as AWS recommends to trust them.
+const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
+
+/// How long the start waits for a connection, at most.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A client as the environment says.
+///
+/// The SDK's behaviour is set openly because its defaults change between behaviour versions. An
+/// attempt may take 2 s, opening a connection 1 s. The SDK makes 4 attempts at what is throttled,
+/// broken or lost (a transaction with the same token each time), waiting up to 25, 50, 100 ms in
+/// between. It never repeats a cancelled transaction: `transaction.rs` does.
+pub(super) fn from_variables(
+    variable: impl Fn(&str) -> Option<String>,
+    meter: Meter,
+) -> Result<Client, ConfigError> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let needed = |name| set(name).ok_or(ConfigError::new(name, "is not set: Lambda sets it"));
+    let region = set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION"));
+    let region = region.ok_or(ConfigError::new("AWS_REGION", "is not set: Lambda sets it"))?;
+    let endpoint = set("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| set("AWS_ENDPOINT_URL"));
+    let endpoint = endpoint.unwrap_or_else(|| format!("https://dynamodb.{region}.amazonaws.com"));
+    let has_own_store = set("SSL_CERT_FILE").or_else(|| set("SSL_CERT_DIR")).is_some();
+    let credentials = Credentials::new(
+        needed("AWS_ACCESS_KEY_ID")?,
+        needed("AWS_SECRET_ACCESS_KEY")?,
+        set("AWS_SESSION_TOKEN"),
+        None,
+        "environment",
+    );
+    let http_client = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::Ring,
+        ))
+        .tls_context(trust(&endpoint, has_own_store))
+        .build_https();
+    let config = Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new(region))
+        .credentials_provider(credentials)
+        .endpoint_url(endpoint)
+        .http_client(http_client)
+        .retry_config(
+            RetryConfig::standard()
+                .with_max_attempts(4)
+                .with_initial_backoff(Duration::from_millis(25))
+                .with_max_backoff(Duration::from_millis(400)),
+        )
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .operation_attempt_timeout(Duration::from_secs(2))
+                .build(),
+        )
+        .interceptor(meter)
+        .build();
+    Ok(Client::from_conf(config))
+}
+
+fn trust(endpoint: &str, has_own_store: bool) -> TlsContext {
+    let host = endpoint
+        .strip_prefix("https://")
+        .map(|rest| rest.split(['/', ':']).next().unwrap_or_default());
+    let is_amazon = host.is_none_or(|host| host.ends_with(".amazonaws.com"));
+    let store = if is_amazon && !has_own_store {
+        TrustStore::empty().with_pem_certificate(AMAZON_ROOTS)
+    } else {
+        TrustStore::default()
+    };
+    let context = TlsContext::builder().with_trust_store(store).build();
+    context.expect("a trust store is all that it takes")
+}
+
+/// Opens the connection that the first call will use, and runs the code that each call runs, so that
+/// both are done before somebody waits. It asks DynamoDB for its health, which needs no permission
+/// and costs nothing. Whether that works does not matter here: the first call will see.
+pub(super) async fn connect(client: &Client) {
+    let key = || AttributeValue::S(String::new());
+    let asked = client
+        .get_item()
+        .table_name("-")
+        .key("pk", key())
+        .key("sk", key())
+        .customize()
+        .interceptor(HealthCheck)
+        .send();
+    let _ = tokio::time::timeout(CONNECT_TIMEOUT, asked).await;
+}
+
+/// Sends `GET /` in the place of what was to be sent.
+#[derive(Debug)]
+struct HealthCheck;
+
+impl Intercept for HealthCheck {
+    fn name(&self) -> &'static str {
+        "HealthCheck"
+    }
+
+    fn modify_before_transmit(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let request = context.request_mut();
+        let endpoint = request.uri().to_owned();
+        *request = aws_sdk_dynamodb::config::http::HttpRequest::empty();
+        request.set_uri(endpoint)?;
+        Ok(())
+    }
+}
