@@ -26,6 +26,24 @@ async fn a_dead_instance_is_replaced_and_nothing_hangs() {
     assert_ne!(local.stack.instances("get-totals"), [first]);
 }
 
+#[tokio::test]
+async fn a_function_is_connected_before_its_first_call() {
+    let recorded = Recorded::start().await;
+    let user = recorded.local.api.user();
+    for (path, connections) in [("/totals", 1), ("/chats", 2)] {
+        let before = recorded.health_checks().len();
+        recorded.cost();
+        user.get(path).await.is(200);
+        let opened = recorded.health_checks().split_off(before);
+        assert_eq!(opened.len(), connections, "{path}");
+        let operations = recorded.cost().operations;
+        assert_eq!(operations.len(), connections, "{path}");
+        for operation in operations {
+            assert!(opened.contains(&operation.connection), "{path}");
+        }
+    }
+}
+
 /// Kills the only instance of a function, and returns its process id.
 async fn kill_the_one(local: &Local, function: &str) -> u32 {
     let [process] = local.stack.instances(function)[..] else {

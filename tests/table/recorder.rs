@@ -42,6 +42,8 @@ pub struct Operation {
     pub consistent: bool,
     /// The token that makes repeats of a transaction count once.
     pub token: Option<String>,
+    /// The connection it came over, by the caller's port.
+    pub connection: u16,
     /// Capacity units as DynamoDB reports them; 0 when it reports none.
     pub units: f64,
     /// When it began and ended, counted in events and not in seconds.
@@ -196,6 +198,7 @@ struct Log {
     events: u64,
     under_way: u64,
     operations: Vec<Operation>,
+    health_checks: Vec<u16>,
     next_faults: VecDeque<Fault>,
     every_fault: Option<Fault>,
     weather: Weather,
@@ -263,6 +266,11 @@ impl Recorded {
     }
 
     /// The next calls of their operations meet these faults, one each.
+    /// The connections over which the table's health was asked for.
+    pub fn health_checks(&self) -> Vec<u16> {
+        self.tape.log().health_checks.clone()
+    }
+
     pub fn next_calls_meet(&self, faults: impl IntoIterator<Item = Fault>) {
         self.tape.log().next_faults = faults.into_iter().collect();
     }
@@ -358,7 +366,13 @@ async fn record(
     body: Bytes,
 ) -> Reply {
     let began = tape.tick();
-    let target = headers["x-amz-target"].to_str().unwrap().to_owned();
+    // Who asks for no operation asks for the endpoint's health, with nothing that is a secret.
+    let Some(target) = headers.get("x-amz-target") else {
+        assert!(!headers.contains_key("authorization"), "{headers:?}");
+        tape.log().health_checks.push(peer.local);
+        return Ok(Response::new(Full::from("healthy: localhost")));
+    };
+    let target = target.to_str().unwrap().to_owned();
     let name = target.rsplit('.').next().unwrap().to_owned();
     let request: Value = serde_json::from_slice(&body).unwrap();
     let apply = async || tape.forward(&name, &headers, &request, body.clone()).await;
@@ -432,6 +446,7 @@ async fn record(
         index: text("IndexName"),
         consistent: request["ConsistentRead"] == true,
         token: text("ClientRequestToken"),
+        connection: peer.local,
         units: units(&serde_json::from_slice(&body).unwrap_or_default()),
         began,
         ended: tape.tick(),

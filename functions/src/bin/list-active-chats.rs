@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use chat_shared::http::{Reply, serve};
+use chat_shared::http::{Reply, serve_over};
 use chat_shared::store::List;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    serve(async |call| {
+    // Asked and been asked: two queries at once.
+    serve_over(2, async |call| {
         let list = List::Active;
         let (from, limit) = call.chat_page(list)?;
         let page = call

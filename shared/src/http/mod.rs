@@ -126,12 +126,20 @@ impl Call {
 /// Runs a function: connects, then answers calls with `handler` until Lambda stops it. Refuses to
 /// start when the configuration is missing or wrong, naming the variable on standard error.
 pub async fn serve(handler: impl AsyncFn(&Call) -> Result<Reply, Error>) -> ExitCode {
+    serve_over(1, handler).await
+}
+
+/// [`serve`], for a function whose calls ask the table for `connections` things at once.
+pub async fn serve_over(
+    connections: usize,
+    handler: impl AsyncFn(&Call) -> Result<Reply, Error>,
+) -> ExitCode {
     let variable = |name: &str| std::env::var(name).ok();
     let authenticator = match Authenticator::from_variables(variable) {
         Ok(authenticator) => authenticator,
         Err(error) => return refuse_to_start(&error),
     };
-    let connection = match Connection::from_variables(variable).await {
+    let connection = match Connection::from_variables(variable, connections).await {
         Ok(connection) => connection,
         Err(error) => return refuse_to_start(&error),
     };

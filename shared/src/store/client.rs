@@ -22,6 +22,7 @@ use aws_sdk_dynamodb::{
     types::AttributeValue,
 };
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
+use futures_util::future::join_all;
 
 use super::meter::Meter;
 use crate::error::ConfigError;
@@ -48,7 +49,9 @@ pub(super) fn from_variables(
     let region = region.ok_or(ConfigError::new("AWS_REGION", "is not set: Lambda sets it"))?;
     let endpoint = set("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| set("AWS_ENDPOINT_URL"));
     let endpoint = endpoint.unwrap_or_else(|| format!("https://dynamodb.{region}.amazonaws.com"));
-    let has_own_store = set("SSL_CERT_FILE").or_else(|| set("SSL_CERT_DIR")).is_some();
+    let has_own_store = set("SSL_CERT_FILE")
+        .or_else(|| set("SSL_CERT_DIR"))
+        .is_some();
     let credentials = Credentials::new(
         needed("AWS_ACCESS_KEY_ID")?,
         needed("AWS_SECRET_ACCESS_KEY")?,
@@ -99,20 +102,22 @@ fn trust(endpoint: &str, has_own_store: bool) -> TlsContext {
     context.expect("a trust store is all that it takes")
 }
 
-/// Opens the connection that the first call will use, and runs the code that each call runs, so that
+/// Opens the connections that the first call will use, and runs the code that each call runs, so that
 /// both are done before somebody waits. It asks DynamoDB for its health, which needs no permission
 /// and costs nothing. Whether that works does not matter here: the first call will see.
-pub(super) async fn connect(client: &Client) {
+pub(super) async fn connect(client: &Client, connections: usize) {
     let key = || AttributeValue::S(String::new());
-    let asked = client
-        .get_item()
-        .table_name("-")
-        .key("pk", key())
-        .key("sk", key())
-        .customize()
-        .interceptor(HealthCheck)
-        .send();
-    let _ = tokio::time::timeout(CONNECT_TIMEOUT, asked).await;
+    let asked = (0..connections).map(|_| {
+        client
+            .get_item()
+            .table_name("-")
+            .key("pk", key())
+            .key("sk", key())
+            .customize()
+            .interceptor(HealthCheck)
+            .send()
+    });
+    let _ = tokio::time::timeout(CONNECT_TIMEOUT, join_all(asked)).await;
 }
 
 /// Sends `GET /` in the place of what was to be sent.

@@ -72,12 +72,14 @@ pub struct Store {
 
 impl Connection {
     /// Connects as the environment says: `TABLE_NAME`, `MAX_OPEN_REQUESTS` (0 is no cap) and what
-    /// Lambda sets for the SDK; `variable` looks one up.
+    /// Lambda sets for the SDK; `variable` looks one up. As many connections are opened as a call
+    /// uses at once.
     ///
     /// # Errors
     /// When a variable is missing or wrong.
     pub async fn from_variables(
         variable: impl Fn(&str) -> Option<String>,
+        connections: usize,
     ) -> Result<Self, ConfigError> {
         let table = variable("TABLE_NAME")
             .filter(|name| !name.is_empty())
@@ -93,7 +95,7 @@ impl Connection {
         };
         let meter = Meter::default();
         let client = client::from_variables(variable, meter.clone())?;
-        client::connect(&client).await;
+        client::connect(&client, connections).await;
         meter.take();
         Ok(Self {
             client,
