@@ -89,17 +89,22 @@ pub(super) fn from_variables(
 }
 
 fn trust(endpoint: &str, has_own_store: bool) -> TlsContext {
-    let host = endpoint
-        .strip_prefix("https://")
-        .map(|rest| rest.split(['/', ':']).next().unwrap_or_default());
-    let is_amazon = host.is_none_or(|host| host.ends_with(".amazonaws.com"));
-    let store = if is_amazon && !has_own_store {
+    let store = if is_for_amazons_roots(endpoint) && !has_own_store {
         TrustStore::empty().with_pem_certificate(AMAZON_ROOTS)
     } else {
         TrustStore::default()
     };
     let context = TlsContext::builder().with_trust_store(store).build();
     context.expect("a trust store is all that it takes")
+}
+
+/// Whether the system's store is not needed: for AWS, and where there is no TLS.
+fn is_for_amazons_roots(endpoint: &str) -> bool {
+    let Some(rest) = endpoint.strip_prefix("https://") else {
+        return true;
+    };
+    let host = rest.split(['/', ':']).next().unwrap_or_default();
+    host.ends_with(".amazonaws.com")
 }
 
 /// Opens the connections that the first call will use, and runs the code that each call runs, so that
@@ -140,5 +145,55 @@ impl Intercept for HealthCheck {
         *request = aws_sdk_dynamodb::config::http::HttpRequest::empty();
         request.set_uri(endpoint)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amazons_roots_are_trusted_for_aws_alone() {
+        for (endpoint, expected) in [
+            ("https://dynamodb.eu-central-1.amazonaws.com", true),
+            ("https://dynamodb.us-east-1.amazonaws.com/", true),
+            ("https://dynamodb.us-east-1.amazonaws.com:443", true),
+            ("http://localhost:8000", true), // no TLS, nothing to trust
+            ("https://localhost:8000", false),
+            ("https://dynamodb.cn-north-1.amazonaws.com.cn", false),
+            ("https://evil-amazonaws.com", false),
+            ("https://evil.example/.amazonaws.com", false),
+        ] {
+            assert_eq!(is_for_amazons_roots(endpoint), expected, "{endpoint}");
+        }
+    }
+
+    /// The HTTP client panics on a certificate that it cannot read, when it is first used.
+    #[tokio::test]
+    async fn amazons_roots_can_be_read_and_an_endpoint_that_is_not_there_stops_nobody() {
+        let variable = |name: &str| {
+            let value = match name {
+                "AWS_REGION" => "us-east-1",
+                "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => "x",
+                "AWS_ENDPOINT_URL" => "https://nowhere.amazonaws.com:1",
+                _ => return None,
+            };
+            Some(value.to_owned())
+        };
+        let client = from_variables(variable, Meter::default()).unwrap();
+        connect(&client, 2).await;
+    }
+
+    #[test]
+    fn what_lambda_sets_is_needed_and_named_when_it_is_missing() {
+        let all = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+        for missing in all {
+            let variable = |name: &str| {
+                let is_set = all.contains(&name) && name != missing;
+                is_set.then(|| "x".to_owned())
+            };
+            let error = from_variables(variable, Meter::default()).unwrap_err();
+            assert!(error.to_string().contains(missing), "{error}");
+        }
     }
 }
