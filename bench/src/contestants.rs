@@ -155,7 +155,7 @@ fn node() -> Result<Option<[Contestant; 2]>> {
     Ok(Some(["get-totals", "send-message"].map(|function| {
         let bundle = folder.join(format!("dist/{function}.js"));
         Contestant {
-            name: node_name(function),
+            name: format!("{function}, Node"),
             function: function.to_owned(),
             program: node.clone(),
             arguments: vec![folder.join("bootstrap.cjs"), bundle.clone()],
@@ -163,11 +163,6 @@ fn node() -> Result<Option<[Contestant; 2]>> {
             environment: BTreeMap::new(),
         }
     })))
-}
-
-/// What a function in Node is called in reports.
-pub fn node_name(function: &str) -> String {
-    format!("{function}, Node")
 }
 
 /// A program's place.

@@ -10,13 +10,16 @@
 
 mod contestants;
 mod figures;
+mod growth;
 mod http;
+mod load;
 mod plot;
 mod prices;
 mod process;
 mod proxy;
 mod report;
 mod runtime_api;
+mod sizes;
 mod start;
 mod world;
 
@@ -56,6 +59,12 @@ struct Cli {
 enum Part {
     /// Start, first answer, calls after it, memory, size, and dollars, beside baselines
     Start,
+    /// Latency and capacity with 1 to 100,000 messages, 10,000 chats and 200 senders
+    Growth,
+    /// Calls a second that one machine serves, asked by `wrk`
+    Load,
+    /// Fail when a function is over its budget of size or memory
+    Sizes,
 }
 
 /// How much is measured.
@@ -64,16 +73,40 @@ struct Effort {
     processes: u32,
     /// Calls of each process after the first.
     warm_calls: u32,
+    /// Calls at each size of what grows.
+    repeats: u32,
+    /// The largest chat, in messages.
+    messages: u64,
+    /// The most chats of a user.
+    chats: u64,
+    /// The most who send to one user at once.
+    senders: u64,
+    /// How long load lasts.
+    seconds: u32,
+    /// Connections that it comes over.
+    connections: u32,
 }
 
 impl Effort {
     const WHOLE: Self = Self {
         processes: 20,
         warm_calls: 200,
+        repeats: 51,
+        messages: 100_000,
+        chats: 10_000,
+        senders: 200,
+        seconds: 60,
+        connections: 16,
     };
     const QUICK: Self = Self {
         processes: 3,
         warm_calls: 20,
+        repeats: 5,
+        messages: 1_000,
+        chats: 100,
+        senders: 20,
+        seconds: 5,
+        connections: 16,
     };
 }
 
@@ -107,6 +140,9 @@ fn run(cli: &Cli) -> Result<()> {
     } else {
         &cli.functions
     };
+    if cli.part == Some(Part::Sizes) {
+        return sizes::run(&runtime, &template, functions);
+    }
     let mut effort = if cli.quick {
         Effort::QUICK
     } else {
@@ -118,6 +154,12 @@ fn run(cli: &Cli) -> Result<()> {
     let wanted = |part| cli.part.is_none_or(|it| it == part);
     if wanted(Part::Start) {
         start::run(&runtime, &template, functions, &effort, &report)?;
+    }
+    if wanted(Part::Growth) {
+        growth::run(&runtime, &template, &effort, &report)?;
+    }
+    if wanted(Part::Load) {
+        load::run(&runtime, functions, &effort, &report)?;
     }
     Ok(())
 }

@@ -35,6 +35,20 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
+/// Lines that share a scale.
+pub struct Plot<'a> {
+    /// What the vertical axis counts, with its unit.
+    y: &'a str,
+    lines: Vec<Line>,
+}
+
+impl<'a> Plot<'a> {
+    /// With what the vertical axis counts, and its unit.
+    pub fn new(y: &'a str, lines: Vec<Line>) -> Self {
+        Self { y, lines }
+    }
+}
+
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 fn text(size: u32) -> TextStyle<'static> {
@@ -43,17 +57,17 @@ fn text(size: u32) -> TextStyle<'static> {
 
 /// Lines over a logarithmic scale, one plot for each set of lines, side by side: what is counted, and how
 /// long it takes, are not of one unit.
-pub fn lines(path: &Path, x: &str, plots: &[(&str, Vec<Line>)]) -> Result<()> {
+pub fn lines(path: &Path, x: &str, plots: &[Plot<'_>]) -> Result<()> {
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     let areas = root.split_evenly((1, plots.len()));
-    for (area, (y, lines)) in areas.iter().zip(plots) {
-        draw_lines(area, x, y, lines)?;
+    for (area, plot) in areas.iter().zip(plots) {
+        draw_lines(area, x, plot)?;
     }
     root.present()?;
     Ok(())
 }
 
-fn draw_lines(area: &Area<'_>, x: &str, y: &str, lines: &[Line]) -> Result<()> {
+fn draw_lines(area: &Area<'_>, x: &str, Plot { y, lines }: &Plot<'_>) -> Result<()> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let right = points().map(|point| point.0).fold(1.0, f64::max);
     let top = points().map(|point| point.1).fold(0.0, f64::max);
@@ -75,7 +89,7 @@ fn draw_lines(area: &Area<'_>, x: &str, y: &str, lines: &[Line]) -> Result<()> {
         .axis_desc_style(text(14))
         .x_labels(6)
         .x_desc(x)
-        .y_desc(y)
+        .y_desc(*y)
         .x_label_formatter(&|x| thousands(*x))
         .y_label_formatter(&|y| digits(*y))
         .draw()?;
@@ -85,6 +99,9 @@ fn draw_lines(area: &Area<'_>, x: &str, y: &str, lines: &[Line]) -> Result<()> {
             .draw_series(series.point_size(3))?
             .label(&line.name)
             .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 12, y + 4)], colour.filled()));
+    }
+    if lines.len() == 1 {
+        return Ok(());
     }
     chart
         .configure_series_labels()

@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     Effort, Result,
-    contestants::{self, BARE, Contestant, SDK_DEFAULTS, Size, node_name},
+    contestants::{self, BARE, Contestant, SDK_DEFAULTS, Size},
     figures::{digits, median, megabytes, millis, percentile, table},
     plot,
     prices::{ASSUMPTIONS, million_calls},
@@ -263,41 +263,33 @@ fn costs(it: &Measured, memory: f64) -> Vec<String> {
 
 /// Ratios depend less on the machine than times do.
 fn ratios(all: &[Measured]) -> String {
-    let mut lines = String::new();
-    for function in ["get-totals", "send-message"] {
-        let named = |name: &str| all.iter().find(|it| it.contestant.name == name);
-        let Some(ours) = named(function) else {
-            continue;
-        };
-        let compared = |name: &str, of: &dyn Fn(&Measured) -> Duration| {
-            let other = named(name)?;
-            let ratio = of(ours).as_secs_f64() / of(other).as_secs_f64();
-            Some(format!("{} of the {name}'s", times_or_percent(ratio)))
-        };
-        let mut line = |what: &str, ratios: Vec<Option<String>>| {
-            let ratios: Vec<_> = ratios.into_iter().flatten().collect();
-            if !ratios.is_empty() {
-                let _ = writeln!(lines, "- `{function}`, {what}: {}.", ratios.join(", "));
-            }
-        };
-        let together = |it: &Measured| it.together(0.5);
-        let node = node_name(function);
-        let others = [BARE, SDK_DEFAULTS, &node].map(|name| compared(name, &together));
-        line("start and first answer", others.into());
-        let warm = |it: &Measured| it.median(|s| s.warm[0]);
-        let others = [BARE, SDK_DEFAULTS, &node].map(|name| compared(name, &warm));
-        line("a warm call", others.into());
-        let first = ours.median(|s| s.first).as_secs_f64() / warm(ours).as_secs_f64();
-        let first = format!("{} of a warm call's time", times_or_percent(first));
-        line("the first answer", vec![Some(first)]);
+    let together = |it: &Measured| it.together(0.5).as_secs_f64();
+    let warm = |it: &Measured| it.median(|sample| sample.warm[0]).as_secs_f64();
+    let first = |it: &Measured| it.median(|sample| sample.first).as_secs_f64();
+    let named = |name: &str| all.iter().find(|it| it.contestant.name == name);
+    let ratio = |one: f64, other: f64| format!("{}×", digits(one / other));
+    let mut rows = Vec::new();
+    for (ours, others) in [
+        ("get-totals", &[BARE, SDK_DEFAULTS, "get-totals, Node"][..]),
+        ("send-message", &[BARE, "send-message, Node"]),
+    ] {
+        let Some(ours) = named(ours) else { continue };
+        for other in others.iter().filter_map(|name| named(name)) {
+            let names = [ours, other].map(|it| it.contestant.name.clone());
+            let ratios = [
+                ratio(together(ours), together(other)),
+                ratio(warm(ours), warm(other)),
+                ratio(first(ours), warm(ours)),
+            ];
+            rows.push(names.into_iter().chain(ratios).collect());
+        }
     }
-    lines + "\n"
-}
-
-fn times_or_percent(ratio: f64) -> String {
-    if ratio >= 1.0 {
-        format!("{ratio:.1} times that")
-    } else {
-        format!("{:.0} %", ratio * 100.0)
-    }
+    let header = [
+        "ratios",
+        "to",
+        "start and first answer",
+        "warm call",
+        "its own first answer to its warm call",
+    ];
+    table(&header, &rows) + "\n"
 }

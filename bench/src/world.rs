@@ -136,6 +136,7 @@ impl<'a> World<'a> {
             ("JWT_SECRET", text(DEVELOPMENT_SECRET)),
             ("LANG", text("en_US.UTF-8")),
             ("NODE_EXTRA_CA_CERTS", file(&self.certificate.own)),
+            ("NODE_NO_WARNINGS", text("1")),
             ("PATH", text("/usr/local/bin:/usr/bin:/bin")),
             ("SSL_CERT_FILE", file(&self.certificate.bundle)),
             ("TABLE_NAME", self.table.clone()),
