@@ -29,39 +29,50 @@ const MESSAGES: u64 = 20;
 /// Seconds in which processes start, before anything counts.
 const WARM_UP: u32 = 2;
 
-/// A call: how often, which function, and how it is asked for. `CHAT` is the caller's chat.
-type Call = (
-    u32,
-    &'static str,
-    &'static str,
-    &'static str,
-    Option<&'static str>,
-);
+/// A call that is made now and then.
+struct Call {
+    /// How often, beside the others'.
+    weight: u32,
+    function: &'static str,
+    method: &'static str,
+    /// `CHAT` is the caller's chat.
+    path: &'static str,
+    body: Option<&'static str>,
+}
 
-const TOTALS: Call = (20, "get-totals", "GET", "/totals", None);
-const CHATS: Call = (10, "list-active-chats", "GET", "/chats", None);
-const MESSAGES_OF: Call = (45, "list-messages", "GET", "/chats/CHAT/messages", None);
-const MARK: Call = (
-    5,
-    "mark-messages-read",
-    "PUT",
-    "/chats/CHAT/messages/read",
-    None,
-);
-const SEND: Call = (
-    20,
-    "send-message",
-    "POST",
-    "/chats/CHAT/messages",
-    Some(r#"{"text":"How are you today? I have been thinking of you."}"#),
-);
+const fn call(
+    weight: u32,
+    function: &'static str,
+    method: &'static str,
+    path: &'static str,
+) -> Call {
+    Call {
+        weight,
+        function,
+        method,
+        path,
+        body: None,
+    }
+}
+
+const TOTALS: Call = call(20, "get-totals", "GET", "/totals");
+const SEND: Call = Call {
+    body: Some(r#"{"text":"How are you today? I have been thinking of you."}"#),
+    ..call(20, "send-message", "POST", "/chats/CHAT/messages")
+};
 
 const SCENARIOS: [(&str, &[Call]); 3] = [
-    ("totals only", &[TOTALS]),
-    ("sends only", &[SEND]),
+    ("totals", &[TOTALS]),
+    ("sends", &[SEND]),
     (
-        "45 % messages, 20 % totals, 20 % sends, 10 % chats, 5 % marks",
-        &[MESSAGES_OF, TOTALS, SEND, CHATS, MARK],
+        "mixed",
+        &[
+            call(45, "list-messages", "GET", "/chats/CHAT/messages"),
+            TOTALS,
+            SEND,
+            call(10, "list-active-chats", "GET", "/chats"),
+            call(5, "mark-messages-read", "PUT", "/chats/CHAT/messages/read"),
+        ],
     ),
 ];
 
@@ -103,7 +114,7 @@ pub fn run(
     if find("wrk").is_none() {
         return Err("the load comes from wrk, which is not installed: apt-get install wrk".into());
     }
-    let known = |call: &Call| functions.iter().any(|it| it == call.1);
+    let known = |call: &Call| functions.iter().any(|it| it == call.function);
     let scenarios = SCENARIOS
         .iter()
         .filter(|(_, calls)| calls.iter().all(known));
@@ -114,7 +125,7 @@ async fn measure(scenarios: &[&(&str, &[Call])], effort: &Effort, report: &Repor
     eprintln!("Building the functions as they are deployed …");
     let mut arguments = vec!["--release", "--locked", "--package", "chat-functions"];
     let calls = scenarios.iter().flat_map(|(_, calls)| calls.iter());
-    arguments.extend(calls.flat_map(|call| ["--bin", call.1]));
+    arguments.extend(calls.flat_map(|call| ["--bin", call.function]));
     let binaries = executables(&workspace_root(), &arguments).await?;
     let folder = binaries.first().and_then(|it| it.parent());
     let options = Options {
@@ -146,14 +157,14 @@ async fn measure(scenarios: &[&(&str, &[Call])], effort: &Effort, report: &Repor
             .chain(latencies);
         rows.push(first.chain([number("failed").to_string()]).collect());
         rates.push(Bar {
-            name: name.split(',').next().unwrap_or_default().to_owned(),
-            parts: [rate, 0.0],
+            name: (*name).to_owned(),
+            parts: vec![rate],
         });
     }
     let _ = std::fs::remove_file(&script);
     stack.stop().await;
     report.plot("load", |path| {
-        bars(path, "calls a second", ["calls", ""], &rates)
+        bars(path, "calls a second", &["calls"], &rates)
     })?;
     let header = [
         "calls",
@@ -167,14 +178,25 @@ async fn measure(scenarios: &[&(&str, &[Call])], effort: &Effort, report: &Repor
     let text = format!(
         "The whole backend in one process beside its functions' processes ({} of each at most), the \
          table in memory; `wrk` asks over {} connections for {} s from the same machine. Users and chats \
-         are picked at random among {PAIRS} pairs. Failed is whatever was not answered with 2xx or \
+         are picked at random among {PAIRS} pairs.{} Failed is whatever was not answered with 2xx or \
          3xx.\n\n{}\n![Calls a second](load.svg)\n",
         chat_local::lambda::max_instances(),
         effort.connections,
         effort.seconds,
+        scenarios.iter().map(|it| mix(it)).collect::<String>(),
         table(&header, &rows)
     );
     report.section("load", "Load on one machine", &text)
+}
+
+/// What a scenario of several calls is made of.
+fn mix((name, calls): &(&str, &[Call])) -> String {
+    if calls.len() == 1 {
+        return String::new();
+    }
+    let part = |call: &Call| format!("{} % `{}`", call.weight, call.function);
+    let parts: Vec<_> = calls.iter().map(part).collect();
+    format!(" The calls of {name} are {}.", parts.join(", "))
 }
 
 /// Makes chats; a Lua table of who may call for which.
@@ -200,9 +222,16 @@ async fn fill(stack: &Stack) -> Result<String> {
 }
 
 fn lua(calls: &[Call]) -> Result<String> {
-    let weights: u32 = calls.iter().map(|call| call.0).sum();
+    let weights: u32 = calls.iter().map(|call| call.weight).sum();
     let mut lua = format!("weights = {weights}\ncalls = {{\n");
-    for (weight, _, method, path, body) in calls {
+    for call in calls {
+        let Call {
+            weight,
+            method,
+            path,
+            body,
+            ..
+        } = call;
         let body = body.map_or("nil".to_owned(), |body| format!("'{body}'"));
         writeln!(
             lua,

@@ -23,8 +23,8 @@ const SIZE: (u32, u32) = (760, 420);
 pub struct Bar {
     /// What it is called.
     pub name: String,
-    /// Lengths.
-    pub parts: [f64; 2],
+    /// Lengths, as many as there are names of parts.
+    pub parts: Vec<f64>,
 }
 
 /// A line of a plot.
@@ -73,6 +73,7 @@ fn draw_lines(area: &Area<'_>, x: &str, Plot { y, lines }: &Plot<'_>) -> Result<
     let top = points().map(|point| point.1).fold(0.0, f64::max);
     let mut chart = ChartBuilder::on(area)
         .margin(12)
+        .margin_right(28)
         .x_label_area_size(44)
         .y_label_area_size(58)
         .build_cartesian_2d(
@@ -91,7 +92,7 @@ fn draw_lines(area: &Area<'_>, x: &str, Plot { y, lines }: &Plot<'_>) -> Result<
         .x_desc(x)
         .y_desc(*y)
         .x_label_formatter(&|x| thousands(*x))
-        .y_label_formatter(&|y| digits(*y))
+        .y_label_formatter(&|y| round(*y))
         .draw()?;
     for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
         let series = LineSeries::new(line.points.iter().copied(), colour.stroke_width(2));
@@ -113,7 +114,7 @@ fn draw_lines(area: &Area<'_>, x: &str, Plot { y, lines }: &Plot<'_>) -> Result<
 }
 
 /// Horizontal bars from the top down, each with its sum.
-pub fn bars(path: &Path, x: &str, parts: [&str; 2], bars: &[Bar]) -> Result<()> {
+pub fn bars(path: &Path, x: &str, parts: &[&str], bars: &[Bar]) -> Result<()> {
     let rows = i32::try_from(bars.len())?;
     let height = 90 + 26 * u32::try_from(rows)?;
     let root = SVGBackend::new(path, (SIZE.0, height)).into_drawing_area();
@@ -141,6 +142,7 @@ pub fn bars(path: &Path, x: &str, parts: [&str; 2], bars: &[Bar]) -> Result<()> 
         .label_style(text(13))
         .axis_desc_style(text(14))
         .x_desc(x)
+        .x_label_formatter(&|x| round(*x))
         .y_labels(bars.len())
         .y_label_formatter(&name)
         .draw()?;
@@ -165,13 +167,29 @@ pub fn bars(path: &Path, x: &str, parts: [&str; 2], bars: &[Bar]) -> Result<()> 
         after + Text::new(digits(sum(bar)), (6, 0), style)
     });
     chart.draw_series(sums)?;
+    if parts.len() == 1 {
+        return Ok(());
+    }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
+        .position(SeriesLabelPosition::UpperRight)
         .label_font(text(13))
         .border_style(TRANSPARENT)
         .draw()?;
     Ok(())
+}
+
+/// A number at an axis, which has no more digits than it needs.
+fn round(number: f64) -> String {
+    let digits = digits(number);
+    if digits.contains('.') {
+        digits
+            .trim_end_matches('0')
+            .trim_end_matches('.')
+            .to_owned()
+    } else {
+        digits
+    }
 }
 
 fn thousands(number: f64) -> String {

@@ -160,7 +160,7 @@ fn write_report(
     let mut text = format!(
         "Each figure is the median of {} processes, {} calls each after the first. A process is given \
          events by a Runtime API on this machine and reaches an embedded DynamoDB there over TLS 1.3 \
-         through a proxy, so a round trip takes some tenths of a millisecond where AWS takes \
+         through a proxy whose certificate it trusts beside all of the machine's own, so a round trip takes some tenths of a millisecond where AWS takes \
          milliseconds; it has whole processor cores, where Lambda gives a 256 MB function a seventh of \
          one after its start. **Start** is from before the process is made until it asks for its first \
          event; **first** from the event to the answer of that one.\n\n",
@@ -207,14 +207,16 @@ fn write_report(
     text += &ratios(all);
     let bars = all.iter().map(|it| plot::Bar {
         name: it.contestant.name.clone(),
-        parts: [it.median(|s| s.start), it.median(|s| s.first)].map(millis),
+        parts: [it.median(|s| s.start), it.median(|s| s.first)]
+            .map(millis)
+            .into(),
     });
     report.plot("start", |path| {
         let x = "milliseconds from process start to the first answer";
         plot::bars(
             path,
             x,
-            ["start", "first answer"],
+            &["start", "first answer"],
             &bars.collect::<Vec<_>>(),
         )
     })?;
