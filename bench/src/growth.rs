@@ -155,7 +155,8 @@ impl Growing {
         Ok((vec![("messages", pages)], vec![("mark", marks)]))
     }
 
-    /// One message is sent, and copied: what the table holds is what the functions write.
+    /// One message is sent, and copied with a place and a time of its own: what the table holds is what
+    /// the functions write.
     async fn fill_chat(&self, chat: ChatId, count: u64) -> Result<()> {
         let store = self.store.at(Timestamp::now());
         world::befriend(&store, chat.low(), chat).await?;
@@ -170,10 +171,13 @@ impl Growing {
             .await?
             .item
             .ok_or("the first message is gone")?;
-        for seqs in (2..=count).collect::<Vec<_>>().chunks(BATCH) {
+        let last: u64 = first["createdAt"].as_n().map_or("", |it| it).parse()?;
+        for seqs in (1..=count).collect::<Vec<_>>().chunks(BATCH) {
             let put = |seq: &u64| {
                 let mut item = first.clone();
                 item.insert("sk".to_owned(), text(&key(*seq)));
+                let created_at = AttributeValue::N((last - (count - seq)).to_string());
+                item.insert("createdAt".to_owned(), created_at);
                 let put = PutRequest::builder().set_item(Some(item)).build()?;
                 Ok(WriteRequest::builder().put_request(put).build())
             };
