@@ -41,6 +41,12 @@ pub async fn executables(workspace: &Path, arguments: &[&str]) -> Result<Vec<Pat
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .kill_on_drop(true);
+    // `cargo run` tells this program of its own package. Build scripts that watch these variables would
+    // have all that follows from them built again, each time that somebody else starts cargo.
+    let own = std::env::vars_os().map(|(name, _)| name);
+    for name in own.filter(|name| name.to_str().is_some_and(is_of_a_package)) {
+        command.env_remove(name);
+    }
     let mut child = command
         .spawn()
         .map_err(|error| Error::new(format!("cannot start {}: {error}", cargo.display())))?;
@@ -58,6 +64,11 @@ pub async fn executables(workspace: &Path, arguments: &[&str]) -> Result<Vec<Pat
     } else {
         Err(does_not_build())
     }
+}
+
+fn is_of_a_package(variable: &str) -> bool {
+    let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+    prefixes.iter().any(|it| variable.starts_with(it))
 }
 
 fn does_not_build() -> Error {
