@@ -50,6 +50,9 @@ impl Contestant {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).env_clear();
         command.envs(&self.environment).envs(world.environment());
+        if self.name == SDK_DEFAULTS {
+            command.env("SSL_CERT_FILE", world.system_certificates());
+        }
         command
     }
 

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use chat_local::template::workspace_root;
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
@@ -61,8 +62,10 @@ pub struct Certificate {
     config: Arc<ServerConfig>,
     /// Our certificate alone.
     pub own: PathBuf,
-    /// The system's certificates and ours: a function parses as many as it does in production.
-    pub bundle: PathBuf,
+    /// Amazon's roots and ours: as many as the functions parse in production.
+    pub roots: PathBuf,
+    /// The system's certificates and ours: as many as the SDK's defaults parse.
+    pub system: PathBuf,
 }
 
 /// A listener in front of a DynamoDB.
@@ -105,17 +108,20 @@ impl Certificate {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], PrivateKeyDer::Pkcs8(key))?;
-        let (own, bundle) = (folder.join("own.pem"), folder.join("bundle.pem"));
-        std::fs::write(&own, made.cert.pem())?;
-        let system = BUNDLES
+        let trusting = |name: &str, others: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, others.to_owned() + &made.cert.pem()).map(|()| path)
+        };
+        let roots = workspace_root().join("shared/src/store/amazon-roots.pem");
+        let bundle = BUNDLES
             .iter()
             .find_map(|it| std::fs::read_to_string(it).ok());
-        let system = system.ok_or("the system's certificates are missing: ca-certificates")?;
-        std::fs::write(&bundle, system + &made.cert.pem())?;
+        let bundle = bundle.ok_or("the system's certificates are missing: ca-certificates")?;
         Ok(Self {
+            own: trusting("own.pem", "")?,
+            roots: trusting("roots.pem", &std::fs::read_to_string(roots)?)?,
+            system: trusting("system.pem", &bundle)?,
             config: Arc::new(config),
-            own,
-            bundle,
         })
     }
 }

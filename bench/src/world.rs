@@ -1,7 +1,12 @@
 //! The table that functions are measured over, with two users that have chats of every kind, and events
 //! that succeed.
 
-use std::{cell::Cell, collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use chat_local::{
     DEVELOPMENT_SECRET, dynamodb,
@@ -119,6 +124,11 @@ impl<'a> World<'a> {
         chat(user.get(), self.stranger())
     }
 
+    /// The file of all certificates that the system trusts, beside that of the table.
+    pub fn system_certificates(&self) -> &Path {
+        &self.certificate.system
+    }
+
     /// What every function finds in its environment on Lambda, and where to find the table.
     pub fn environment(&self) -> BTreeMap<&'static str, String> {
         let file = |path: &PathBuf| path.to_string_lossy().into_owned();
@@ -138,7 +148,8 @@ impl<'a> World<'a> {
             ("NODE_EXTRA_CA_CERTS", file(&self.certificate.own)),
             ("NODE_NO_WARNINGS", text("1")),
             ("PATH", text("/usr/local/bin:/usr/bin:/bin")),
-            ("SSL_CERT_FILE", file(&self.certificate.bundle)),
+            ("SSL_CERT_FILE", file(&self.certificate.roots)),
+            ("STACK_NAME", text("bench")),
             ("TABLE_NAME", self.table.clone()),
             ("TZ", text(":UTC")),
             ("_HANDLER", text("bootstrap")),
