@@ -6,6 +6,7 @@
 //! Runtime API ([`lambda`]).
 
 pub mod binaries;
+pub mod docs;
 pub mod dynamodb;
 pub mod events;
 pub mod gateway;

@@ -16,6 +16,7 @@ use chat_local::{
 use chat_shared::{
     auth::{Authenticator, issue_token},
     domain::{Timestamp, UserId},
+    http::openapi,
     store::{AuditEvent, AuditOptions, AuditProgress, Connection},
 };
 use clap::{Args, Parser, Subcommand};
@@ -51,6 +52,9 @@ enum Command {
     },
     /// Print a function's sample event with a fresh token, for `sam local invoke`
     Event(Event),
+    /// Print the API as an OpenAPI document, which `openapi.yaml` is a copy of
+    #[command(name = "openapi")]
+    OpenApi,
     /// Check a live table: does every chat, count and total hold what it must?
     ///
     /// Walks the whole table, page by page, and prints one line for each item that is wrong. It is safe
@@ -110,6 +114,9 @@ fn main() -> ExitCode {
         Some(Command::Token { user, expires_in }) => {
             token(user, Duration::from_secs(expires_in)).map(|token| println!("{token}"))
         }
+        Some(Command::OpenApi) => openapi::yaml()
+            .map(|document| print!("{document}"))
+            .map_err(|error| Error::new(error.to_string())),
         Some(Command::Check(check)) => return check_table(&check),
         Some(Command::Event(event)) => {
             let token = |user| token(user, TOKEN_LIFETIME);
