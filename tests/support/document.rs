@@ -92,8 +92,8 @@ impl Document {
     }
 
     fn validator(&self, pointer: &str) -> Validator {
-        let mut schema = self.root.clone();
-        schema["$ref"] = format!("#{pointer}").into();
+        let mut schema = self.root.pointer(pointer).unwrap().clone();
+        schema["components"] = self.root["components"].clone();
         jsonschema::options()
             .should_validate_formats(true)
             .build(&schema)

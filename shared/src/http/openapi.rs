@@ -25,8 +25,8 @@ use utoipa::{
 };
 
 pub(super) use schemas::{
-    ChatIdText, Count, Cursor, False, HttpsUrl, MessageId, Preview, RequestId, Seq, Text, Time,
-    True, UserIdNumber, Watermark,
+    ChatIdText, Count, Cursor, HttpsUrl, MessageId, Preview, RequestId, Seq, Text, Time,
+    UserIdNumber, Watermark, always_false, always_true,
 };
 
 use super::{
@@ -126,15 +126,17 @@ fn components() -> Components {
             "`Authorization: Bearer <token>`: a signed JWT whose `sub` is the calling user's id. `cargo run \
              -- token 17` prints one for your machine.",
         ));
+    let mut schemas = Vec::new();
+    add::<ChatPageView<'_>>(&mut schemas);
+    add::<MessagePageView<'_>>(&mut schemas);
+    add::<TotalsView>(&mut schemas);
+    add::<UnreadTotalView>(&mut schemas);
+    add::<MarkedView>(&mut schemas);
+    add::<SendChatRequestBody>(&mut schemas);
+    add::<SendMessageBody>(&mut schemas);
+    add::<ErrorView<'_>>(&mut schemas);
     let mut components = ComponentsBuilder::new()
-        .schema_from::<ChatPageView<'_>>()
-        .schema_from::<MessagePageView<'_>>()
-        .schema_from::<TotalsView>()
-        .schema_from::<UnreadTotalView>()
-        .schema_from::<MarkedView>()
-        .schema_from::<SendChatRequestBody>()
-        .schema_from::<SendMessageBody>()
-        .schema_from::<ErrorView<'_>>()
+        .schemas_from_iter(schemas)
         .schema(SendMessageBody::name(), new_message())
         .schema("GatewayMessage", gateway_message())
         .security_scheme(ACCESS_TOKEN, SecurityScheme::Http(token.build()));
@@ -145,6 +147,12 @@ fn components() -> Components {
         .response("headers_too_large", headers_too_large())
         .response("throttled", throttled())
         .build()
+}
+
+/// Adds a type's schema, and those of what it is made of.
+fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+    schemas.push((T::name().into_owned(), T::schema()));
+    T::schemas(schemas);
 }
 
 /// A code as the contract writes it.

@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::cursor;
 #[cfg(feature = "openapi")]
 use super::openapi::{
-    ChatIdText, Count, Cursor, False, HttpsUrl, MessageId, Preview, RequestId, Seq, Text, Time,
-    True, UserIdNumber, Watermark,
+    ChatIdText, Count, Cursor, HttpsUrl, MessageId, Preview, RequestId, Seq, Text, Time,
+    UserIdNumber, Watermark, always_false, always_true,
 };
 use crate::{
     Error,
@@ -178,7 +178,7 @@ pub(super) struct MessagePageView<'a> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ErrorView<'a> {
     /// Always false.
-    #[cfg_attr(feature = "openapi", schema(value_type = False))]
+    #[cfg_attr(feature = "openapi", schema(schema_with = always_false))]
     success: bool,
     code: Code,
     /// For a person; says what to do. It may change: programs go by `code`.
@@ -386,7 +386,7 @@ impl From<Totals> for UnreadTotalView {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = MarkedAsRead))]
 pub struct MarkedView {
     /// Always true.
-    #[cfg_attr(feature = "openapi", schema(value_type = True))]
+    #[cfg_attr(feature = "openapi", schema(schema_with = always_true))]
     success: bool,
     /// For a person.
     message: &'static str,

@@ -7,7 +7,7 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         KnownFormat, RefOr, Schema, SchemaFormat,
-        schema::{ObjectBuilder, Type},
+        schema::{Object, ObjectBuilder, Type},
     },
 };
 
@@ -113,15 +113,6 @@ value!(
         .min_length(Some(1))
         .examples([json!("8f5f1d0c-6a3e-4d5e-9a37-1d2f6c1f0b7e")])
 );
-value!(
-    /// Always true.
-    True, "True", only(true)
-);
-value!(
-    /// Always false.
-    False, "False", only(false)
-);
-
 fn string() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
@@ -140,10 +131,22 @@ pub(super) fn number(limit: u64) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-fn only(value: bool) -> ObjectBuilder {
+/// Of `success` in an answer that says so in words, too.
+pub(in crate::http) fn always_true() -> Object {
+    always(true)
+}
+
+/// Of `success` in a refusal.
+pub(in crate::http) fn always_false() -> Object {
+    always(false)
+}
+
+fn always(value: bool) -> Object {
     ObjectBuilder::new()
         .schema_type(Type::Boolean)
         .enum_values(Some([value]))
+        .description(Some(format!("Always {value}.")))
+        .build()
 }
 
 #[cfg(test)]
