@@ -10,7 +10,7 @@ use std::{
 };
 
 use chat_local::{
-    DEVELOPMENT_SECRET, Database, Error, Options, Stack, binaries, dynamodb, events, listen,
+    DEVELOPMENT_SECRET, Database, Error, Options, Stack, binaries, docs, dynamodb, events, listen,
     template::{Template, default_path},
 };
 use chat_shared::{
@@ -315,6 +315,7 @@ fn greet(stack: &Stack, kept: &str) -> Result<(), Error> {
     println!(
         "
 The chat API is at {url}
+Explore it in a browser: {url}{page}
 Data is kept {kept}.
 
 Two sample users, Ann (17) and Ben (42); `cargo run -- token 99` makes another. Paste this,
@@ -332,7 +333,8 @@ and Ann asks Ben for a chat, he accepts, she writes, he reads:
 
 Ctrl-C stops it. One line a call follows.
 ",
-        url = stack.url()
+        url = stack.url(),
+        page = docs::PAGE,
     );
     Ok(())
 }
