@@ -9,6 +9,8 @@ const api = process.env['API_URL']
 assert(api, 'API_URL is missing')
 const screenshots = process.env['SCREENSHOTS']
 
+const sendMessage = 'tag/messages/POST/chats/{chatId}/messages'
+
 let browser: Browser
 before(async () => {
   browser = await chromium.launch({
@@ -53,7 +55,7 @@ async function save(page: Page, name: string) {
 }
 
 test('the page sends a message as the user that it is signed in as', async () => {
-  const { page, problems } = await open('/docs#tag/messages/POST/chats/{chatId}/messages')
+  const { page, problems } = await open(`/docs#${sendMessage}`)
   const section = page.locator('[id*="messages/POST/chats/{chatId}/messages"]').first()
   await section.scrollIntoViewIfNeeded()
   await section.getByRole('button', { name: /test request/i }).first().click()
@@ -90,7 +92,8 @@ for (const colorScheme of ['light', 'dark'] as const) {
       const widthOfPage = await page.evaluate(() => document.documentElement.scrollWidth)
       assert(widthOfPage <= width, `${widthOfPage} wide`)
       await save(page, `${colorScheme}-${width}`)
-      await page.getByRole('heading', { name: 'Send a message' }).first().scrollIntoViewIfNeeded()
+      await page.goto(`${api}/docs#${sendMessage}`)
+      await page.getByText('What the user typed.').first().waitFor()
       await save(page, `${colorScheme}-${width}-send`)
       assert.deepEqual(problems, [])
     })

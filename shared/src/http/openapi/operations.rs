@@ -207,19 +207,19 @@ fn list_messages() -> Operation {
 }
 
 fn send_message() -> Operation {
+    // Without an example: pages that send calls put it in, and each message needs a key of its own.
     let key = ObjectBuilder::new()
         .schema_type(Type::String)
         .min_length(Some(1))
         .max_length(Some(IdempotencyKey::MAX_LENGTH))
-        .pattern(Some("^[!-~]+$"))
-        .examples([json!("3f0c9a52-7a0b-4a0e-8a51-6f1f5f6f2b11")]);
+        .pattern(Some("^[!-~]+$"));
     let key = ParameterBuilder::new()
         .name("Idempotency-Key")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(
             "Names this message, so that repeating the call does not send it twice; visible ASCII \
-             characters, of the caller's own making. It is the caller's in this chat, for 24 hours. A refused \
+             characters, of the caller's own making, such as `3f0c9a52-7a0b-4a0e-8a51-6f1f5f6f2b11`. It is the caller's in this chat, for 24 hours. A refused \
              call does not use it up.",
         ))
         .schema(Some(key));
