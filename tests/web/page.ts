@@ -76,6 +76,24 @@ test('the page sends a message as the user that it is signed in as', async () =>
   assert.deepEqual(problems, [])
 })
 
+test('every call that the page proposes is a right one', async () => {
+  const calls = [
+    ['chats/GET/chats', 200],
+    ['requests/GET/chats/pending', 200],
+    ['messages/GET/chats/{chatId}/messages', 200],
+    ['totals/GET/totals', 200],
+  ] as const
+  for (const [call, status] of calls) {
+    const { page, problems } = await open(`/docs#tag/${call}`)
+    await page.locator(`[id*="tag/${call}"]`).getByRole('button', { name: /test request/i }).first().click()
+    const answered = page.waitForResponse(response => response.url().startsWith(`${api}/`))
+    await page.getByRole('dialog').getByRole('button', { name: /send/i }).first().click()
+    assert.equal((await answered).status(), status, call)
+    assert.deepEqual(problems, [])
+    await page.context().close()
+  }
+})
+
 test('the page may be used as the other sample user', async () => {
   const { page, problems } = await open('/docs')
   await page.getByText('Signed in as 17').waitFor()

@@ -1,4 +1,7 @@
 //! The calls: what each takes, and all that it may be answered.
+//!
+//! Parameters that exclude one another, or that must come from an earlier answer, have neither an example
+//! nor a default: pages that send calls would put all of them in.
 
 use serde_json::{Value, json};
 use utoipa::{
@@ -53,7 +56,16 @@ fn list_active_chats() -> Operation {
     ));
     let operation = with_chat_page_parameters(operation);
     let page = json!({"chats": [chat("active")], "nextCursor": null});
-    let response = page_of_chats(page, "listActiveChats", false);
+    // The lists of requests have no such link: it would have to keep a `direction` that may be absent.
+    let next = Link::builder()
+        .operation_id("listActiveChats")
+        .parameter("cursor", "$response.body#/nextCursor")
+        .description("The next page, unless `nextCursor` is null.");
+    let response = ResponseBuilder::new()
+        .description("A page of chats.")
+        .content(JSON, content::<ChatPageView<'_>>(page))
+        .link("next", next.build())
+        .build();
     answers(operation, [(200, response)], &[Code::InvalidRequest])
 }
 
@@ -66,7 +78,7 @@ fn list_pending_requests() -> Operation {
         .parameter(direction());
     let operation = with_chat_page_parameters(operation);
     let page = json!({"chats": [chat("pending")], "nextCursor": null});
-    let response = page_of_chats(page, "listPendingRequests", true);
+    let response = response::<ChatPageView<'_>>("A page of chats.", page);
     answers(operation, [(200, response)], &[Code::InvalidRequest])
 }
 
@@ -79,7 +91,7 @@ fn list_rejected_requests() -> Operation {
         .parameter(direction());
     let operation = with_chat_page_parameters(operation);
     let page = json!({"chats": [chat("declined")], "nextCursor": null});
-    let response = page_of_chats(page, "listRejectedRequests", true);
+    let response = response::<ChatPageView<'_>>("A page of chats.", page);
     answers(operation, [(200, response)], &[Code::InvalidRequest])
 }
 
@@ -167,7 +179,6 @@ fn decline_chat_request() -> Operation {
 }
 
 fn list_messages() -> Operation {
-    let sequence = |least| integer(least).examples([json!(9)]);
     let operation = operation("listMessages", "Messages", "List messages")
         .description(Some(
             "A chat's messages, newest first. With `after` oldest first, to catch up after a gap: go on \
@@ -180,13 +191,13 @@ fn list_messages() -> Operation {
         .parameter(query(
             "before",
             "Only messages before this `seq`, newest first. Excludes `cursor`, `skip` and `after`.",
-            sequence(1),
+            integer(1),
         ))
         .parameter(query(
             "after",
             "Only messages after this `seq`, oldest first; 0: from the first. Excludes `cursor`, `skip` and \
              `before`.",
-            sequence(0),
+            integer(0),
         ));
     let page = json!({
         "messages": [message("sent")],
@@ -207,7 +218,6 @@ fn list_messages() -> Operation {
 }
 
 fn send_message() -> Operation {
-    // Without an example: pages that send calls put it in, and each message needs a key of its own.
     let key = ObjectBuilder::new()
         .schema_type(Type::String)
         .min_length(Some(1))
@@ -336,21 +346,6 @@ fn response<T: ToSchema>(description: &str, example: Value) -> Response {
         .build()
 }
 
-fn page_of_chats(page: Value, operation: &str, has_direction: bool) -> Response {
-    let mut next = Link::builder()
-        .operation_id(operation)
-        .parameter("cursor", "$response.body#/nextCursor")
-        .description("The next page, unless `nextCursor` is null.");
-    if has_direction {
-        next = next.parameter("direction", "$request.query.direction");
-    }
-    ResponseBuilder::new()
-        .description("A page of chats.")
-        .content(JSON, content::<ChatPageView<'_>>(page))
-        .link("next", next.build())
-        .build()
-}
-
 fn chat_id() -> Parameter {
     ParameterBuilder::new()
         .name("chatId")
@@ -384,9 +379,9 @@ fn skip(most: u64, excludes: &str) -> Parameter {
     let schema = ObjectBuilder::new()
         .schema_type(Type::Integer)
         .minimum(Some(0))
-        .maximum(Some(number(most)))
-        .default(Some(json!(0)));
-    let description = format!("How many entries to pass over. Excludes {excludes}.");
+        .maximum(Some(number(most)));
+    let description =
+        format!("How many entries to pass over, none by default. Excludes {excludes}.");
     query("skip", &description, schema)
 }
 

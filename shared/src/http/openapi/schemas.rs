@@ -105,7 +105,6 @@ value!(
     /// user who got it.
     Cursor, "Cursor", string()
         .pattern(Some("^[A-Za-z0-9_-]+$"))
-        .examples([json!("MS5tZXNzYWdlcy0xNy00Mi4xNy5iZWZvcmU6OA")])
 );
 value!(
     /// Names one call in the service's log.
