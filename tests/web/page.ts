@@ -110,9 +110,10 @@ for (const colorScheme of ['light', 'dark'] as const) {
       const widthOfPage = await page.evaluate(() => document.documentElement.scrollWidth)
       assert(widthOfPage <= width, `${widthOfPage} wide`)
       await save(page, `${colorScheme}-${width}`)
-      await page.goto(`${api}/docs#${sendMessage}`)
-      await page.getByText('What the user typed.').first().waitFor()
-      await save(page, `${colorScheme}-${width}-send`)
+      const send = await open(`/docs#${sendMessage}`, { viewport, colorScheme })
+      await send.page.getByText('Sends a message to the other member').first().waitFor()
+      await save(send.page, `${colorScheme}-${width}-send`)
+      assert.deepEqual(send.problems, [])
       assert.deepEqual(problems, [])
     })
   }
