@@ -19,7 +19,7 @@ const MAX_ECHO: usize = 120;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NewChat))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SendChatRequestBody {
-    /// Another user than the caller.
+    /// Another user than the caller. Written without fraction and exponent: 42, not 42.0.
     #[cfg_attr(feature = "openapi", schema(required, value_type = super::openapi::UserIdNumber))]
     user_id: Option<UserIdNumber>,
 }
