@@ -6,6 +6,7 @@
 //! Runtime API ([`lambda`]).
 
 pub mod binaries;
+pub mod docs;
 pub mod dynamodb;
 pub mod events;
 pub mod gateway;
@@ -16,6 +17,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
+use docs::Docs;
 use dynamodb::Embedded;
 pub use lambda::InvokeError;
 use lambda::Lambda;
@@ -120,7 +122,8 @@ impl Stack {
         let address = listener
             .local_addr()
             .map_err(|error| Error::new(error.to_string()))?;
-        let gateway = gateway::serve(listener, &template, lambda.clone(), options.log, stop);
+        let docs = Docs::new(&options.environment);
+        let gateway = gateway::serve(listener, &template, lambda.clone(), docs, options.log, stop);
         Ok(Self {
             url: format!("http://{address}"),
             dynamodb_endpoint: endpoint,

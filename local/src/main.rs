@@ -11,7 +11,7 @@ use std::{
 };
 
 use chat_local::{
-    DEVELOPMENT_SECRET, Database, Error, Options, Stack, binaries,
+    DEVELOPMENT_SECRET, Database, Error, Options, Stack, binaries, docs,
     dynamodb::{self, Embedded},
     events, listen,
     template::{Template, default_path},
@@ -19,6 +19,7 @@ use chat_local::{
 use chat_shared::{
     auth::{Authenticator, issue_token},
     domain::{Timestamp, UserId},
+    http::openapi,
     store::{AuditEvent, AuditOptions, AuditProgress, Connection},
 };
 use clap::{Args, Parser, Subcommand};
@@ -56,6 +57,9 @@ enum Command {
     Event(Event),
     /// Run only the DynamoDB with the empty table, for functions in the containers of `sam local`
     Table(Table),
+    /// Print the API as an OpenAPI document, which `openapi.yaml` is a copy of
+    #[command(name = "openapi")]
+    OpenApi,
     /// Check a live table: does every chat, count and total hold what it must?
     ///
     /// Walks the whole table, page by page, and prints one line for each item that is wrong. It is safe
@@ -129,6 +133,9 @@ fn main() -> ExitCode {
             token(user, Duration::from_secs(expires_in)).map(|token| println!("{token}"))
         }
         Some(Command::Table(table)) => serve_table(table),
+        Some(Command::OpenApi) => openapi::yaml()
+            .map(|document| print!("{document}"))
+            .map_err(|error| Error::new(error.to_string())),
         Some(Command::Check(check)) => return check_table(&check),
         Some(Command::Event(event)) => {
             let token = |user| token(user, TOKEN_LIFETIME);
@@ -339,6 +346,7 @@ fn greet(stack: &Stack, kept: &str) -> Result<(), Error> {
     println!(
         "
 The chat API is at {url}
+Explore it in a browser: {url}{page}
 Data is kept {kept}.
 
 Two sample users, Ann (17) and Ben (42); `cargo run -- token 99` makes another. Paste this,
@@ -356,7 +364,8 @@ and Ann asks Ben for a chat, he accepts, she writes, he reads:
 
 Ctrl-C stops it. One line a call follows.
 ",
-        url = stack.url()
+        url = stack.url(),
+        page = docs::PAGE,
     );
     Ok(())
 }

@@ -512,7 +512,9 @@ Resources:
         - Statement:
             - {Effect: Allow, Action: dynamodb:GetItem, Resource: !GetAtt Things.Arn}
             - {Effect: Allow, Action: [dynamodb:Query], Resource: [!Sub "${Things.Arn}/index/by"]}
-      Events: {Route: {Type: HttpApi, Properties: {Method: get, Path: "/a/{b}"}}}
+      Events:
+        Route: {Type: HttpApi, Properties: {Method: get, Path: "/a/{b}"}}
+        Other: {Type: HttpApi, Properties: {Method: any, Path: "/a/{b}"}}
 "#;
 
     fn error_of(template: &str) -> String {
@@ -544,15 +546,18 @@ Resources:
         ];
         assert_eq!(function.grants, BTreeSet::from(grants));
         assert_eq!(template.table.name, "Things");
-        assert_eq!(template.routes[0].method, "GET");
+        let methods: BTreeSet<_> = template.routes.iter().map(|it| &*it.method).collect();
+        assert_eq!(methods, BTreeSet::from(["ANY", "GET"]));
         assert!(template.cors.is_none());
     }
 
     #[test]
-    fn the_real_template_has_eleven_routes_and_both_indexes() {
+    fn the_real_template_has_eleven_routes_nine_paths_and_both_indexes() {
         let template = Template::read(&default_path()).unwrap();
         assert_eq!(template.functions.len(), 11);
-        assert_eq!(template.routes.len(), 11);
+        let of_any = template.routes.iter().filter(|it| it.method == "ANY");
+        assert_eq!(of_any.count(), 9);
+        assert_eq!(template.routes.len(), 11 + 9);
         let indexes: Vec<_> = template
             .table
             .indexes

@@ -1,16 +1,91 @@
 //! The one way to fail: [`Error`] in a call, [`ConfigError`] at the start.
 //!
-//! Every operation of this crate that answers a caller returns [`Error`]. Its constructors are the
-//! contract's codes; [`Error::status`] and [`Error::code`] are the only place where a failure meets
-//! HTTP. A 4xx tells the caller what to do. A 5xx tells the caller nothing but whether to try again;
+//! Every operation of this crate that answers a caller returns [`Error`]. [`Code`] lists the contract's
+//! codes, once; [`Error::code`] and [`Code::status`] are the only place where a failure meets HTTP. A 4xx tells the caller what to do. A 5xx tells the caller nothing but whether to try again;
 //! its cause goes to the log under the same request id.
 
 use std::error::Error as StdError;
+
+use serde::Serialize;
 
 use crate::domain::{InvalidContent, Refusal};
 
 /// A cause that is logged and never sent to a caller.
 pub type Cause = Box<dyn StdError + Send + Sync>;
+
+/// What a program reads of a refusal or failure, whatever its message says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ErrorCode))]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// 400
+    InvalidRequest,
+    /// 401
+    Unauthorized,
+    /// 403
+    NotTheRecipient,
+    /// 404
+    ChatNotFound,
+    /// 405
+    MethodNotAllowed,
+    /// 409
+    ChatActive,
+    /// 409
+    ChatDeclined,
+    /// 409
+    ChatNotActive,
+    /// 413
+    BodyTooLarge,
+    /// 415
+    UnsupportedMediaType,
+    /// 422
+    IdempotencyKeyReused,
+    /// 429
+    TooManyPendingRequests,
+    /// 500
+    Internal,
+    /// 503
+    Unavailable,
+}
+
+impl Code {
+    /// All there are, by status.
+    pub const ALL: [Self; 14] = [
+        Self::InvalidRequest,
+        Self::Unauthorized,
+        Self::NotTheRecipient,
+        Self::ChatNotFound,
+        Self::MethodNotAllowed,
+        Self::ChatActive,
+        Self::ChatDeclined,
+        Self::ChatNotActive,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::IdempotencyKeyReused,
+        Self::TooManyPendingRequests,
+        Self::Internal,
+        Self::Unavailable,
+    ];
+
+    /// The HTTP status that it comes with.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::InvalidRequest => 400,
+            Self::Unauthorized => 401,
+            Self::NotTheRecipient => 403,
+            Self::ChatNotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::ChatActive | Self::ChatDeclined | Self::ChatNotActive => 409,
+            Self::BodyTooLarge => 413,
+            Self::UnsupportedMediaType => 415,
+            Self::IdempotencyKeyReused => 422,
+            Self::TooManyPendingRequests => 429,
+            Self::Internal => 500,
+            Self::Unavailable => 503,
+        }
+    }
+}
 
 /// Why a call was refused or failed. `Display` is the message for the caller.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +93,9 @@ pub enum Error {
     /// 401: no token, or none that is valid now.
     #[error("send a valid access token as `Authorization: Bearer <token>`")]
     Unauthorized,
+    /// 405: the path is known, the method is not one of its own. With those, for the `Allow` header.
+    #[error("this path takes only the methods {0}")]
+    MethodNotAllowed(String),
     /// 413: over [`crate::http::MAX_BODY_BYTES`].
     #[error("the body must be at most 64 KiB")]
     BodyTooLarge,
@@ -57,40 +135,27 @@ impl Error {
     /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {
-        match self {
-            Self::InvalidRequest(_) => 400,
-            Self::Unauthorized => 401,
-            Self::Refused(Refusal::NotTheRecipient) => 403,
-            Self::ChatNotFound => 404,
-            Self::Refused(Refusal::ChatActive | Refusal::ChatDeclined | Refusal::ChatNotActive) => {
-                409
-            }
-            Self::BodyTooLarge => 413,
-            Self::UnsupportedMediaType => 415,
-            Self::IdempotencyKeyReused => 422,
-            Self::TooManyPendingRequests(_) => 429,
-            Self::Internal(_) => 500,
-            Self::Unavailable(_) => 503,
-        }
+        self.code().status()
     }
 
     /// The contract's code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::Unauthorized => "unauthorized",
-            Self::BodyTooLarge => "body_too_large",
-            Self::UnsupportedMediaType => "unsupported_media_type",
-            Self::InvalidRequest(_) => "invalid_request",
-            Self::ChatNotFound => "chat_not_found",
-            Self::Refused(Refusal::NotTheRecipient) => "not_the_recipient",
-            Self::IdempotencyKeyReused => "idempotency_key_reused",
-            Self::Refused(Refusal::ChatActive) => "chat_active",
-            Self::Refused(Refusal::ChatDeclined) => "chat_declined",
-            Self::Refused(Refusal::ChatNotActive) => "chat_not_active",
-            Self::TooManyPendingRequests(_) => "too_many_pending_requests",
-            Self::Unavailable(_) => "unavailable",
-            Self::Internal(_) => "internal",
+            Self::Unauthorized => Code::Unauthorized,
+            Self::MethodNotAllowed(_) => Code::MethodNotAllowed,
+            Self::BodyTooLarge => Code::BodyTooLarge,
+            Self::UnsupportedMediaType => Code::UnsupportedMediaType,
+            Self::InvalidRequest(_) => Code::InvalidRequest,
+            Self::ChatNotFound => Code::ChatNotFound,
+            Self::Refused(Refusal::NotTheRecipient) => Code::NotTheRecipient,
+            Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
+            Self::Refused(Refusal::ChatActive) => Code::ChatActive,
+            Self::Refused(Refusal::ChatDeclined) => Code::ChatDeclined,
+            Self::Refused(Refusal::ChatNotActive) => Code::ChatNotActive,
+            Self::TooManyPendingRequests(_) => Code::TooManyPendingRequests,
+            Self::Unavailable(_) => Code::Unavailable,
+            Self::Internal(_) => Code::Internal,
         }
     }
 

@@ -12,8 +12,8 @@ async fn an_unknown_route_carries_only_a_message() {
         ("GET", "/chat"),
         ("GET", "/chats/"),
         ("GET", "/chats/1-2"),
-        ("DELETE", "/chats"),
-        ("POST", "/chats/1-2/accept"),
+        ("DELETE", "/chats/1-2"),
+        ("POST", "/chats/1-2/accepted"),
         ("GET", "/chats//messages"),
     ] {
         let answer = user.request(method, path).send().await.is(404);
@@ -70,7 +70,12 @@ async fn a_browser_of_another_origin_may_call_and_read_the_headers_it_needs() {
         .header("access-control-expose-headers")
         .unwrap()
         .to_lowercase();
-    for header in ["idempotent-replayed", "retry-after", "www-authenticate"] {
+    for header in [
+        "allow",
+        "idempotent-replayed",
+        "retry-after",
+        "www-authenticate",
+    ] {
         assert!(exposed.contains(header), "{exposed}");
     }
 }

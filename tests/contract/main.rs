@@ -15,6 +15,7 @@ mod chats;
 mod gateway;
 mod idempotency;
 mod messages;
+mod methods;
 mod paging;
 mod races;
 mod totals;

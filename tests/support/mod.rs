@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test target uses its part")]
 
+pub mod document;
 pub mod tokens;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 
 use chat_local::{Database, Options, Stack};
 use chat_shared::domain::{MAX_INTEGER, Timestamp};
+use document::{Document, Seen};
 use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
 
@@ -71,7 +73,12 @@ pub struct Answer {
 }
 
 /// A call on its way.
-pub struct Request(reqwest::RequestBuilder);
+pub struct Request {
+    builder: reqwest::RequestBuilder,
+    method: String,
+    /// Without query.
+    path: String,
+}
 
 /// A user with a valid token. Each is new, so that tests do not meet.
 #[derive(Clone)]
@@ -96,8 +103,14 @@ impl Api {
     }
 
     pub fn request(&self, method: &str, path: &str) -> Request {
-        let method = Method::from_bytes(method.as_bytes()).unwrap();
-        Request(self.http.request(method, format!("{}{path}", self.url)))
+        let url = format!("{}{path}", self.url);
+        Request {
+            builder: self
+                .http
+                .request(Method::from_bytes(method.as_bytes()).unwrap(), url),
+            method: method.to_owned(),
+            path: path.split('?').next().unwrap_or_default().to_owned(),
+        }
     }
 
     pub fn user(&self) -> User {
@@ -124,7 +137,10 @@ impl Api {
 impl Request {
     pub fn header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let value = reqwest::header::HeaderValue::from_bytes(value.as_ref()).unwrap();
-        Self(self.0.header(name, value))
+        Self {
+            builder: self.builder.header(name, value),
+            ..self
+        }
     }
 
     pub fn json(self, body: &Value) -> Self {
@@ -133,13 +149,28 @@ impl Request {
     }
 
     pub fn body(self, body: impl Into<Vec<u8>>) -> Self {
-        Self(self.0.body(body.into()))
+        Self {
+            builder: self.builder.body(body.into()),
+            ..self
+        }
     }
 
+    /// Sends it, and holds the answer to the document.
     pub async fn send(self) -> Answer {
-        let response = self.0.send().await.expect("the API answers");
+        let response = self.builder.send().await.expect("the API answers");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.expect("the body arrives");
+        let header = |name: &str| {
+            let value = headers.get(name)?;
+            Some(value.to_str().unwrap().to_owned())
+        };
+        Document::get().check(Seen {
+            method: &self.method,
+            path: &self.path,
+            status,
+            header: &header,
+            body: &text,
+        });
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
         Answer {
             status,

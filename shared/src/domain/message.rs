@@ -3,9 +3,9 @@ use url::Url;
 use super::{ChatId, Seq, Timestamp, UserId};
 
 /// Most code points that a text may have.
-const MAX_TEXT_CODE_POINTS: usize = 4_096;
+pub const MAX_TEXT_CODE_POINTS: usize = 4_096;
 /// Most bytes that a URL may have.
-const MAX_URL_BYTES: usize = 2_048;
+pub const MAX_URL_BYTES: usize = 2_048;
 /// Code points of a text that a chat shows of its last message.
 pub const PREVIEW_CODE_POINTS: usize = 120;
 

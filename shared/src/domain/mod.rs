@@ -9,5 +9,8 @@ mod time;
 
 pub use chat::{Chat, Conversation, Member, Pending, Refusal, State, Status, Step};
 pub use ids::{ChatId, MAX_INTEGER, Seq, UserId};
-pub use message::{Content, InvalidContent, Message, PREVIEW_CODE_POINTS, Summary};
+pub use message::{
+    Content, InvalidContent, MAX_TEXT_CODE_POINTS, MAX_URL_BYTES, Message, PREVIEW_CODE_POINTS,
+    Summary,
+};
 pub use time::Timestamp;

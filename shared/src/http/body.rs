@@ -14,10 +14,13 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Most characters that an error message repeats of what the client sent.
 const MAX_ECHO: usize = 120;
 
-/// Body of `POST /chats`.
+/// Whom to ask for a chat.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NewChat))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SendChatRequestBody {
+    /// Another user than the caller. Written without fraction and exponent: 42, not 42.0.
+    #[cfg_attr(feature = "openapi", schema(required, value_type = super::openapi::UserIdNumber))]
     user_id: Option<UserIdNumber>,
 }
 
@@ -32,12 +35,19 @@ impl SendChatRequestBody {
     }
 }
 
-/// Body of `POST /chats/{chatId}/messages`.
+/// A message to send: at least one of the three, not null.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NewMessage))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SendMessageBody {
+    /// What the user typed.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::openapi::Text>))]
     text: Option<String>,
+    /// An image to show.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::openapi::HttpsUrl>))]
     image_url: Option<String>,
+    /// A page to show a preview of.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::openapi::HttpsUrl>))]
     link_preview_url: Option<String>,
 }
 

@@ -14,6 +14,8 @@ pub struct Event {
     #[serde(default)]
     route_key: String,
     #[serde(default)]
+    request_context: RequestContext,
+    #[serde(default)]
     raw_query_string: String,
     #[serde(default)]
     headers: HashMap<String, String>,
@@ -23,6 +25,18 @@ pub struct Event {
     body: Option<String>,
     #[serde(default)]
     is_base64_encoded: bool,
+}
+
+#[derive(Default, Deserialize)]
+struct RequestContext {
+    #[serde(default)]
+    http: Http,
+}
+
+#[derive(Default, Deserialize)]
+struct Http {
+    #[serde(default)]
+    method: String,
 }
 
 impl Event {
@@ -37,6 +51,11 @@ impl Event {
     /// The route as the template writes it: `GET /chats/{chatId}/messages`.
     pub(super) fn route(&self) -> &str {
         &self.route_key
+    }
+
+    /// The method as the client sent it, which the route may leave open (`ANY`).
+    pub(super) fn method(&self) -> &str {
+        &self.request_context.http.method
     }
 
     /// A path parameter, decoded.

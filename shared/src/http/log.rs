@@ -31,7 +31,11 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use crate::{domain::Timestamp, error::ConfigError, store::Work};
+use crate::{
+    domain::Timestamp,
+    error::{Code, ConfigError},
+    store::Work,
+};
 
 /// How grave a call's outcome is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -67,7 +71,7 @@ pub(super) struct Outcome<'a> {
     pub route: &'a str,
     pub status: u16,
     /// Of a refusal.
-    pub code: Option<&'static str>,
+    pub code: Option<Code>,
     /// Of a 5xx.
     pub cause: Option<String>,
     pub duration: std::time::Duration,
@@ -161,7 +165,7 @@ struct Line<'a> {
     level: Level,
     function: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
+    code: Option<Code>,
     #[serde(flatten)]
     details: Option<Details<'a>>,
     #[serde(flatten)]
@@ -253,7 +257,7 @@ mod tests {
 
     use super::*;
 
-    fn outcome(status: u16, code: Option<&'static str>) -> Outcome<'static> {
+    fn outcome(status: u16, code: Option<Code>) -> Outcome<'static> {
         Outcome {
             at: Timestamp::from_millis(1_767_225_600_000),
             request_id: "id",
@@ -314,7 +318,7 @@ mod tests {
     fn a_refusal_is_counted_by_its_code() {
         let line = line(
             &[("STACK_NAME", "chat")],
-            &outcome(404, Some("chat_not_found")),
+            &outcome(404, Some(Code::ChatNotFound)),
         );
         let line = line.unwrap();
         assert_eq!(

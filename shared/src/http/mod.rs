@@ -14,8 +14,11 @@ mod body;
 mod cursor;
 mod event;
 mod log;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 mod query;
 mod reply;
+mod route;
 
 use std::{
     cell::Cell,
@@ -29,8 +32,10 @@ use lambda_runtime::{LambdaEvent, service_fn};
 pub use body::{MAX_BODY_BYTES, SendChatRequestBody, SendMessageBody};
 pub use event::Event;
 pub use reply::{ChatView, MarkedView, MessageView, Reply, TotalsView, UnreadTotalView};
+pub use route::ROUTES;
 
 use log::{Log, Outcome};
+use route::Asked;
 
 use crate::{
     Error,
@@ -156,19 +161,24 @@ pub async fn serve_over(
         let began = Instant::now();
         let (mut event, context) = event.into_parts();
         let route = event.route().to_owned();
+        let is_head = event.method() == "HEAD";
         let now = Timestamp::now();
         let deadline = Duration::from_millis(context.deadline.saturating_sub(now.millis()));
         // Boxed: the compiler gives up on the nesting of an unboxed one.
         let answer: Pin<Box<dyn Future<Output = _>>> = Box::pin(async {
+            let asked = Asked::of(&event)?;
+            if let Asked::Options { allow } = asked {
+                return Ok(Reply::options(allow));
+            }
             let caller = authenticator.user(event.header("authorization"))?;
             let body = event.take_body()?;
-            handler(&Call {
+            let call = Call {
                 body,
                 caller,
                 store: connection.at(now),
                 event,
-            })
-            .await
+            };
+            handler(&call).await
         });
         let answer = tokio::time::timeout(deadline.saturating_sub(TIME_TO_ANSWER), answer).await;
         let answer = answer
@@ -186,7 +196,10 @@ pub async fn serve_over(
             cold_start: is_first_call.replace(false),
             work: connection.work(),
         };
-        let reply = answer.unwrap_or_else(|error| Reply::error(&error, &context.request_id));
+        let mut reply = answer.unwrap_or_else(|error| Reply::error(&error, &context.request_id));
+        if is_head {
+            reply.leave_out_body();
+        }
         outcome.status = reply.status();
         log.write(&outcome);
         Ok::<_, std::convert::Infallible>(reply)

@@ -9,10 +9,10 @@ use crate::{
     store::{ChatsFrom, Direction, List, MessagesFrom},
 };
 
-const DEFAULT_LIMIT: u64 = 15;
-const MAX_LIMIT: u64 = 100;
+pub(super) const DEFAULT_LIMIT: u64 = 15;
+pub(super) const MAX_LIMIT: u64 = 100;
 /// Deeper into a list of chats lead only cursors: an index cannot skip without reading.
-const MAX_CHATS_SKIP: u64 = 1_000;
+pub(super) const MAX_CHATS_SKIP: u64 = 1_000;
 
 /// The query of one call.
 pub(super) struct Query<'a> {

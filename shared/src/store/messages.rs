@@ -32,11 +32,17 @@ pub struct IdempotencyKey(String);
 #[error("`Idempotency-Key` must have 1 to 64 visible ASCII characters")]
 pub struct InvalidKey;
 
+impl IdempotencyKey {
+    /// Most characters that a key may have.
+    pub const MAX_LENGTH: usize = 64;
+}
+
 impl std::str::FromStr for IdempotencyKey {
     type Err = InvalidKey;
 
     fn from_str(key: &str) -> Result<Self, InvalidKey> {
-        let fits = (1..=64).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
+        let fits = (1..=Self::MAX_LENGTH).contains(&key.len())
+            && key.bytes().all(|b| b.is_ascii_graphic());
         if fits {
             Ok(Self(key.to_owned()))
         } else {
