@@ -160,8 +160,9 @@ fn write_report(
     let mut text = format!(
         "Each figure is the median of {} processes, {} calls each after the first. A process is given \
          events by a Runtime API on this machine and reaches an embedded DynamoDB there over TLS 1.3 \
-         through a proxy whose certificate it trusts beside all of the machine's own, so a round trip takes some tenths of a millisecond where AWS takes \
-         milliseconds; it has whole processor cores, where Lambda gives a 256 MB function a seventh of \
+         through a proxy whose certificate it trusts, beside as many others as in production: Amazon's five \
+         roots, with the SDK's defaults the machine's own, with Node those that are built in. A round trip \
+         takes some tenths of a millisecond where AWS takes milliseconds; the process has whole processor cores, where Lambda gives a 256 MB function a seventh of \
          one after its start. **Start** is from before the process is made until it asks for its first \
          event; **first** from the event to the answer of that one.\n\n",
         effort.processes, effort.warm_calls

@@ -11,11 +11,13 @@ use axum::{
     http::{HeaderValue, Method, Response, header, request},
 };
 use chat_shared::{
-    auth::issue_token,
+    auth::TokenIssuer,
     domain::{Timestamp, UserId},
     http::openapi,
 };
 use serde_json::json;
+
+use crate::DEVELOPMENT_SECRET;
 
 /// Where the page is.
 pub const PAGE: &str = "/docs";
@@ -31,19 +33,20 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; \
 
 /// Answers for the document and its page.
 pub(crate) struct Docs {
-    secret: Option<String>,
-    issuer: Option<String>,
-    audience: Option<String>,
+    /// `None` where only somebody else may sign.
+    issuer: Option<TokenIssuer>,
 }
 
 impl Docs {
-    /// With the functions' environment variables, so that they take the page's tokens.
+    /// With the functions' environment variables, so that they take the page's tokens. With a secret
+    /// of one's own it signs none: it may be that of a deployment, and whatever runs on this machine
+    /// can ask for the page.
     pub fn new(environment: &BTreeMap<String, String>) -> Self {
-        let set = |name: &str| environment.get(name).filter(|it| !it.is_empty()).cloned();
+        let secret = environment.get("JWT_SECRET");
+        let everybody_may = secret.is_some_and(|secret| secret == DEVELOPMENT_SECRET);
+        let issuer = TokenIssuer::from_variables(|name| environment.get(name).cloned());
         Self {
-            secret: set("JWT_SECRET"),
-            issuer: set("JWT_ISSUER"),
-            audience: set("JWT_AUDIENCE"),
+            issuer: issuer.filter(|_| everybody_may),
         }
     }
 
@@ -100,8 +103,7 @@ impl Docs {
     /// A token of the user, if there is a secret to sign it with.
     fn token(&self, user: UserId) -> Option<String> {
         let expires_at = (Timestamp::now() + TOKEN_LIFETIME).seconds();
-        let (issuer, audience) = (self.issuer.as_deref(), self.audience.as_deref());
-        issue_token(self.secret.as_deref()?, user, expires_at, issuer, audience).ok()
+        self.issuer.as_ref()?.token(user, expires_at).ok()
     }
 }
 
@@ -122,10 +124,17 @@ mod tests {
 
     use super::*;
 
-    const SECRET: &str = crate::DEVELOPMENT_SECRET;
-
     async fn answer(method: &str, host: &str, path: &str) -> Option<(Response<()>, String)> {
-        let environment = BTreeMap::from([("JWT_SECRET".to_owned(), SECRET.to_owned())]);
+        answer_with(DEVELOPMENT_SECRET, method, host, path).await
+    }
+
+    async fn answer_with(
+        secret: &str,
+        method: &str,
+        host: &str,
+        path: &str,
+    ) -> Option<(Response<()>, String)> {
+        let environment = BTreeMap::from([("JWT_SECRET".to_owned(), secret.to_owned())]);
         let request = Request::builder().method(method).uri(path);
         let request = request.header("host", host).body(()).unwrap();
         let (parts, ()) = request.into_parts();
@@ -143,7 +152,7 @@ mod tests {
     fn user_of(page: &str) -> u64 {
         let (_, token) = page.split_once(r#""token":""#).unwrap();
         let token = token.split('"').next().unwrap();
-        let variable = |name: &str| (name == "JWT_SECRET").then(|| SECRET.to_owned());
+        let variable = |name: &str| (name == "JWT_SECRET").then(|| DEVELOPMENT_SECRET.to_owned());
         let authenticator = Authenticator::from_variables(variable).unwrap();
         let user = authenticator.user(Some(&format!("Bearer {token}")));
         user.unwrap().get()
@@ -154,6 +163,14 @@ mod tests {
         assert_eq!(user_of(&get("/docs").await.1), 17);
         assert_eq!(user_of(&get("/docs?user=42").await.1), 42);
         assert_eq!(user_of(&get("/docs?user=%3Cscript%3E").await.1), 17);
+    }
+
+    #[tokio::test]
+    async fn a_secret_of_ones_own_signs_nothing() {
+        let secret = "a secret of a deployment, with 32 bytes";
+        let page = answer_with(secret, "GET", "localhost", "/docs?user=42").await;
+        let (_, page) = page.unwrap();
+        assert!(page.contains(r#""token":null"#), "{page}");
     }
 
     #[tokio::test]

@@ -442,7 +442,8 @@ fn message(status: StatusCode) -> Response<Body> {
 }
 
 impl Cors {
-    /// The answer to a preflight request, which no function sees; `None` if it is not one.
+    /// The answer to a preflight request; `None` if it is not one. On AWS the function of the path's
+    /// `ANY` may see it and answer 204, to which the gateway adds these headers.
     fn preflight(&self, parts: &request::Parts) -> Option<Response<Body>> {
         let asked = parts
             .headers

@@ -17,7 +17,7 @@ use chat_local::{
     template::{Template, default_path},
 };
 use chat_shared::{
-    auth::{Authenticator, issue_token},
+    auth::{Authenticator, TokenIssuer},
     domain::{Timestamp, UserId},
     http::openapi,
     store::{AuditEvent, AuditOptions, AuditProgress, Connection},
@@ -168,22 +168,14 @@ fn variable(name: &str) -> Option<String> {
 }
 
 fn token(user: UserId, lifetime: Duration) -> Result<String, Error> {
-    let set = |name| variable(name).filter(|value| !value.is_empty());
     // A token that no function would take is of no use.
     Authenticator::from_variables(variable).map_err(|error| Error::new(error.to_string()))?;
-    let secret = set("JWT_SECRET").ok_or_else(|| {
+    let issuer = TokenIssuer::from_variables(variable).ok_or_else(|| {
         Error::new("only your issuer can sign tokens for JWT_PUBLIC_KEY and JWT_JWKS")
     })?;
-    let (issuer, audience) = (set("JWT_ISSUER"), set("JWT_AUDIENCE"));
     let expires_at = (Timestamp::now() + lifetime).seconds();
-    issue_token(
-        &secret,
-        user,
-        expires_at,
-        issuer.as_deref(),
-        audience.as_deref(),
-    )
-    .map_err(|error| Error::new(error.to_string()))
+    let token = issuer.token(user, expires_at);
+    token.map_err(|error| Error::new(error.to_string()))
 }
 
 #[tokio::main]

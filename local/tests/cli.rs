@@ -66,6 +66,8 @@ fn token_prints_a_token_that_the_functions_take() {
     ];
     assert_eq!(user_of(&printed(&strict), &strict), Some(42));
     assert_eq!(user_of(&printed(&[]), &strict), None);
+    let claim = [("JWT_USER_CLAIM", "https://app.example/user")];
+    assert_eq!(user_of(&printed(&claim), &claim), Some(42));
 }
 
 #[test]

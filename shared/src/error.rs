@@ -1,8 +1,9 @@
 //! The one way to fail: [`Error`] in a call, [`ConfigError`] at the start.
 //!
 //! Every operation of this crate that answers a caller returns [`Error`]. [`Code`] lists the contract's
-//! codes, once; [`Error::code`] and [`Code::status`] are the only place where a failure meets HTTP. A 4xx tells the caller what to do. A 5xx tells the caller nothing but whether to try again;
-//! its cause goes to the log under the same request id.
+//! codes, once; [`Error::code`] and [`Code::status`] are the only place where a failure meets HTTP. A 4xx
+//! tells the caller what to do. A 5xx tells the caller nothing but whether to try again; its cause goes to
+//! the log under the same request id.
 
 use std::error::Error as StdError;
 

@@ -72,6 +72,7 @@ async fn a_browser_of_another_origin_may_call_and_read_the_headers_it_needs() {
         .to_lowercase();
     for header in [
         "allow",
+        "date",
         "idempotent-replayed",
         "retry-after",
         "www-authenticate",

@@ -265,12 +265,12 @@ impl Recorded {
         }
     }
 
-    /// The next calls of their operations meet these faults, one each.
     /// The connections over which the table's health was asked for.
     pub fn health_checks(&self) -> Vec<u16> {
         self.tape.log().health_checks.clone()
     }
 
+    /// The next calls of their operations meet these faults, one each.
     pub fn next_calls_meet(&self, faults: impl IntoIterator<Item = Fault>) {
         self.tape.log().next_faults = faults.into_iter().collect();
     }

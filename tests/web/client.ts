@@ -1,6 +1,7 @@
 // Two users chat through a client that is generated from the API's document: nothing here is written by
 // hand but the calls. The compiler, which is as strict as it gets, is half of the test.
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import test from 'node:test'
 import createClient from 'openapi-fetch'
 import type { components, paths } from './generated/api.js'
@@ -27,7 +28,7 @@ test('a generated client asks for a chat, writes, reads and marks as read', asyn
   const accepted = await ben.PUT('/chats/{chatId}/accept', { params: { path } })
   assert.equal(accepted.data?.status, 'active')
 
-  const key = crypto.randomUUID()
+  const key = randomUUID()
   const send = () =>
     ann.POST('/chats/{chatId}/messages', {
       params: { path, header: { 'Idempotency-Key': key } },

@@ -37,7 +37,7 @@ mod keys;
 use std::collections::BTreeMap;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
 use crate::{Error, domain::UserId, error::ConfigError};
@@ -45,6 +45,8 @@ use keys::Key;
 
 /// How far the issuer's clock and this one may differ.
 pub const LEEWAY_SECONDS: u64 = 30;
+/// The claim that names the user, unless `JWT_USER_CLAIM` says otherwise.
+const DEFAULT_USER_CLAIM: &str = "sub";
 /// Longer tokens are refused unread.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
@@ -104,7 +106,7 @@ impl Authenticator {
         Ok(Self {
             by_id: keys.iter().any(|key| key.id.is_some()),
             keys: keys.into_iter().map(trust).collect(),
-            user_claim: set("JWT_USER_CLAIM").unwrap_or_else(|| "sub".to_owned()),
+            user_claim: set("JWT_USER_CLAIM").unwrap_or_else(|| DEFAULT_USER_CLAIM.to_owned()),
         })
     }
 
@@ -142,41 +144,49 @@ impl Authenticator {
     }
 }
 
-/// Signs an access token, for development and tests: in production another system does.
-///
-/// `expires_at` is in seconds since 1970 UTC.
-///
-/// # Errors
-/// When the claims cannot be signed.
-pub fn issue_token(
-    secret: &str,
-    user: UserId,
-    expires_at: u64,
-    issuer: Option<&str>,
-    audience: Option<&str>,
-) -> Result<String, TokenError> {
-    #[derive(Serialize)]
-    struct Issued<'a> {
-        sub: String,
-        exp: u64,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        iss: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        aud: Option<&'a str>,
+/// Signs access tokens that the functions take, for development and tests: in production another
+/// system does.
+pub struct TokenIssuer {
+    key: EncodingKey,
+    user_claim: String,
+    issuer: Option<String>,
+    audience: Option<String>,
+}
+
+impl TokenIssuer {
+    /// Reads the variables of [`Authenticator::from_variables`]; `None` without `JWT_SECRET`: with
+    /// another kind of key only its owner can sign.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let set = |name| variable(name).filter(|value| !value.is_empty());
+        Some(Self {
+            key: EncodingKey::from_secret(set("JWT_SECRET")?.as_bytes()),
+            user_claim: set("JWT_USER_CLAIM").unwrap_or_else(|| DEFAULT_USER_CLAIM.to_owned()),
+            issuer: set("JWT_ISSUER"),
+            audience: set("JWT_AUDIENCE"),
+        })
     }
-    crypto::install();
-    let claims = Issued {
-        sub: user.to_string(),
-        exp: expires_at,
-        iss: issuer,
-        aud: audience,
-    };
-    let key = EncodingKey::from_secret(secret.as_bytes());
-    Ok(jsonwebtoken::encode(
-        &Header::new(Algorithm::HS256),
-        &claims,
-        &key,
-    )?)
+
+    /// A token of `user`, good until `expires_at`, in seconds since 1970 UTC.
+    ///
+    /// # Errors
+    /// When the claims cannot be signed.
+    pub fn token(&self, user: UserId, expires_at: u64) -> Result<String, TokenError> {
+        crypto::install();
+        let mut claims = BTreeMap::from([
+            (self.user_claim.as_str(), Value::from(user.to_string())),
+            ("exp", Value::from(expires_at)),
+        ]);
+        let whom = [("iss", &self.issuer), ("aud", &self.audience)];
+        claims.extend(whom.into_iter().filter_map(|(name, value)| {
+            let value = value.as_deref()?;
+            Some((name, Value::from(value)))
+        }));
+        Ok(jsonwebtoken::encode(
+            &Header::new(Algorithm::HS256),
+            &claims,
+            &self.key,
+        )?)
+    }
 }
 
 /// The token of `Bearer <token>`; the scheme's case does not matter (RFC 9110, 11.1).

@@ -1,8 +1,8 @@
 //! How a call is asked for and answered: the only module that knows JSON and statuses.
 //!
 //! A function is [`serve`] and a closure from [`Call`] to [`Reply`]. `serve` does what all share:
-//! configuration, access token, body size, the time limit, errors, a line in the log. The closure asks the [`Call`] for
-//! its parts in the contract's order (body, query and headers, then the chat), so that the first
+//! configuration, access token, body size, the time limit, errors, a line in the log. The closure asks
+//! the [`Call`] for its parts in the contract's order (body, query and headers, then the chat), so that the first
 //! thing wrong is the one that is answered.
 //!
 //! The functions run on `lambda_runtime` and read the few fields of a payload 2.0 event that they
@@ -144,13 +144,12 @@ pub async fn serve_over(
         Ok(authenticator) => authenticator,
         Err(error) => return refuse_to_start(&error),
     };
-    let connection = match Connection::from_variables(variable, connections).await {
-        Ok(connection) => connection,
-        Err(error) => return refuse_to_start(&error),
-    };
-
     let log = match Log::from_variables(variable) {
         Ok(log) => log,
+        Err(error) => return refuse_to_start(&error),
+    };
+    let connection = match Connection::from_variables(variable, connections).await {
+        Ok(connection) => connection,
         Err(error) => return refuse_to_start(&error),
     };
 

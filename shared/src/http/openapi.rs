@@ -181,12 +181,14 @@ fn refusal(code: Code) -> Response {
     }
     // What the gateway itself refuses carries nothing but a message.
     let schema = match code {
-        Code::BodyTooLarge | Code::TooManyPendingRequests | Code::Internal | Code::Unavailable => {
-            AnyOfBuilder::new()
-                .item(schema)
-                .item(Ref::from_schema_name("GatewayMessage"))
-                .into()
-        }
+        Code::Unauthorized
+        | Code::BodyTooLarge
+        | Code::TooManyPendingRequests
+        | Code::Internal
+        | Code::Unavailable => AnyOfBuilder::new()
+            .item(schema)
+            .item(Ref::from_schema_name("GatewayMessage"))
+            .into(),
         _ => schema,
     };
     let (when, error) = about(code);
@@ -203,10 +205,16 @@ fn refusal(code: Code) -> Response {
         .description(format!("`{name}`: {when}"))
         .content(JSON, content.build());
     match code {
-        Code::Unauthorized => response.header(
-            "WWW-Authenticate",
-            header("The scheme to authenticate with.", &["Bearer"]),
-        ),
+        Code::Unauthorized => {
+            let scheme = ObjectBuilder::new().schema_type(Type::String);
+            let scheme = Header::builder()
+                .schema(Some(scheme.build()))
+                .description(Some(
+                    "The scheme to authenticate with; what the gateway answers itself may say more.",
+                ))
+                .example(Some(json!("Bearer")));
+            response.header("WWW-Authenticate", scheme.build())
+        }
         Code::MethodNotAllowed => {
             let methods = ObjectBuilder::new().schema_type(Type::String);
             let methods = Header::builder()

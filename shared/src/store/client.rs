@@ -14,7 +14,8 @@ use std::time::Duration;
 use aws_sdk_dynamodb::{
     Client, Config,
     config::{
-        BehaviorVersion, ConfigBag, Credentials, Intercept, Region, RuntimeComponents,
+        BehaviorVersion, ConfigBag, Credentials, IdentityCache, Intercept, Region,
+        RuntimeComponents, StalledStreamProtectionConfig,
         interceptors::BeforeTransmitInterceptorContextMut, retry::RetryConfig,
         timeout::TimeoutConfig,
     },
@@ -48,7 +49,10 @@ pub(super) fn from_variables(
     let region = set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION"));
     let region = region.ok_or(ConfigError::new("AWS_REGION", "is not set: Lambda sets it"))?;
     let endpoint = set("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| set("AWS_ENDPOINT_URL"));
-    let endpoint = endpoint.unwrap_or_else(|| format!("https://dynamodb.{region}.amazonaws.com"));
+    let endpoint = endpoint.ok_or(ConfigError::new(
+        "AWS_ENDPOINT_URL_DYNAMODB",
+        "is not set: give it https://dynamodb.REGION.amazonaws.com, as the template does",
+    ))?;
     let has_own_store = set("SSL_CERT_FILE")
         .or_else(|| set("SSL_CERT_DIR"))
         .is_some();
@@ -83,6 +87,10 @@ pub(super) fn from_variables(
                 .operation_attempt_timeout(Duration::from_secs(2))
                 .build(),
         )
+        // Answers are small, and an attempt has a time limit of its own.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        // They stay the same as long as the process lives.
+        .identity_cache(IdentityCache::no_cache())
         .interceptor(meter)
         .build();
     Ok(Client::from_conf(config))
@@ -100,11 +108,10 @@ fn trust(endpoint: &str, has_own_store: bool) -> TlsContext {
 
 /// Whether the system's store is not needed: for AWS, and where there is no TLS.
 fn is_for_amazons_roots(endpoint: &str) -> bool {
-    let Some(rest) = endpoint.strip_prefix("https://") else {
-        return true;
-    };
-    let host = rest.split(['/', ':']).next().unwrap_or_default();
-    host.ends_with(".amazonaws.com")
+    url::Url::parse(endpoint).is_ok_and(|url| {
+        let host = url.host_str().unwrap_or_default();
+        url.scheme() != "https" || host.ends_with(".amazonaws.com")
+    })
 }
 
 /// Opens the connections that the first call will use, and runs the code that each call runs, so that
@@ -160,6 +167,8 @@ mod tests {
             ("https://dynamodb.us-east-1.amazonaws.com:443", true),
             ("http://localhost:8000", true), // no TLS, nothing to trust
             ("https://localhost:8000", false),
+            ("HTTPS://localhost:8000", false),
+            ("https://evil.example?.amazonaws.com", false),
             ("https://dynamodb.cn-north-1.amazonaws.com.cn", false),
             ("https://evil-amazonaws.com", false),
             ("https://evil.example/.amazonaws.com", false),
@@ -186,7 +195,12 @@ mod tests {
 
     #[test]
     fn what_lambda_sets_is_needed_and_named_when_it_is_missing() {
-        let all = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+        let all = [
+            "AWS_REGION",
+            "AWS_ENDPOINT_URL_DYNAMODB",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+        ];
         for missing in all {
             let variable = |name: &str| {
                 let is_set = all.contains(&name) && name != missing;
