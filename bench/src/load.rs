@@ -1,7 +1,7 @@
 //! How much one machine serves: the local stack with release binaries, asked by `wrk`, which shares the
 //! machine with it.
 
-use std::{collections::BTreeMap, fmt::Write, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write, path::Path, sync::Arc, time::Duration};
 
 use chat_local::{
     DEVELOPMENT_SECRET, Database, Options, Stack,
@@ -16,8 +16,9 @@ use tokio::{process::Command, runtime::Runtime};
 use crate::{
     Effort, Result,
     contestants::find,
-    figures::{digits, table},
+    figures::{digits, millis, table},
     plot::{Bar, bars},
+    process::processor_time,
     report::Report,
     world,
 };
@@ -148,14 +149,22 @@ async fn measure(scenarios: &[&(&str, &[Call])], effort: &Effort, report: &Repor
         std::fs::write(&script, users.clone() + &lua(calls)? + SCRIPT)?;
         eprintln!("{name}: {} s …", effort.seconds);
         ask(&stack, &script, WARM_UP, effort.connections).await?;
+        let before = processor_times(&stack, calls)?;
         let result = ask(&stack, &script, effort.seconds, effort.connections).await?;
+        let after = processor_times(&stack, calls)?;
         let number = |field: &str| result[field].as_f64().unwrap_or_default();
         let rate = number("requests") / (number("micros") / 1e6);
+        // An instance that came or went meanwhile would be counted wrongly; none does in a minute.
+        let a_call = |at: usize| {
+            let took = after[at].saturating_sub(before[at]);
+            digits(millis(took) / number("requests").max(1.0))
+        };
         let latencies = ["p50", "p90", "p99", "max"].map(|it| digits(number(it) / 1e3));
         let first = [(*name).to_owned(), digits(rate)]
             .into_iter()
             .chain(latencies);
-        rows.push(first.chain([number("failed").to_string()]).collect());
+        let last = [a_call(0), a_call(1), number("failed").to_string()];
+        rows.push(first.chain(last).collect());
         rates.push(Bar {
             name: (*name).to_owned(),
             parts: vec![rate],
@@ -173,6 +182,8 @@ async fn measure(scenarios: &[&(&str, &[Call])], effort: &Effort, report: &Repor
         "p90 ms",
         "p99 ms",
         "slowest ms",
+        "gateway and table: processor ms a call",
+        "function: processor ms a call",
         "failed",
     ];
     let text = format!(
@@ -187,6 +198,13 @@ async fn measure(scenarios: &[&(&str, &[Call])], effort: &Effort, report: &Repor
         table(&header, &rows)
     );
     report.section("load", "Load on one machine", &text)
+}
+
+/// Processor time so far of this process, which is gateway and table, and of the functions.
+fn processor_times(stack: &Stack, calls: &[Call]) -> Result<[Duration; 2]> {
+    let instances = calls.iter().flat_map(|call| stack.instances(call.function));
+    let functions = instances.map(processor_time).sum::<Result<_>>()?;
+    Ok([processor_time(std::process::id())?, functions])
 }
 
 /// What a scenario of several calls is made of.

@@ -50,8 +50,7 @@ impl<'a> Process<'a> {
 
     /// Processor time of all of its threads so far, also of those that have ended.
     pub fn processor_time(&self) -> Result<Duration> {
-        let process = Pid::from_raw(i32::try_from(self.child.id())?);
-        Ok(ClockId::pid_cpu_clock_id(process)?.now()?.into())
+        processor_time(self.child.id())
     }
 
     /// The most memory it has had, in bytes.
@@ -72,4 +71,10 @@ impl Drop for Process<'_> {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Processor time of all threads of a process so far, also of those that have ended.
+pub fn processor_time(process: u32) -> Result<Duration> {
+    let process = Pid::from_raw(i32::try_from(process)?);
+    Ok(ClockId::pid_cpu_clock_id(process)?.now()?.into())
 }
