@@ -94,12 +94,12 @@ fn draw_lines(area: &Area<'_>, x: &str, Plot { y, lines }: &Plot<'_>) -> Result<
         .x_label_formatter(&|x| thousands(*x))
         .y_label_formatter(&|y| round(*y))
         .draw()?;
-    for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+    for (line, colour) in lines.iter().zip(COLOURS.into_iter().cycle()) {
         let series = LineSeries::new(line.points.iter().copied(), colour.stroke_width(2));
         chart
             .draw_series(series.point_size(3))?
             .label(&line.name)
-            .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 12, y + 4)], colour.filled()));
+            .legend(move |at| swatch(at, colour));
     }
     if lines.len() == 1 {
         return Ok(());
@@ -159,7 +159,7 @@ pub fn bars(path: &Path, x: &str, parts: &[&str], bars: &[Bar]) -> Result<()> {
         chart
             .draw_series(rectangles)?
             .label(*name)
-            .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 12, y + 4)], colour.filled()));
+            .legend(move |at| swatch(at, colour));
     }
     let sums = (0..rows).rev().zip(bars).map(|(row, bar)| {
         let style = text(13).pos(Pos::new(HPos::Left, VPos::Center));
@@ -177,6 +177,11 @@ pub fn bars(path: &Path, x: &str, parts: &[&str], bars: &[Bar]) -> Result<()> {
         .border_style(TRANSPARENT)
         .draw()?;
     Ok(())
+}
+
+/// A line's or part's colour, in the legend.
+fn swatch((x, y): (i32, i32), colour: RGBColor) -> Rectangle<(i32, i32)> {
+    Rectangle::new([(x, y - 4), (x + 12, y + 4)], colour.filled())
 }
 
 /// A number at an axis, which has no more digits than it needs.

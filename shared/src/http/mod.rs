@@ -2,8 +2,8 @@
 //!
 //! A function is [`serve`] and a closure from [`Call`] to [`Reply`]. `serve` does what all share:
 //! configuration, access token, body size, the time limit, errors, a line in the log. The closure asks
-//! the [`Call`] for its parts in the contract's order (body, query and headers, then the chat), so that the first
-//! thing wrong is the one that is answered.
+//! the [`Call`] for its parts in the contract's order (body, query and headers, then the chat), so that
+//! the first thing wrong is the one that is answered.
 //!
 //! The functions run on `lambda_runtime` and read the few fields of a payload 2.0 event that they
 //! need ([`Event`]), rather than on `lambda_http`: its conversion to an `http::Request` panics on

@@ -206,35 +206,30 @@ fn refusal(code: Code) -> Response {
         .content(JSON, content.build());
     match code {
         Code::Unauthorized => {
-            let scheme = ObjectBuilder::new().schema_type(Type::String);
-            let scheme = Header::builder()
-                .schema(Some(scheme.build()))
-                .description(Some(
-                    "The scheme to authenticate with; what the gateway answers itself may say more.",
-                ))
-                .example(Some(json!("Bearer")));
-            response.header("WWW-Authenticate", scheme.build())
+            let scheme = header_like(
+                "The scheme to authenticate with; what the gateway answers itself may say more.",
+                ObjectBuilder::new().schema_type(Type::String),
+                json!("Bearer"),
+            );
+            response.header("WWW-Authenticate", scheme)
         }
         Code::MethodNotAllowed => {
-            let methods = ObjectBuilder::new().schema_type(Type::String);
-            let methods = Header::builder()
-                .schema(Some(methods.build()))
-                .description(Some("The methods of the path."))
-                .example(Some(json!("GET, POST, HEAD, OPTIONS")));
-            response.header("Allow", methods.build())
+            let methods = header_like(
+                "The methods of the path.",
+                ObjectBuilder::new().schema_type(Type::String),
+                json!("GET, POST, HEAD, OPTIONS"),
+            );
+            response.header("Allow", methods)
         }
         Code::Unavailable => {
-            let seconds = ObjectBuilder::new()
-                .schema_type(Type::Integer)
-                .minimum(Some(1));
-            let seconds = Header::builder()
-                .schema(Some(seconds.build()))
-                .description(Some(
-                    "Seconds to wait before the call is repeated. Not there when the gateway itself \
-                     answers.",
-                ))
-                .example(Some(json!(1)));
-            response.header("Retry-After", seconds.build())
+            let seconds = header_like(
+                "Seconds to wait before the call is repeated. Not there when the gateway itself answers.",
+                ObjectBuilder::new()
+                    .schema_type(Type::Integer)
+                    .minimum(Some(1)),
+                json!(1),
+            );
+            response.header("Retry-After", seconds)
         }
         _ => response,
     }
@@ -346,6 +341,14 @@ fn gateway_message() -> Schema {
 }
 
 /// A header that says one of some words.
+fn header_like(description: &str, schema: ObjectBuilder, example: Value) -> Header {
+    Header::builder()
+        .schema(Some(schema.build()))
+        .description(Some(description))
+        .example(Some(example))
+        .build()
+}
+
 fn header(description: &str, words: &[&str]) -> Header {
     let schema = ObjectBuilder::new()
         .schema_type(Type::String)

@@ -10,7 +10,7 @@ use utoipa::{
         Content, HttpMethod, Ref, RefOr, Required, Response, ResponseBuilder, Schema,
         link::Link,
         path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
-        request_body::RequestBodyBuilder,
+        request_body::{RequestBody, RequestBodyBuilder},
         schema::{ObjectBuilder, Type},
     },
 };
@@ -74,12 +74,8 @@ fn list_pending_requests() -> Operation {
         .description(Some(
             "The requests that wait for an answer, latest first: those that the caller has sent, or with \
              `direction=received` those that wait for the caller's answer.",
-        ))
-        .parameter(direction());
-    let operation = with_chat_page_parameters(operation);
-    let page = json!({"chats": [chat("pending")], "nextCursor": null});
-    let response = response::<ChatPageView<'_>>("A page of chats.", page);
-    answers(operation, [(200, response)], &[Code::InvalidRequest])
+        ));
+    list_of_requests(operation, "pending")
 }
 
 fn list_rejected_requests() -> Operation {
@@ -87,10 +83,13 @@ fn list_rejected_requests() -> Operation {
         .description(Some(
             "The requests that were declined, latest first: those that the caller had sent, or with \
              `direction=received` those that the caller declined.",
-        ))
-        .parameter(direction());
-    let operation = with_chat_page_parameters(operation);
-    let page = json!({"chats": [chat("declined")], "nextCursor": null});
+        ));
+    list_of_requests(operation, "declined")
+}
+
+fn list_of_requests(operation: OperationBuilder, status: &str) -> Operation {
+    let operation = with_chat_page_parameters(operation.parameter(direction()));
+    let page = json!({"chats": [chat(status)], "nextCursor": null});
     let response = response::<ChatPageView<'_>>("A page of chats.", page);
     answers(operation, [(200, response)], &[Code::InvalidRequest])
 }
@@ -101,16 +100,10 @@ fn send_chat_request() -> Operation {
             "Asks another user for a chat. Safe to repeat. Asking who has asked the caller accepts; asking \
              whom the caller has declined asks anew.",
         ))
-        .request_body(Some(
-            RequestBodyBuilder::new()
-                .description(Some("Whom to ask."))
-                .required(Some(Required::True))
-                .content(
-                    JSON,
-                    content::<SendChatRequestBody>(json!({"userId": 17})),
-                )
-                .build(),
-        ));
+        .request_body(Some(body::<SendChatRequestBody>(
+            "Whom to ask.",
+            json!({"userId": 17}),
+        )));
     let with_links = |description: &str, status: &str| {
         let link = |operation: &str, description: &str| {
             Link::builder()
@@ -229,8 +222,8 @@ fn send_message() -> Operation {
         .required(Required::False)
         .description(Some(
             "Names this message, so that repeating the call does not send it twice; visible ASCII \
-             characters, of the caller's own making, such as `3f0c9a52-7a0b-4a0e-8a51-6f1f5f6f2b11`. It is the caller's in this chat, for 24 hours. A refused \
-             call does not use it up.",
+             characters, of the caller's own making, such as `3f0c9a52-7a0b-4a0e-8a51-6f1f5f6f2b11`. It is \
+             the caller's in this chat, for 24 hours. A refused call does not use it up.",
         ))
         .schema(Some(key));
     let operation = operation("sendMessage", "Messages", "Send a message")
@@ -240,16 +233,10 @@ fn send_message() -> Operation {
         ))
         .parameter(chat_id())
         .parameter(key)
-        .request_body(Some(
-            RequestBodyBuilder::new()
-                .description(Some("What to say."))
-                .required(Some(Required::True))
-                .content(
-                    JSON,
-                    content::<SendMessageBody>(json!({"text": "Hello 👋"})),
-                )
-                .build(),
-        ));
+        .request_body(Some(body::<SendMessageBody>(
+            "What to say.",
+            json!({"text": "Hello 👋"}),
+        )));
     let new = response::<MessageView<'_>>("The message was accepted.", message("sent"));
     let replayed = ResponseBuilder::new()
         .description(
@@ -336,6 +323,14 @@ fn content<T: ToSchema>(example: Value) -> Content {
     Content::builder()
         .schema(Some(schema_ref::<T>()))
         .example(Some(example))
+        .build()
+}
+
+fn body<T: ToSchema>(description: &str, example: Value) -> RequestBody {
+    RequestBodyBuilder::new()
+        .description(Some(description))
+        .required(Some(Required::True))
+        .content(JSON, content::<T>(example))
         .build()
 }
 
