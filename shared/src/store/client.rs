@@ -3,7 +3,7 @@
 //! - **Without the configuration chain.** Lambda gives region and credentials as variables, the
 //!   template the endpoint. Looking for them in files and building clients of other services to ask for
 //!   them takes longer than all the rest. `local` has that chain, for people.
-//! - **Amazon's roots alone.** Parsing the system's 140 certificates was two thirds of the
+//! - **Amazon's roots alone.** Parsing the system's 145 certificates was three fifths of the
 //!   instructions from the process's start to its first answer. AWS signs its endpoints under
 //!   [five roots](https://www.amazontrust.com/repository/). For other endpoints, and where
 //!   `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, the system's store is taken.
