@@ -2,7 +2,8 @@
 //!
 //! - **Without the configuration chain.** Lambda gives region and credentials as variables, the
 //!   template the endpoint. Looking for them in files and building clients of other services to ask for
-//!   them takes longer than all the rest. `local` has that chain, for people.
+//!   them takes up to 1 ms and makes a binary a sixth larger (`docs/benchmark/tried.md`). `local` has
+//!   that chain, for people.
 //! - **Amazon's roots alone.** Parsing the system's 145 certificates was three fifths of the
 //!   instructions from the process's start to its first answer. AWS signs its endpoints under
 //!   [five roots](https://www.amazontrust.com/repository/). For other endpoints, and where
