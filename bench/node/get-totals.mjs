@@ -1,10 +1,10 @@
-// GET /totals: one consistent query of all of the caller's counters.
+// GET /totals for comparison: one consistent query for all counters of the caller.
 import { QueryCommand } from "@aws-sdk/client-dynamodb";
-import { answer, caller, client, TableName } from "./call.mjs";
+import { authenticate, client, response, TableName } from "./shared.mjs";
 
 export async function handler(event) {
-  const user = caller(event);
-  if (user === null) return answer(401, { code: "unauthorized" });
+  const user = authenticate(event);
+  if (user === null) return response(401, { code: "unauthorized" });
   const { Items } = await client.send(
     new QueryCommand({
       TableName,
@@ -16,7 +16,7 @@ export async function handler(event) {
     }),
   );
   const total = (name) => Items.reduce((sum, item) => sum + Number(item[name]?.N ?? 0), 0);
-  return answer(200, {
+  return response(200, {
     totalPendingRequest: total("pending"),
     totalUnreadMessages: total("unread"),
     totalSentRequest: total("open"),

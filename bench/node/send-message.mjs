@@ -1,44 +1,45 @@
-// POST /chats/{chatId}/messages: reads the chat, then writes chat, message and the recipient's total in
-// one transaction with the same items and conditions as the chat's own function.
+// POST /chats/{chatId}/messages for comparison: reads the chat, then writes the chat, the message and the
+// recipient's total in one transaction. Items and conditions are the same as in the Rust function.
 import { GetItemCommand, TransactWriteItemsCommand } from "@aws-sdk/client-dynamodb";
-import { answer, caller, client, TableName } from "./call.mjs";
+import { authenticate, client, response, TableName } from "./shared.mjs";
 
 const ReturnConsumedCapacity = "TOTAL";
 const ReturnValuesOnConditionCheckFailure = "ALL_OLD";
 const N = (number) => ({ N: String(number) });
 const S = (text) => ({ S: text });
 
-function shard(low, high) {
+// The shard of the recipient's totals. It must be the same hash as in the Rust functions.
+function totalsShard(low, high) {
   const mask = (1n << 64n) - 1n;
-  const one = BigInt(low);
-  const rotated = ((one << 32n) | (one >> 32n)) & mask;
+  const lower = BigInt(low);
+  const rotated = ((lower << 32n) | (lower >> 32n)) & mask;
   const mixed = ((rotated ^ BigInt(high)) * 0x9e3779b97f4a7c15n) & mask;
   return (mixed >> 32n) % 8n;
 }
 
 export async function handler(event) {
-  const sender = caller(event);
-  if (sender === null) return answer(401, { code: "unauthorized" });
+  const sender = authenticate(event);
+  if (sender === null) return response(401, { code: "unauthorized" });
   const { text } = JSON.parse(event.body);
   if (typeof text !== "string" || !text.trim() || [...text].length > 4096) {
-    return answer(400, { code: "invalid_request" });
+    return response(400, { code: "invalid_request" });
   }
   const chatId = event.pathParameters.chatId;
   const [low, high] = chatId.split("-").map(Number);
-  if (sender !== low && sender !== high) return answer(404, { code: "chat_not_found" });
+  if (sender !== low && sender !== high) return response(404, { code: "chat_not_found" });
 
   const pk = S(`CHAT#${chatId}`);
   const state = { pk, sk: S("STATE") };
   const { Item: chat } = await client.send(
     new GetItemCommand({ TableName, Key: state, ConsistentRead: true, ReturnConsumedCapacity }),
   );
-  if (!chat) return answer(404, { code: "chat_not_found" });
-  if (chat.status.S !== "active") return answer(409, { code: "chat_not_active" });
+  if (!chat) return response(404, { code: "chat_not_found" });
+  if (chat.status.S !== "active") return response(409, { code: "chat_not_active" });
 
   const seq = Number(chat.seq.N) + 1;
   const now = Math.max(Date.now(), Number(chat.updatedAt.N));
   const pad = (number, width) => String(number).padStart(width, "0");
-  const summary = {
+  const preview = {
     seq: N(seq),
     senderId: N(sender),
     text: S([...text].slice(0, 120).join("")),
@@ -53,7 +54,7 @@ export async function handler(event) {
             TableName,
             Key: state,
             UpdateExpression:
-              "SET seq = :next, #unread = #unread + :one, lastMessage = :summary, updatedAt = :now, activity = :activity",
+              "SET seq = :next, #unread = #unread + :one, lastMessage = :preview, updatedAt = :now, activity = :activity",
             ConditionExpression: "seq = :seq AND #status = :active",
             ExpressionAttributeNames: {
               "#unread": sender === low ? "highUnread" : "lowUnread",
@@ -62,7 +63,7 @@ export async function handler(event) {
             ExpressionAttributeValues: {
               ":next": N(seq),
               ":one": N(1),
-              ":summary": { M: summary },
+              ":preview": { M: preview },
               ":now": N(now),
               ":activity": S(`${pad(now, 15)}#${pad(low, 16)}-${pad(high, 16)}`),
               ":seq": chat.seq,
@@ -87,17 +88,17 @@ export async function handler(event) {
         {
           Update: {
             TableName,
-            Key: { pk: S(`USER#${sender === low ? high : low}`), sk: S(`TOTALS#${shard(low, high)}`) },
-            UpdateExpression: "SET #type = :type ADD #total :by",
+            Key: { pk: S(`USER#${sender === low ? high : low}`), sk: S(`TOTALS#${totalsShard(low, high)}`) },
+            UpdateExpression: "SET #type = :type ADD #total :one",
             ExpressionAttributeNames: { "#type": "type", "#total": "unread" },
-            ExpressionAttributeValues: { ":type": S("Totals"), ":by": N(1) },
+            ExpressionAttributeValues: { ":type": S("Totals"), ":one": N(1) },
             ReturnValuesOnConditionCheckFailure,
           },
         },
       ],
     }),
   );
-  return answer(201, {
+  return response(201, {
     messageId: `${chatId}/${seq}`,
     chatId,
     seq,

@@ -1,20 +1,21 @@
-//! As much of HTTP/1.1 as the Runtime API and DynamoDB speak: messages with a `content-length` on
-//! connections that stay open. Blocking, on plain streams: a server with a pool and a scheduler of its
-//! own would be part of every time that is measured here.
+//! Minimal blocking HTTP/1.1: messages with a `content-length` on persistent connections, which is all
+//! that the Lambda Runtime API and DynamoDB need.
+//!
+//! A server library would add its thread pool or scheduler to every time that the benchmark measures.
 
 use std::io::{self, BufRead, Write};
 
-/// A request or an answer.
+/// An HTTP request or response.
 pub struct Message {
-    /// First line and headers as they came, with the empty line that ends them.
+    /// The first line, the headers and the empty line after them, unchanged.
     pub head: String,
     /// The body.
     pub body: Vec<u8>,
 }
 
 impl Message {
-    /// An answer.
-    pub fn answer(status: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Self {
+    /// Builds a response.
+    pub fn response(status: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
         let mut head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n", body.len());
         for (name, value) in headers {
@@ -24,11 +25,11 @@ impl Message {
         Self { head, body }
     }
 
-    /// The next message; `None` when the other end has closed the connection.
-    pub fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
+    /// Reads the next message. Returns `None` when the other side has closed the connection.
+    pub fn read(reader: &mut impl BufRead) -> io::Result<Option<Self>> {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
-            if from.read_line(&mut head)? == 0 {
+            if reader.read_line(&mut head)? == 0 {
                 return Ok(None);
             }
         }
@@ -37,33 +38,33 @@ impl Message {
             body: Vec::new(),
         };
         if message.header("transfer-encoding").is_some() {
-            let kind = io::ErrorKind::Unsupported;
-            return Err(io::Error::new(kind, "a body without a content-length"));
+            let error = "transfer-encoding is not supported; send a content-length";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, error));
         }
         let length = message.header("content-length").unwrap_or("0");
         let length: usize = length.parse().map_err(io::Error::other)?;
         message.body.resize(length, 0);
-        from.read_exact(&mut message.body)?;
+        reader.read_exact(&mut message.body)?;
         Ok(Some(message))
     }
 
-    /// In one piece, so that it goes out in one packet where it fits.
-    pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
+    /// Writes the message with one write, so that a small message is sent as one packet.
+    pub fn write(&self, writer: &mut impl Write) -> io::Result<()> {
         let mut bytes = self.head.clone().into_bytes();
         bytes.extend(&self.body);
-        to.write_all(&bytes)?;
-        to.flush()
+        writer.write_all(&bytes)?;
+        writer.flush()
     }
 
-    /// A header's value.
+    /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.head.lines().filter_map(|line| line.split_once(':'));
         let (_, value) = headers.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
         Some(value.trim())
     }
 
-    /// Method and path of a request.
-    pub fn target(&self) -> (&str, &str) {
+    /// The method and the path of a request.
+    pub fn method_and_path(&self) -> (&str, &str) {
         let mut words = self.head.split(' ');
         let mut word = || words.next().unwrap_or_default();
         (word(), word())
@@ -75,25 +76,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_on_one_connection_are_told_apart() {
-        let mut sent = Vec::new();
-        let first = Message::answer("200 OK", &[("Request-Id", "7")], "body");
-        first.write(&mut sent).unwrap();
-        sent.extend(b"GET /next HTTP/1.1\r\nhost: here\r\n\r\n");
-        let mut stream = sent.as_slice();
-        let first = Message::read(&mut stream).unwrap().unwrap();
+    fn consecutive_messages_on_one_connection_are_read_separately() {
+        let mut connection = Vec::new();
+        let response = Message::response("200 OK", &[("Request-Id", "7")], "body");
+        response.write(&mut connection).unwrap();
+        connection.extend(b"GET /next HTTP/1.1\r\nhost: here\r\n\r\n");
+        let mut reader = connection.as_slice();
+        let first = Message::read(&mut reader).unwrap().unwrap();
         assert_eq!(
             (first.header("request-id"), &first.body[..]),
             (Some("7"), &b"body"[..])
         );
-        let second = Message::read(&mut stream).unwrap().unwrap();
-        assert_eq!(second.target(), ("GET", "/next"));
+        let second = Message::read(&mut reader).unwrap().unwrap();
+        assert_eq!(second.method_and_path(), ("GET", "/next"));
         assert!(second.body.is_empty());
-        assert!(Message::read(&mut stream).unwrap().is_none());
+        assert!(Message::read(&mut reader).unwrap().is_none());
     }
 
     #[test]
-    fn a_body_of_unknown_length_is_refused() {
+    fn a_body_without_a_content_length_is_an_error() {
         let mut chunked = &b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"[..];
         assert!(Message::read(&mut chunked).is_err());
     }

@@ -1,27 +1,30 @@
-//! Measures what the functions take: to start and to answer, at the table, and as data grows. One
-//! command, on any Linux with Rust; Node is compared with where it is installed.
+//! Benchmarks the Lambda functions: cold start, warm invocations, cost, scaling with the amount of
+//! data, and throughput. It runs with one command on any Linux machine with Rust. It also measures
+//! Node functions for comparison when Node is installed.
 //!
 //! | Part | Question | Module |
 //! |---|---|---|
-//! | `start` | how long until a new process has answered, how long a call takes after that, with how much memory, for how many dollars | `start.rs` |
-//! | `growth` | what becomes of latency and capacity when chats, messages and senders grow a thousandfold | `growth.rs` |
-//! | `load` | how much one machine serves | `load.rs` |
-//! | `sizes` | whether the functions are within their budget of size and memory: a test, not a measurement | `sizes.rs` |
+//! | `cold-start` | How long do a cold start and a warm invocation take, how much memory do they need, and what do they cost? | `cold_start.rs` |
+//! | `scaling` | How do latency and capacity units change when the number of chats, messages and concurrent senders grows? | `scaling.rs` |
+//! | `throughput` | How many requests per second does one machine serve? | `throughput.rs` |
+//! | `sizes` | Are the functions within their budget for size and memory? This part is a test, not a measurement. | `sizes.rs` |
 
-mod contestants;
-mod figures;
-mod growth;
+mod cold_start;
+mod dataset;
+mod dynamodb_proxy;
+mod environment;
+mod format;
+mod function_process;
 mod http;
-mod load;
+mod implementations;
 mod plot;
-mod prices;
-mod process;
-mod proxy;
+mod pricing;
 mod report;
 mod runtime_api;
+mod scaling;
 mod sizes;
-mod start;
-mod world;
+mod statistics;
+mod throughput;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -31,80 +34,83 @@ use tokio::runtime::Runtime;
 
 use report::Report;
 
-/// What can go wrong is told to whoever started the measurement, and ends it.
+/// Every error ends the benchmark and is printed, so one boxed error type is enough.
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
-/// Measures what the functions take: to start and to answer, at the table, and as data grows. Without a
-/// command all three parts are measured, and docs/benchmark/results.md and its plots written anew.
+/// Benchmarks the functions. Without a command, it runs the parts cold-start, scaling and throughput
+/// and updates docs/benchmark/results.md and its plots.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     part: Option<Part>,
-    /// Few repetitions and little data: shows that it works, and rough figures
+    /// Use few repetitions and little data: a fast check that the benchmark works, with rough results
     #[arg(long, global = true)]
     quick: bool,
-    /// The functions, as their binaries are called [default: all]
+    /// Measure only this function, named like its binary; repeat the option for more [default: all]
     #[arg(long = "function", value_name = "NAME", global = true)]
     functions: Vec<String>,
-    /// Where results are written [default: docs/benchmark of this workspace]
+    /// Write results.md and the plots to this folder [default: docs/benchmark of this workspace]
     #[arg(long, value_name = "FOLDER", global = true)]
     output: Option<PathBuf>,
-    /// Processes of each function in `start`
+    /// Start this many processes of each function in `cold-start`
     #[arg(long, value_name = "NUMBER", global = true)]
     processes: Option<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Subcommand)]
 enum Part {
-    /// Start, first answer, calls after it, memory, size, and dollars, beside baselines
-    Start,
-    /// Latency and capacity with 1 to 100,000 messages, 10,000 chats and 200 senders
-    Growth,
-    /// Calls a second that one machine serves, asked by `wrk`
-    Load,
-    /// Fail when a function is over its budget of size or memory
+    /// Measure cold start, warm invocations, memory, size and cost, and compare with baselines
+    #[command(visible_alias = "start")]
+    ColdStart,
+    /// Measure latency and capacity units with up to 100,000 messages, 10,000 chats and 200 senders
+    #[command(visible_alias = "growth")]
+    Scaling,
+    /// Measure how many requests per second one machine serves; needs `wrk`
+    #[command(visible_alias = "load")]
+    Throughput,
+    /// Fail when a function exceeds its budget for size or memory
     Sizes,
 }
 
-/// How much is measured.
+/// Numbers of repetitions and amounts of data.
 struct Effort {
-    /// Processes of each contestant.
+    /// Processes per implementation.
     processes: u32,
-    /// Calls of each process after the first.
-    warm_calls: u32,
-    /// Calls at each size of what grows.
-    repeats: u32,
-    /// The largest chat, in messages.
-    messages: u64,
-    /// The most chats of a user.
-    chats: u64,
-    /// The most who send to one user at once.
-    senders: u64,
-    /// How long load lasts.
+    /// Invocations per process after the first one.
+    warm_invocations: u32,
+    /// Repetitions of each operation at each data size.
+    repetitions: u32,
+    /// Messages in the largest chat.
+    max_messages: u64,
+    /// Chats of the user with the most chats.
+    max_chats: u64,
+    /// Users who send to one user at the same time.
+    max_senders: u64,
+    /// Duration of each throughput measurement.
     seconds: u32,
-    /// Connections that it comes over.
+    /// Connections that `wrk` opens.
     connections: u32,
 }
 
 impl Effort {
-    const WHOLE: Self = Self {
+    const FULL: Self = Self {
         processes: 20,
-        warm_calls: 200,
-        repeats: 51,
-        messages: 100_000,
-        chats: 10_000,
-        senders: 200,
+        warm_invocations: 200,
+        repetitions: 51,
+        max_messages: 100_000,
+        max_chats: 10_000,
+        max_senders: 200,
         seconds: 60,
         connections: 16,
     };
     const QUICK: Self = Self {
         processes: 3,
-        warm_calls: 20,
-        repeats: 5,
-        messages: 1_000,
-        chats: 100,
-        senders: 20,
+        warm_invocations: 20,
+        repetitions: 5,
+        max_messages: 1_000,
+        max_chats: 100,
+        max_senders: 20,
         seconds: 5,
         connections: 16,
     };
@@ -126,14 +132,11 @@ fn run(cli: &Cli) -> Result<()> {
     let all: Vec<_> = template
         .functions
         .iter()
-        .map(|it| it.binary.clone())
+        .map(|function| function.binary.clone())
         .collect();
-    if let Some(unknown) = cli.functions.iter().find(|it| !all.contains(it)) {
-        return Err(format!(
-            "there is no function {unknown}; there are {}",
-            all.join(", ")
-        )
-        .into());
+    if let Some(unknown) = cli.functions.iter().find(|name| !all.contains(name)) {
+        let all = all.join(", ");
+        return Err(format!("unknown function {unknown}; choose from: {all}").into());
     }
     let functions = if cli.functions.is_empty() {
         &all
@@ -146,20 +149,20 @@ fn run(cli: &Cli) -> Result<()> {
     let mut effort = if cli.quick {
         Effort::QUICK
     } else {
-        Effort::WHOLE
+        Effort::FULL
     };
     effort.processes = cli.processes.unwrap_or(effort.processes);
     let folder = cli.output.clone();
     let report = Report::new(folder.unwrap_or_else(|| workspace_root().join("docs/benchmark")))?;
-    let wanted = |part| cli.part.is_none_or(|it| it == part);
-    if wanted(Part::Start) {
-        start::run(&runtime, &template, functions, &effort, &report)?;
+    let is_selected = |part| cli.part.is_none_or(|selected| selected == part);
+    if is_selected(Part::ColdStart) {
+        cold_start::run(&runtime, &template, functions, &effort, &report)?;
     }
-    if wanted(Part::Growth) {
-        growth::run(&runtime, &template, &effort, &report)?;
+    if is_selected(Part::Scaling) {
+        scaling::run(&runtime, &template, &effort, &report)?;
     }
-    if wanted(Part::Load) {
-        load::run(&runtime, functions, &effort, &report)?;
+    if is_selected(Part::Throughput) {
+        throughput::run(&runtime, functions, &effort, &report)?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Plots as SVG, legible on white and on black: a transparent background, and colours between the two.
+//! Draws plots as SVG. A transparent background and medium colours make them legible on light and dark
+//! pages.
 
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use crate::{Result, figures::digits};
+use crate::{Result, format::significant};
 
 const GREY: RGBColor = RGBColor(125, 125, 125);
 const COLOURS: [RGBColor; 4] = [
@@ -19,55 +20,56 @@ const COLOURS: [RGBColor; 4] = [
 ];
 const SIZE: (u32, u32) = (760, 420);
 
-/// A row of a bar plot: its parts lie behind one another.
+/// A bar that consists of one or more parts.
 pub struct Bar {
-    /// What it is called.
+    /// The label of the bar.
     pub name: String,
-    /// Lengths, as many as there are names of parts.
+    /// The lengths of the parts. All bars of a plot have the same number of parts.
     pub parts: Vec<f64>,
 }
 
 /// A line of a plot.
 pub struct Line {
-    /// What it is called.
+    /// The name in the legend.
     pub name: String,
-    /// Points, from left to right.
+    /// The points from left to right.
     pub points: Vec<(f64, f64)>,
 }
 
-/// Lines that share a scale.
+/// Lines that share a vertical axis.
 pub struct Plot<'a> {
-    /// What the vertical axis counts, with its unit.
-    y: &'a str,
+    /// The label of the vertical axis.
+    y_label: &'a str,
     lines: Vec<Line>,
 }
 
 impl<'a> Plot<'a> {
-    /// With what the vertical axis counts, and its unit.
-    pub fn new(y: &'a str, lines: Vec<Line>) -> Self {
-        Self { y, lines }
+    /// Creates a plot from the label of its vertical axis and its lines.
+    pub fn new(y_label: &'a str, lines: Vec<Line>) -> Self {
+        Self { y_label, lines }
     }
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-fn text(size: u32) -> TextStyle<'static> {
+fn text_style(size: u32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&GREY)
 }
 
-/// Lines over a logarithmic scale, one plot for each set of lines, side by side: what is counted, and how
-/// long it takes, are not of one unit.
-pub fn lines(path: &Path, x: &str, plots: &[Plot<'_>]) -> Result<()> {
+/// Draws plots with a logarithmic horizontal axis side by side. Values with different units, such as
+/// times and counts, need different plots.
+pub fn lines(path: &Path, x_label: &str, plots: &[Plot<'_>]) -> Result<()> {
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     let areas = root.split_evenly((1, plots.len()));
     for (area, plot) in areas.iter().zip(plots) {
-        draw_lines(area, x, plot)?;
+        draw_lines(area, x_label, plot)?;
     }
     root.present()?;
     Ok(())
 }
 
-fn draw_lines(area: &Area<'_>, x: &str, Plot { y, lines }: &Plot<'_>) -> Result<()> {
+fn draw_lines(area: &Area<'_>, x_label: &str, plot: &Plot<'_>) -> Result<()> {
+    let Plot { y_label, lines } = plot;
     let points = || lines.iter().flat_map(|line| &line.points);
     let right = points().map(|point| point.0).fold(1.0, f64::max);
     let top = points().map(|point| point.1).fold(0.0, f64::max);
@@ -86,20 +88,20 @@ fn draw_lines(area: &Area<'_>, x: &str, Plot { y, lines }: &Plot<'_>) -> Result<
         .light_line_style(TRANSPARENT)
         .bold_line_style(GREY.mix(0.25))
         .axis_style(GREY)
-        .label_style(text(13))
-        .axis_desc_style(text(14))
+        .label_style(text_style(13))
+        .axis_desc_style(text_style(14))
         .x_labels(6)
-        .x_desc(x)
-        .y_desc(*y)
-        .x_label_formatter(&|x| thousands(*x))
-        .y_label_formatter(&|y| round(*y))
+        .x_desc(x_label)
+        .y_desc(*y_label)
+        .x_label_formatter(&|x| with_thousands_separator(*x))
+        .y_label_formatter(&|y| axis_number(*y))
         .draw()?;
     for (line, colour) in lines.iter().zip(COLOURS.into_iter().cycle()) {
         let series = LineSeries::new(line.points.iter().copied(), colour.stroke_width(2));
         chart
             .draw_series(series.point_size(3))?
             .label(&line.name)
-            .legend(move |at| swatch(at, colour));
+            .legend(move |position| legend_swatch(position, colour));
     }
     if lines.len() == 1 {
         return Ok(());
@@ -107,25 +109,26 @@ fn draw_lines(area: &Area<'_>, x: &str, Plot { y, lines }: &Plot<'_>) -> Result<
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperLeft)
-        .label_font(text(13))
+        .label_font(text_style(13))
         .border_style(TRANSPARENT)
         .draw()?;
     Ok(())
 }
 
-/// Horizontal bars from the top down, each with its sum.
-pub fn bars(path: &Path, x: &str, parts: &[&str], bars: &[Bar]) -> Result<()> {
+/// Draws horizontal bars from top to bottom, each with the sum of its parts. `part_names` are for the
+/// legend.
+pub fn bars(path: &Path, x_label: &str, part_names: &[&str], bars: &[Bar]) -> Result<()> {
     let rows = i32::try_from(bars.len())?;
     let height = 90 + 26 * u32::try_from(rows)?;
     let root = SVGBackend::new(path, (SIZE.0, height)).into_drawing_area();
     let sum = |bar: &Bar| bar.parts.iter().sum::<f64>();
-    let longest = bars.iter().map(sum).fold(0.0, f64::max);
+    let max_sum = bars.iter().map(sum).fold(0.0, f64::max);
     let mut chart = ChartBuilder::on(&root)
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(190)
-        .build_cartesian_2d(0.0..(longest * 1.12).max(1e-9), (0..rows).into_segmented())?;
-    let name = |row: &SegmentValue<i32>| match row {
+        .build_cartesian_2d(0.0..(max_sum * 1.12).max(1e-9), (0..rows).into_segmented())?;
+    let bar_name = |row: &SegmentValue<i32>| match row {
         SegmentValue::CenterOf(row) => {
             let from_top = usize::try_from(rows - 1 - row).ok();
             let bar = from_top.and_then(|row| bars.get(row));
@@ -139,18 +142,18 @@ pub fn bars(path: &Path, x: &str, parts: &[&str], bars: &[Bar]) -> Result<()> {
         .light_line_style(TRANSPARENT)
         .bold_line_style(GREY.mix(0.25))
         .axis_style(GREY)
-        .label_style(text(13))
-        .axis_desc_style(text(14))
-        .x_desc(x)
-        .x_label_formatter(&|x| round(*x))
+        .label_style(text_style(13))
+        .axis_desc_style(text_style(14))
+        .x_desc(x_label)
+        .x_label_formatter(&|x| axis_number(*x))
         .y_labels(bars.len())
-        .y_label_formatter(&name)
+        .y_label_formatter(&bar_name)
         .draw()?;
-    let place = |row: i32| [row, row + 1].map(SegmentValue::Exact);
-    for (part, (name, colour)) in parts.iter().zip(COLOURS).enumerate() {
+    let edges = |row: i32| [row, row + 1].map(SegmentValue::Exact);
+    for (part, (name, colour)) in part_names.iter().zip(COLOURS).enumerate() {
         let rectangles = (0..rows).rev().zip(bars).map(|(row, bar)| {
             let begin: f64 = bar.parts[..part].iter().sum();
-            let [low, high] = place(row);
+            let [low, high] = edges(row);
             let corners = [(begin, low), (begin + bar.parts[part], high)];
             let mut rectangle = Rectangle::new(corners, colour.filled());
             rectangle.set_margin(4, 4, 0, 0);
@@ -159,45 +162,46 @@ pub fn bars(path: &Path, x: &str, parts: &[&str], bars: &[Bar]) -> Result<()> {
         chart
             .draw_series(rectangles)?
             .label(*name)
-            .legend(move |at| swatch(at, colour));
+            .legend(move |position| legend_swatch(position, colour));
     }
     let sums = (0..rows).rev().zip(bars).map(|(row, bar)| {
-        let style = text(13).pos(Pos::new(HPos::Left, VPos::Center));
-        let after = EmptyElement::at((sum(bar), SegmentValue::CenterOf(row)));
-        after + Text::new(digits(sum(bar)), (6, 0), style)
+        let style = text_style(13).pos(Pos::new(HPos::Left, VPos::Center));
+        let end = EmptyElement::at((sum(bar), SegmentValue::CenterOf(row)));
+        end + Text::new(significant(sum(bar)), (6, 0), style)
     });
     chart.draw_series(sums)?;
-    if parts.len() == 1 {
+    if part_names.len() == 1 {
         return Ok(());
     }
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperRight)
-        .label_font(text(13))
+        .label_font(text_style(13))
         .border_style(TRANSPARENT)
         .draw()?;
     Ok(())
 }
 
-/// A line's or part's colour, in the legend.
-fn swatch((x, y): (i32, i32), colour: RGBColor) -> Rectangle<(i32, i32)> {
+/// The rectangle that shows a colour in the legend.
+fn legend_swatch((x, y): (i32, i32), colour: RGBColor) -> Rectangle<(i32, i32)> {
     Rectangle::new([(x, y - 4), (x + 12, y + 4)], colour.filled())
 }
 
-/// A number at an axis, which has no more digits than it needs.
-fn round(number: f64) -> String {
-    let digits = digits(number);
-    if digits.contains('.') {
-        digits
+/// A number on an axis, without trailing zeros.
+fn axis_number(number: f64) -> String {
+    let number = significant(number);
+    if number.contains('.') {
+        number
             .trim_end_matches('0')
             .trim_end_matches('.')
             .to_owned()
     } else {
-        digits
+        number
     }
 }
 
-fn thousands(number: f64) -> String {
+/// A number with a comma before the thousands. The ticks of the logarithmic axis are whole thousands.
+fn with_thousands_separator(number: f64) -> String {
     match number {
         1_000.0.. => format!("{},000", number / 1_000.0),
         _ => number.to_string(),

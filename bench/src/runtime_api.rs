@@ -1,5 +1,7 @@
-//! The Lambda Runtime API for one process at a time. Its threads take the time as soon as a message is
-//! there, and do nothing else.
+//! Lambda Runtime API server for one function process at a time, with precise timestamps.
+//!
+//! Each connection has its own blocking thread. The thread reads the clock as soon as a message has
+//! arrived and does nothing else.
 
 use std::{
     io::BufReader,
@@ -12,42 +14,45 @@ use chat_shared::domain::Timestamp;
 
 use crate::{Result, http::Message};
 
-/// How long a function may take to start, or to answer.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// What the template gives a call.
-const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// How long a process may take to start or to respond before the benchmark fails.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Time limit of an invocation, as in the template. The function receives it as its deadline.
+const INVOCATION_TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// A listener, and what the process that talks to it has said.
+/// A Runtime API server and the messages from the process that uses it.
 pub struct RuntimeApi {
     address: SocketAddr,
-    said: Receiver<Said>,
-    /// Where the process waits for its next event, if it does.
+    messages: Receiver<ProcessMessage>,
+    /// The connection on which the process waits for its next event.
     waiting: Option<TcpStream>,
 }
 
-enum Said {
-    /// It asks for an event, and hears of it on this connection.
+/// A message from the function process.
+enum ProcessMessage {
+    /// The process requests its next event and waits for it on this connection.
     Next(Instant, TcpStream),
-    Answer(Instant, Vec<u8>),
-    Failure(String),
+    /// The response to an event.
+    Response(Instant, Vec<u8>),
+    /// The error that the function reported for its init or for an event.
+    Error(String),
 }
 
 impl RuntimeApi {
-    /// Starts to listen.
+    /// Starts the server.
     pub fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
-        let (say, said) = channel();
+        let (sender, messages) = channel();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let say = say.clone();
-                // A process that is killed breaks its connection.
-                std::thread::spawn(move || drop(listen(stream, &say)));
+                let sender = sender.clone();
+                // Ignore errors: a process that is killed breaks its connection.
+                std::thread::spawn(move || drop(serve(stream, &sender)));
             }
         });
         Ok(Self {
             address,
-            said,
+            messages,
             waiting: None,
         })
     }
@@ -57,28 +62,30 @@ impl RuntimeApi {
         self.address.to_string()
     }
 
-    /// Forgets the process before; the next one has not been started yet.
+    /// Discards the state of the previous process. Call this before the next process starts.
     pub fn reset(&mut self) {
         self.waiting = None;
-        while self.said.try_recv().is_ok() {}
+        while self.messages.try_recv().is_ok() {}
     }
 
-    /// When the process asked for its next event.
-    pub fn ready(&mut self) -> Result<Instant> {
-        match self.said.recv_timeout(PATIENCE)? {
-            Said::Next(at, stream) => {
+    /// Waits until the process requests its next event and returns the time of that request.
+    pub fn wait_until_ready(&mut self) -> Result<Instant> {
+        match self.messages.recv_timeout(TIMEOUT)? {
+            ProcessMessage::Next(at, stream) => {
                 self.waiting = Some(stream);
                 Ok(at)
             }
-            Said::Answer(..) => Err("an answer that nothing was asked for".into()),
-            Said::Failure(why) => Err(why.into()),
+            ProcessMessage::Response(..) => Err("the process responded without an event".into()),
+            ProcessMessage::Error(error) => Err(error.into()),
         }
     }
 
-    /// Hands the process that waits an event: its answer, and how long it took.
-    pub fn call(&mut self, event: &str) -> Result<(Duration, Vec<u8>)> {
+    /// Sends an event to the waiting process. Returns how long the response took, and the response.
+    pub fn invoke(&mut self, event: &str) -> Result<(Duration, Vec<u8>)> {
         let mut stream = self.waiting.take().ok_or("the process is not ready")?;
-        let deadline = (Timestamp::now() + TIME_LIMIT).millis().to_string();
+        let deadline = (Timestamp::now() + INVOCATION_TIME_LIMIT)
+            .millis()
+            .to_string();
         let request_id = format!("{:032x}", fastrand::u128(..));
         let headers = [
             ("content-type", "application/json"),
@@ -93,36 +100,38 @@ impl RuntimeApi {
                 "Root=1-00000000-000000000000000000000000;Sampled=0",
             ),
         ];
-        let event = Message::answer("200 OK", &headers, event);
-        let began = Instant::now();
+        let event = Message::response("200 OK", &headers, event);
+        let sent_at = Instant::now();
         event.write(&mut stream)?;
-        match self.said.recv_timeout(PATIENCE)? {
-            Said::Answer(at, body) => Ok((at - began, body)),
-            Said::Next(..) => Err("the process asked for an event instead of answering".into()),
-            Said::Failure(why) => Err(why.into()),
+        match self.messages.recv_timeout(TIMEOUT)? {
+            ProcessMessage::Response(at, body) => Ok((at - sent_at, body)),
+            ProcessMessage::Next(..) => {
+                Err("the process requested another event before it responded".into())
+            }
+            ProcessMessage::Error(error) => Err(error.into()),
         }
     }
 }
 
-fn listen(stream: TcpStream, say: &Sender<Said>) -> Result<()> {
+fn serve(stream: TcpStream, sender: &Sender<ProcessMessage>) -> Result<()> {
     stream.set_nodelay(true)?;
-    let mut answers = stream.try_clone()?;
-    let mut messages = BufReader::new(stream);
-    while let Some(message) = Message::read(&mut messages)? {
+    let mut writer = stream.try_clone()?;
+    let mut reader = BufReader::new(stream);
+    while let Some(request) = Message::read(&mut reader)? {
         let at = Instant::now();
-        let said = match message.target() {
-            ("GET", _) => Said::Next(at, answers.try_clone()?),
+        let message = match request.method_and_path() {
+            ("GET", _) => ProcessMessage::Next(at, writer.try_clone()?),
             (_, path) => {
-                let failed = path.ends_with("/error");
-                Message::answer("202 Accepted", &[], "").write(&mut answers)?;
-                if failed {
-                    Said::Failure(String::from_utf8_lossy(&message.body).into_owned())
+                let is_error = path.ends_with("/error");
+                Message::response("202 Accepted", &[], "").write(&mut writer)?;
+                if is_error {
+                    ProcessMessage::Error(String::from_utf8_lossy(&request.body).into_owned())
                 } else {
-                    Said::Answer(at, message.body)
+                    ProcessMessage::Response(at, request.body)
                 }
             }
         };
-        say.send(said)?;
+        sender.send(message)?;
     }
     Ok(())
 }

@@ -1,50 +1,56 @@
-//! The budget of sizes: a function over it fails this. Memory needs no clock, so a busy machine does not
-//! matter.
+//! Size and memory budget: fails when a function exceeds it.
+//!
+//! Size and memory do not depend on timing, so this check also works on a busy machine.
 
 use chat_local::template::Template;
 use tokio::runtime::Runtime;
 
 use crate::{
-    Result, contestants, figures::megabytes, runtime_api::RuntimeApi, start::peak_memory,
-    world::World,
+    Result, cold_start::peak_memory, environment::Environment, format::megabytes, implementations,
+    runtime_api::RuntimeApi,
 };
 
-/// Bytes of a binary in a zip file.
-const MOST_ZIPPED: u64 = 2_500_000;
-/// Bytes of memory.
-const MOST_MEMORY: u64 = 7_500_000;
-/// Processes that are looked at; the largest counts.
+/// Budget for a binary in a zip file, in bytes.
+const MAX_ZIPPED: u64 = 2_500_000;
+/// Budget for peak memory, in bytes.
+const MAX_MEMORY: u64 = 7_500_000;
+/// Processes per function. The one with the highest peak memory counts.
 const PROCESSES: u32 = 3;
-/// Calls that each answers.
-const CALLS: u32 = 20;
+/// Invocations per process after the first one.
+const WARM_INVOCATIONS: u32 = 20;
 
-/// Builds the functions as they are deployed, and fails when one is over the budget.
+/// Builds the functions as they are deployed and fails when one exceeds the budget.
 pub fn run(runtime: &Runtime, template: &Template, functions: &[String]) -> Result<()> {
-    let functions = runtime.block_on(contestants::functions(template, functions))?;
-    let world = World::new(runtime, template)?;
+    let functions = runtime.block_on(implementations::functions(template, functions))?;
+    let environment = Environment::new(runtime, template)?;
     let mut api = RuntimeApi::start()?;
-    let mut over = Vec::new();
+    let mut over_budget = Vec::new();
     for function in &functions {
         let zipped = function.size()?.zipped;
         let mut memory = 0;
         for _ in 0..PROCESSES {
-            memory = peak_memory(&world, &mut api, function, CALLS)?.max(memory);
+            let peak = peak_memory(&environment, &mut api, function, WARM_INVOCATIONS)?;
+            memory = peak.max(memory);
         }
         println!(
-            "{}: {:.2} MB zipped (at most {}), {:.2} MB of memory (at most {})",
+            "{}: {:.2} MB zipped (budget {}), {:.2} MB of memory (budget {})",
             function.name,
             megabytes(zipped),
-            megabytes(MOST_ZIPPED),
+            megabytes(MAX_ZIPPED),
             megabytes(memory),
-            megabytes(MOST_MEMORY),
+            megabytes(MAX_MEMORY),
         );
-        if zipped > MOST_ZIPPED || memory > MOST_MEMORY {
-            over.push(function.name.as_str());
+        if zipped > MAX_ZIPPED || memory > MAX_MEMORY {
+            over_budget.push(function.name.as_str());
         }
     }
-    if over.is_empty() {
+    if over_budget.is_empty() {
         Ok(())
     } else {
-        Err(format!("over the budget: {}", over.join(", ")).into())
+        Err(format!(
+            "these functions exceed the budget for size or memory: {}",
+            over_budget.join(", ")
+        )
+        .into())
     }
 }

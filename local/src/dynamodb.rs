@@ -1,4 +1,4 @@
-//! The table, in a DynamoDB that runs in this process or in another one.
+//! DynamoDB: runs one in this process, creates clients, and creates the table.
 
 use std::{
     collections::BTreeMap,
@@ -24,19 +24,20 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use crate::{Error, template::Table};
 
-/// How often a table is asked whether it is ready, and how long in between.
-const READY_ATTEMPTS: u32 = 150;
-const READY_INTERVAL: Duration = Duration::from_millis(200);
+/// How often to check whether a table is active.
+const MAX_READY_CHECKS: u32 = 150;
+/// How long to wait between two checks.
+const READY_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A DynamoDB in this process, on a port of its own.
-pub struct Embedded {
+/// A DynamoDB that runs in this process and listens on a port.
+pub struct EmbeddedDynamoDb {
     endpoint: String,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
 }
 
-impl Embedded {
-    /// Starts one that this machine alone can reach, in memory or kept in a file.
+impl EmbeddedDynamoDb {
+    /// Starts a DynamoDB that only this machine can reach, in memory or stored in a file.
     ///
     /// # Errors
     /// When the file cannot be opened.
@@ -44,10 +45,11 @@ impl Embedded {
         Self::start_on((Ipv4Addr::LOCALHOST, 0).into(), file).await
     }
 
-    /// [`Embedded::start`] at an address: 0.0.0.0 lets containers and other machines reach it, too.
+    /// Like [`EmbeddedDynamoDb::start`], on this address. Containers and other machines can reach
+    /// 0.0.0.0 as well.
     ///
     /// # Errors
-    /// When something else has the port, or the file cannot be opened.
+    /// When another process uses the port, or the file cannot be opened.
     pub async fn start_on(address: SocketAddr, file: Option<&Path>) -> Result<Self, Error> {
         let database = match file {
             None => dynoxide::Database::memory(),
@@ -75,39 +77,41 @@ impl Embedded {
         })
     }
 
-    /// Its URL.
+    /// The URL of this DynamoDB.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// Ends it, with all that it has written safe in its file.
+    /// Stops the DynamoDB after it has written all data to its file.
     pub async fn stop(self) {
         let _ = self.stop.send(());
         let _ = tokio::time::timeout(Duration::from_secs(2), self.server).await;
     }
 }
 
-/// The credentials and region that reach a DynamoDB, as environment variables: those that `variable`
-/// knows, or else any, which is what emulators take.
-pub(crate) fn access(variable: impl Fn(&str) -> Option<String>) -> BTreeMap<&'static str, String> {
+/// Environment variables with the credentials and the region for a DynamoDB. A variable that `variable`
+/// does not set gets a dummy value, which emulators accept.
+pub(crate) fn aws_environment(
+    variable: impl Fn(&str) -> Option<String>,
+) -> BTreeMap<&'static str, String> {
     let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
     let region = region.unwrap_or_else(|| "us-east-1".to_owned());
     let key = |name| variable(name).unwrap_or_else(|| "local".to_owned());
-    let mut access = BTreeMap::from([
+    let mut environment = BTreeMap::from([
         ("AWS_ACCESS_KEY_ID", key("AWS_ACCESS_KEY_ID")),
         ("AWS_SECRET_ACCESS_KEY", key("AWS_SECRET_ACCESS_KEY")),
         ("AWS_REGION", region.clone()),
         ("AWS_DEFAULT_REGION", region),
     ]);
-    if let Some(session) = variable("AWS_SESSION_TOKEN").filter(|token| !token.is_empty()) {
-        access.insert("AWS_SESSION_TOKEN", session);
+    if let Some(token) = variable("AWS_SESSION_TOKEN").filter(|token| !token.is_empty()) {
+        environment.insert("AWS_SESSION_TOKEN", token);
     }
-    access
+    environment
 }
 
-/// A client of AWS's DynamoDB, with the region and credentials that a person's environment has.
-pub async fn aws() -> Client {
+/// A client for DynamoDB on AWS, with the region and credentials of the environment.
+pub async fn aws_client() -> Client {
     let config = aws_config::defaults(BehaviorVersion::v2026_01_12());
     Client::new(&config.http_client(http_client()).load().await)
 }
@@ -120,12 +124,12 @@ fn http_client() -> SharedHttpClient {
         .build_https()
 }
 
-/// A client of the DynamoDB at `endpoint`.
+/// A client for the DynamoDB at `endpoint`.
 #[must_use]
-pub fn client(endpoint: &str) -> Client {
-    let mut access = access(|name| std::env::var(name).ok());
-    let session = access.remove("AWS_SESSION_TOKEN");
-    let mut take = |name| access.remove(name).unwrap_or_default();
+pub fn client_for_endpoint(endpoint: &str) -> Client {
+    let mut environment = aws_environment(|name| std::env::var(name).ok());
+    let token = environment.remove("AWS_SESSION_TOKEN");
+    let mut take = |name| environment.remove(name).unwrap_or_default();
     let (key, secret) = (take("AWS_ACCESS_KEY_ID"), take("AWS_SECRET_ACCESS_KEY"));
     let region = take("AWS_REGION");
     let timeouts = TimeoutConfig::builder()
@@ -135,7 +139,7 @@ pub fn client(endpoint: &str) -> Client {
     let config = Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(region))
-        .credentials_provider(Credentials::new(key, secret, session, None, "environment"))
+        .credentials_provider(Credentials::new(key, secret, token, None, "environment"))
         .endpoint_url(endpoint)
         .http_client(http_client())
         .retry_config(RetryConfig::standard().with_max_attempts(3))
@@ -144,40 +148,40 @@ pub fn client(endpoint: &str) -> Client {
     Client::from_conf(config)
 }
 
-/// Makes the table, its indexes and its TTL where they are missing, and waits until they are ready.
-/// Doing it twice, or twice at once, is harmless.
+/// Creates the table with its indexes and its TTL if they do not exist, and waits until they are
+/// active. It is safe to call this again, also concurrently.
 ///
 /// # Errors
-/// When the DynamoDB cannot be reached or refuses.
+/// When the DynamoDB cannot be reached or returns an error.
 #[expect(
     clippy::missing_panics_doc,
-    reason = "what the builders require is set"
+    reason = "all fields that the builders require are set"
 )]
 pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(), Error> {
-    let client = client(endpoint);
+    let client = client_for_endpoint(endpoint);
     let failed = |error: &dyn std::error::Error| {
         let causes = std::iter::successors(error.source(), |cause| cause.source());
         let cause = causes
             .last()
             .map_or_else(|| error.to_string(), ToString::to_string);
         Error::new(format!(
-            "cannot make table {name} in the DynamoDB at {endpoint}: {cause}"
+            "cannot create table {name} in the DynamoDB at {endpoint}: {cause}"
         ))
     };
     let keys = |keys: &[(String, String)]| -> Vec<KeySchemaElement> {
-        let element = |(name, kind): &(String, String)| {
+        let element = |(name, key_type): &(String, String)| {
             let element = KeySchemaElement::builder().attribute_name(name);
             element
-                .key_type(kind.as_str().into())
+                .key_type(key_type.as_str().into())
                 .build()
-                .expect("name and kind are set")
+                .expect("name and key type are set")
         };
         keys.iter().map(element).collect()
     };
-    let attributes = table.attributes.iter().map(|(name, kind)| {
+    let attributes = table.attributes.iter().map(|(name, attribute_type)| {
         let attribute = AttributeDefinition::builder().attribute_name(name);
         attribute
-            .attribute_type(kind.as_str().into())
+            .attribute_type(attribute_type.as_str().into())
             .build()
             .expect("name and type are set")
     });
@@ -227,13 +231,13 @@ pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(
     let enabled = TimeToLiveSpecification::builder()
         .enabled(true)
         .attribute_name(attribute);
-    let enabled = enabled.build().expect("both are set");
+    let enabled = enabled.build().expect("enabled and attribute name are set");
     let set = client
         .update_time_to_live()
         .table_name(name)
         .time_to_live_specification(enabled);
     match set.send().await {
-        // Somebody else was just as quick.
+        // Another process has enabled the TTL at the same time.
         Err(error) if error.code() == Some("ValidationException") => Ok(()),
         Err(error) => Err(failed(&error)),
         Ok(_) => Ok(()),
@@ -244,7 +248,7 @@ async fn wait_until_ready(
     client: &Client,
     name: &str,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    for _ in 0..READY_ATTEMPTS {
+    for _ in 0..MAX_READY_CHECKS {
         let described = client.describe_table().table_name(name).send().await;
         let Some(table) = described?.table else {
             continue;
@@ -258,7 +262,7 @@ async fn wait_until_ready(
         {
             return Ok(());
         }
-        tokio::time::sleep(READY_INTERVAL).await;
+        tokio::time::sleep(READY_CHECK_INTERVAL).await;
     }
-    Err("it does not become active".into())
+    Err("the table did not become active in time".into())
 }

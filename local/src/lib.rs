@@ -1,70 +1,74 @@
-//! The whole chat backend on one machine: for developers, and for the tests.
+//! Development server: the whole chat backend on one machine, for developers and for tests.
 //!
-//! [`Stack::start`] reads `template.yaml`, so that routes, table and environment exist once; creates
-//! the table in a DynamoDB that runs in this process ([`dynamodb`]) or elsewhere; serves the routes as
-//! an API Gateway HTTP API does ([`gateway`]); and runs each function's real binary against the Lambda
-//! Runtime API ([`lambda`]).
+//! [`Stack::start`] reads `template.yaml`, so that routes, table and environment are defined once. It
+//! creates the table in a DynamoDB that runs in this process ([`dynamodb`]) or elsewhere, serves the
+//! routes as an API Gateway HTTP API does ([`gateway`]), and runs each function's real binary against
+//! the Lambda Runtime API ([`lambda`]).
 
-pub mod binaries;
-pub mod docs;
+pub mod docs_page;
 pub mod dynamodb;
-pub mod events;
+pub mod function_binaries;
 pub mod gateway;
+pub mod generated_files;
 pub mod lambda;
+pub mod sample_events;
 pub mod template;
+pub mod tokens;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-use docs::Docs;
-use dynamodb::Embedded;
-pub use lambda::InvokeError;
+use docs_page::DocsPage;
+use dynamodb::EmbeddedDynamoDb;
 use lambda::Lambda;
 use template::Template;
 
-/// Signs tokens when `JWT_SECRET` does not say otherwise. Everybody knows it.
+pub use lambda::InvokeError;
+
+/// The secret that signs tokens if `JWT_SECRET` is not set. It is public.
 pub const DEVELOPMENT_SECRET: &str = "development-secret-that-everybody-knows";
 
-/// How long a stack that stops waits for calls under way.
-const LONGEST_GOODBYE: Duration = Duration::from_secs(5);
+/// How long a stack that stops waits for the requests in progress.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a stack is made of.
-pub struct Options {
+/// How a stack is started.
+pub struct StackOptions {
     /// The SAM template.
     pub template: PathBuf,
-    /// Folder with one executable a function, named as the template's `BuildProperties.Binary`.
+    /// The folder with one executable for each function, named as the template's
+    /// `BuildProperties.Binary`.
     pub binaries: PathBuf,
-    /// Where the API listens on this machine; 0: any free port.
+    /// The port of the API on this machine; 0 selects a free port.
     pub port: u16,
     /// Where the table is.
     pub database: Database,
-    /// Takes precedence over the template's values of the functions' environment variables.
+    /// Overrides the template's values of the functions' environment variables.
     pub environment: BTreeMap<String, String>,
-    /// Receives one line a call, and the lines that functions print.
-    pub log: Log,
+    /// Receives one line for each request, and the lines that functions print.
+    pub log: LogSink,
 }
 
-/// Receives finished log lines.
-pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
+/// Receives complete log lines.
+pub type LogSink = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Where the table is.
 pub enum Database {
-    /// In this process, gone with it.
+    /// In the memory of this process.
     Memory,
-    /// In this process, kept in a file.
+    /// In this process, stored in a file.
     File(PathBuf),
-    /// Another DynamoDB.
+    /// In another DynamoDB, by its URL.
     Endpoint(String),
 }
 
-/// Why a stack could not start; `Display` is one line that says what to do.
+/// Why the development server failed. `Display` is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(String);
 
 impl Error {
-    /// An error with a line for a person.
+    /// An error with this message.
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
@@ -76,72 +80,73 @@ pub struct Stack {
     dynamodb_endpoint: String,
     table: String,
     lambda: Arc<Lambda>,
-    embedded: Option<Embedded>,
-    /// Says to everything that runs that it shall stop; also by being dropped.
-    stopping: watch::Sender<bool>,
+    embedded: Option<EmbeddedDynamoDb>,
+    /// Tells all tasks to stop, also when it is dropped.
+    stop: watch::Sender<bool>,
     gateway: JoinHandle<()>,
 }
 
 impl Stack {
-    /// Starts a backend; it is ready for calls when this returns.
+    /// Starts a backend. It accepts requests when this returns.
     ///
     /// # Errors
-    /// When the template, the port, the table or the configuration is not right.
-    pub async fn start(options: Options) -> Result<Self, Error> {
+    /// When the template, the port, the table or the configuration is invalid.
+    pub async fn start(options: StackOptions) -> Result<Self, Error> {
         let listener = listen(options.port).await?;
         Self::start_on(listener, options).await
     }
 
-    /// [`Stack::start`] on a port that is taken already; `options.port` does not matter.
+    /// Like [`Stack::start`], with a listener that is already open; `options.port` is ignored.
     ///
     /// # Errors
     /// As [`Stack::start`].
-    pub async fn start_on(listener: TcpListener, options: Options) -> Result<Self, Error> {
+    pub async fn start_on(listener: TcpListener, options: StackOptions) -> Result<Self, Error> {
         let template = Template::read(&options.template)?;
         let table = options
             .environment
             .get("TABLE_NAME")
             .unwrap_or(&template.table.name)
             .clone();
-        let (embedded, endpoint) = match &options.database {
-            Database::Memory => (Some(Embedded::start(None).await?), None),
-            Database::File(file) => (Some(Embedded::start(Some(file)).await?), None),
-            Database::Endpoint(endpoint) => (None, Some(endpoint.clone())),
+        let embedded = match &options.database {
+            Database::Memory => Some(EmbeddedDynamoDb::start(None).await?),
+            Database::File(file) => Some(EmbeddedDynamoDb::start(Some(file)).await?),
+            Database::Endpoint(_) => None,
         };
-        let endpoint = endpoint
-            .or_else(|| {
-                embedded
-                    .as_ref()
-                    .map(|embedded| embedded.endpoint().to_owned())
-            })
-            .unwrap_or_default();
+        let endpoint = match (&options.database, &embedded) {
+            (Database::Endpoint(endpoint), _) => endpoint.clone(),
+            (_, embedded) => embedded
+                .as_ref()
+                .map(|embedded| embedded.endpoint().to_owned())
+                .unwrap_or_default(),
+        };
         dynamodb::create_table(&endpoint, &template.table, &table).await?;
 
-        let (stopping, stop) = watch::channel(false);
-        let lambda = Lambda::start(&template, &options, &endpoint, &table, stop.clone()).await?;
+        let (stop, stopped) = watch::channel(false);
+        let lambda = Lambda::start(&template, &options, &endpoint, &table, stopped.clone()).await?;
         let address = listener
             .local_addr()
             .map_err(|error| Error::new(error.to_string()))?;
-        let docs = Docs::new(&options.environment);
-        let gateway = gateway::serve(listener, &template, lambda.clone(), docs, options.log, stop);
+        let docs = DocsPage::new(&options.environment);
+        let (functions, log) = (lambda.clone(), options.log);
+        let gateway = gateway::serve(listener, &template, functions, docs, log, stopped);
         Ok(Self {
             url: format!("http://{address}"),
             dynamodb_endpoint: endpoint,
             table,
             lambda,
             embedded,
-            stopping,
+            stop,
             gateway: tokio::spawn(gateway),
         })
     }
 
-    /// Base URL of the API.
+    /// The base URL of the API.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// URL of the DynamoDB that holds the table.
+    /// The URL of the DynamoDB that contains the table.
     #[must_use]
     pub fn dynamodb_endpoint(&self) -> &str {
         &self.dynamodb_endpoint
@@ -153,35 +158,36 @@ impl Stack {
         &self.table
     }
 
-    /// Invokes one function (by its binary's name) with any event, past the gateway. A caller that
-    /// gives up does not stop the call: Lambda would finish it, too.
+    /// Invokes a function (by its binary's name) with any event, without the gateway. Dropping the
+    /// returned future does not cancel the invocation, because Lambda would finish it as well.
     ///
     /// # Errors
-    /// When the function fails, dies or takes too long.
+    /// When the function returns an error, exits or times out.
     pub async fn invoke(
         &self,
         function: &str,
         event: serde_json::Value,
     ) -> Result<serde_json::Value, InvokeError> {
         let (lambda, function) = (self.lambda.clone(), function.to_owned());
-        let call = async move { lambda.invoke(&function, event.to_string().into()).await };
-        let invoked = tokio::spawn(call)
+        let invocation = async move { lambda.invoke(&function, event.to_string().into()).await };
+        let invocation = tokio::spawn(invocation)
             .await
-            .map_err(|error| InvokeError::Failed(error.to_string()))??;
-        serde_json::from_slice(&invoked.reply)
-            .map_err(|error| InvokeError::Failed(error.to_string()))
+            .map_err(|error| InvokeError::FunctionError(error.to_string()))??;
+        serde_json::from_slice(&invocation.payload)
+            .map_err(|error| InvokeError::FunctionError(error.to_string()))
     }
 
-    /// Process ids of a function's live instances.
+    /// Process ids of a function's running instances.
     #[must_use]
-    pub fn instances(&self, function: &str) -> Vec<u32> {
-        self.lambda.instances(function)
+    pub fn instance_pids(&self, function: &str) -> Vec<u32> {
+        self.lambda.instance_pids(function)
     }
 
-    /// Takes no more calls, lets those under way finish for some seconds, then ends all processes.
+    /// Stops accepting requests, lets those in progress finish for some seconds, then ends all
+    /// processes.
     pub async fn stop(mut self) {
-        let _ = self.stopping.send(true);
-        let _ = tokio::time::timeout(LONGEST_GOODBYE, &mut self.gateway).await;
+        let _ = self.stop.send(true);
+        let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, &mut self.gateway).await;
         self.lambda.stop().await;
         if let Some(embedded) = self.embedded.take() {
             embedded.stop().await;
@@ -189,10 +195,10 @@ impl Stack {
     }
 }
 
-/// Takes a port of this machine; 0: any free one.
+/// Opens a port of this machine; 0 selects a free port.
 ///
 /// # Errors
-/// When something else has it.
+/// When another process uses the port.
 pub async fn listen(port: u16) -> Result<TcpListener, Error> {
     TcpListener::bind(("127.0.0.1", port))
         .await

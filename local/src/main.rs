@@ -1,39 +1,32 @@
-//! `cargo run`: the whole chat backend on this machine.
+//! `cargo run`: runs the whole chat backend on this machine, and helps to develop it.
 
 use std::{
-    collections::BTreeMap,
-    io::Write,
-    net::SocketAddr,
-    path::PathBuf,
-    process::ExitCode,
-    sync::Arc,
-    time::{Duration, Instant},
+    collections::BTreeMap, io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc,
+    time::Duration,
 };
 
 use chat_local::{
-    DEVELOPMENT_SECRET, Database, Error, Options, Stack, binaries, docs,
-    dynamodb::{self, Embedded},
-    events, listen,
-    template::{Template, default_path},
+    DEVELOPMENT_SECRET, Database, Error, Stack, StackOptions, docs_page,
+    dynamodb::{self, EmbeddedDynamoDb},
+    function_binaries, generated_files, listen, sample_events,
+    template::{Template, default_path, workspace_root},
+    tokens::TokenSigner,
 };
 use chat_shared::{
-    auth::{Authenticator, TokenIssuer},
+    auth::Authenticator,
     domain::{Timestamp, UserId},
-    http::openapi,
-    store::{AuditEvent, AuditOptions, AuditProgress, Connection},
+    openapi,
 };
 use clap::{Args, Parser, Subcommand};
 
-/// Lifetime of the tokens that are shown: long enough for a day's work.
+/// Default lifetime of tokens: a day's work.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(12);
-/// How often a walk over a table says how far it is.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Runs the whole chat backend on this machine: the real function binaries behind an API Gateway of
-/// its own, with a DynamoDB in this process.
+/// Run the whole chat backend on this machine: the real function binaries behind an emulated API
+/// Gateway, with a DynamoDB in this process.
 ///
 /// Environment variables with the names of the functions' own (`JWT_SECRET`, `JWT_ISSUER`,
-/// `MAX_OPEN_REQUESTS`, `LOG_LEVEL`, …) take precedence over the template.
+/// `MAX_OPEN_REQUESTS`, `LOG_LEVEL`, …) override the template.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true, max_term_width = 100)]
 struct Cli {
@@ -45,80 +38,73 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print an access token for a user, valid for 12 hours
-    Token {
-        /// The user: a whole number from 1 to 9007199254740991
-        user: UserId,
-        /// How long the token is valid, in seconds
-        #[arg(long, value_name = "SECONDS", default_value_t = TOKEN_LIFETIME.as_secs())]
-        expires_in: u64,
-    },
+    /// Print an access token for a user
+    Token(Token),
     /// Print a function's sample event with a fresh token, for `sam local invoke`
     Event(Event),
+    /// List the sample events, each with the status that its function returns
+    ///
+    /// The functions return these statuses if the events are sent in this order to an empty table.
+    Events,
     /// Run only the DynamoDB with the empty table, for functions in the containers of `sam local`
     Table(Table),
-    /// Print the API as an OpenAPI document, which `openapi.yaml` is a copy of
+    /// Print the OpenAPI document of the API
     #[command(name = "openapi")]
     OpenApi,
-    /// Check a live table: does every chat, count and total hold what it must?
-    ///
-    /// Walks the whole table, page by page, and prints one line for each item that is wrong. It is safe
-    /// beside live traffic, but not while an index is being built. It reads each chat and user several
-    /// times. Ends with 0 when all is right (or was repaired), 1 when something is wrong, 2 when the
-    /// table could not be checked.
-    Check(Check),
+    /// Generate openapi.yaml, the sample events and the endpoint table in docs/api.md from the code
+    Generate(Generate),
 }
 
 #[derive(Args)]
-struct Check {
-    /// The table's name
-    #[arg(long, value_name = "NAME", env = "TABLE_NAME")]
-    table: String,
-    /// The DynamoDB that holds it [default: AWS, with the region and credentials of the environment]
-    #[arg(long, value_name = "URL")]
-    endpoint_url: Option<String>,
-    /// Set right what can be counted again: unread counts, totals, open requests, index keys
+struct Token {
+    /// The user id: a whole number from 1 to 9007199254740991
+    user: UserId,
+    /// How long the token is valid, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = TOKEN_LIFETIME.as_secs())]
+    expires_in: u64,
+}
+
+#[derive(Args)]
+struct Generate {
+    /// Write nothing, and fail if a file differs from the code
     #[arg(long)]
-    repair: bool,
-    /// Seconds after which what seems wrong is looked at again, twice; longer than the indexes lag
-    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
-    settle: u64,
+    check: bool,
 }
 
 #[derive(Args)]
 struct Table {
-    /// Where it listens; with the default, containers and everybody on your network can reach it
+    /// The address to listen on; with the default, containers and your whole network can reach it
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8000")]
     listen: SocketAddr,
-    /// Keep the data in this file between runs [default: in memory, gone at the end]
+    /// Store the data in this file [default: in memory, deleted at the end]
     #[arg(long, value_name = "FILE")]
     db: Option<PathBuf>,
-    /// The table's name [default: as `sam local` calls it]
+    /// The table's name [default: the name that `sam local` uses]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 }
 
 #[derive(Args)]
 struct Event {
-    /// The function, as its binary is called: send-message, …
+    /// The name of the function's binary, such as send-message
     function: String,
-    /// Who calls [default: whom the event names]
+    /// The user that sends the request [default: the user in the event]
     #[arg(long, value_name = "USER")]
     user: Option<UserId>,
 }
 
 #[derive(Args)]
 struct Serve {
-    /// Port of the API on this machine; 0 takes any free one
+    /// Port of the API on this machine; 0 selects a free port
     #[arg(long, default_value_t = 3000)]
     port: u16,
-    /// Keep the data in this file between runs [default: in memory, gone at the end]
+    /// Store the data in this file [default: in memory, deleted at the end]
     #[arg(long, value_name = "FILE", conflicts_with = "endpoint_url")]
     db: Option<PathBuf>,
-    /// Use another DynamoDB; the table is made there if it is missing
+    /// Use another DynamoDB; the table is created if it does not exist
     #[arg(long, value_name = "URL")]
     endpoint_url: Option<String>,
-    /// Build the functions as they are deployed: slower to build, faster to start
+    /// Build the functions with the release profile: slower to build, faster to start
     #[arg(long)]
     release: bool,
     /// The SAM template [default: template.yaml of this workspace]
@@ -128,23 +114,27 @@ struct Serve {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done = match cli.command {
-        Some(Command::Token { user, expires_in }) => {
-            token(user, Duration::from_secs(expires_in)).map(|token| println!("{token}"))
+    let result = match cli.command {
+        Some(Command::Token(token)) => {
+            sign_token(token.user, Duration::from_secs(token.expires_in))
+                .map(|token| println!("{token}"))
+        }
+        Some(Command::Event(event)) => {
+            let sign = |user| sign_token(user, TOKEN_LIFETIME);
+            sample_events::event(&event.function, event.user, sign).map(|event| print!("{event}"))
+        }
+        Some(Command::Events) => {
+            list_events();
+            Ok(())
         }
         Some(Command::Table(table)) => serve_table(table),
-        Some(Command::OpenApi) => openapi::yaml()
+        Some(Command::OpenApi) => openapi::to_yaml()
             .map(|document| print!("{document}"))
             .map_err(|error| Error::new(error.to_string())),
-        Some(Command::Check(check)) => return check_table(&check),
-        Some(Command::Event(event)) => {
-            let token = |user| token(user, TOKEN_LIFETIME);
-            let folder = chat_local::template::workspace_root().join("events");
-            events::ready(&folder, &event.function, event.user, token).map(|it| print!("{it}"))
-        }
+        Some(Command::Generate(options)) => generate(&options),
         None => run(cli.serve),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -153,97 +143,71 @@ fn main() -> ExitCode {
     }
 }
 
-/// The environment's value; without any key there, the one for development.
-fn variable(name: &str) -> Option<String> {
-    let set = |name| std::env::var(name).ok();
-    let has_public_key = || set("JWT_PUBLIC_KEY").or_else(|| set("JWT_JWKS")).is_some();
-    set(name).or_else(|| match name {
+/// An environment variable of this process, or its default for development. The development secret is
+/// the default only if no public key is configured.
+fn env_or_default(name: &str) -> Option<String> {
+    let env = |name| std::env::var(name).ok();
+    let has_public_key = || env("JWT_PUBLIC_KEY").or_else(|| env("JWT_JWKS")).is_some();
+    env(name).or_else(|| match name {
         "JWT_SECRET" if has_public_key() => Some(String::new()),
         "JWT_SECRET" => Some(DEVELOPMENT_SECRET.to_owned()),
-        // The gateway's line a call is enough, as long as all goes well.
+        // The gateway already logs a line for each request. A function adds its own on errors.
         "LOG_LEVEL" => Some("WARN".to_owned()),
         "STACK_NAME" => Some(String::new()),
         _ => None,
     })
 }
 
-fn token(user: UserId, lifetime: Duration) -> Result<String, Error> {
-    // A token that no function would take is of no use.
-    Authenticator::from_variables(variable).map_err(|error| Error::new(error.to_string()))?;
-    let issuer = TokenIssuer::from_variables(variable).ok_or_else(|| {
-        Error::new("only your issuer can sign tokens for JWT_PUBLIC_KEY and JWT_JWKS")
-    })?;
-    let expires_at = (Timestamp::now() + lifetime).seconds();
-    let token = issuer.token(user, expires_at);
-    token.map_err(|error| Error::new(error.to_string()))
-}
-
-#[tokio::main]
-async fn check_table(check: &Check) -> ExitCode {
-    match audit(check).await {
-        Ok(progress) if progress.broken == progress.repaired => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(2)
-        }
-    }
-}
-
-async fn audit(check: &Check) -> Result<AuditProgress, Error> {
-    let client = match &check.endpoint_url {
-        Some(url) => dynamodb::client(url),
-        None => dynamodb::aws().await,
-    };
-    let connection = Connection::new(client, &check.table);
-    let options = AuditOptions {
-        repair: check.repair,
-        settle: Duration::from_secs(check.settle),
-    };
-    let began = Instant::now();
-    let so_far = |progress: AuditProgress| {
-        format!(
-            "{} items, {} chats, {} users in {:.0?}: {} wrong, {} repaired, {} not judged",
-            progress.items,
-            progress.chats,
-            progress.users,
-            began.elapsed(),
-            progress.broken,
-            progress.repaired,
-            progress.unjudged,
+fn sign_token(user: UserId, lifetime: Duration) -> Result<String, Error> {
+    // The functions must accept the configuration: no function would accept a token for another one.
+    Authenticator::from_env(env_or_default).map_err(|error| Error::new(error.to_string()))?;
+    let signer = TokenSigner::from_env(env_or_default).ok_or_else(|| {
+        Error::new(
+            "cannot sign tokens for JWT_PUBLIC_KEY or JWT_JWKS; get a token from their issuer",
         )
-    };
-    let mut last_shown = began;
-    let mut report = |event: AuditEvent<'_>| match event {
-        AuditEvent::Broken(broken) => println!("{broken}"),
-        AuditEvent::Progress(progress) => {
-            if last_shown.elapsed() >= PROGRESS_INTERVAL {
-                last_shown = Instant::now();
-                eprintln!("{} …", so_far(progress));
-            }
-        }
-    };
-    let store = connection.at(Timestamp::now());
-    let done = store.audit(options, &mut report).await.map_err(|error| {
-        let cause = error.cause().map_or_else(String::new, ToString::to_string);
-        Error::new(format!("cannot check table {}: {cause}", check.table))
     })?;
-    eprintln!("{}", so_far(done));
-    if done.broken > done.repaired && !check.repair {
-        eprintln!("--repair sets right what can be counted again.");
+    Ok(signer.sign(user, (Timestamp::now() + lifetime).seconds()))
+}
+
+fn list_events() {
+    for sample in openapi::sample_requests() {
+        println!("{} {}", sample.endpoint.name, sample.status);
     }
-    Ok(done)
+}
+
+fn generate(options: &Generate) -> Result<(), Error> {
+    let workspace = workspace_root();
+    let mut outdated = Vec::new();
+    for file in generated_files::generate(&workspace)? {
+        if file.is_current(&workspace) {
+            continue;
+        }
+        if options.check {
+            outdated.push(file.path.display().to_string());
+        } else {
+            file.write(&workspace)?;
+            println!("{}", file.path.display());
+        }
+    }
+    if outdated.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "not up to date: {}; run `cargo run -- generate`",
+        outdated.join(", ")
+    )))
 }
 
 #[tokio::main]
 async fn serve_table(options: Table) -> Result<(), Error> {
     let template = Template::read(&default_path())?;
     let stop = stop_signal()?;
-    let embedded = Embedded::start_on(options.listen, options.db.as_deref()).await?;
+    let embedded = EmbeddedDynamoDb::start_on(options.listen, options.db.as_deref()).await?;
     let name = options.name.unwrap_or(template.table.name.clone());
     dynamodb::create_table(embedded.endpoint(), &template.table, &name).await?;
     println!(
-        "Table {name} is in the DynamoDB at {}, which takes any credentials. Ctrl-C stops it.",
+        "Table {name} is ready in the DynamoDB at {}, which accepts any credentials. Press Ctrl-C to \
+         stop.",
         embedded.endpoint()
     );
     stop.await;
@@ -253,27 +217,30 @@ async fn serve_table(options: Table) -> Result<(), Error> {
 
 #[tokio::main]
 async fn run(serve: Serve) -> Result<(), Error> {
-    // What can be wrong is found before anything is built, which takes minutes the first time.
+    // Errors are found before the build, which takes minutes the first time.
     let path = serve.template.unwrap_or_else(default_path);
     let template = Template::read(&path)?;
     let environment = environment(&template);
-    Authenticator::from_variables(|name| environment.get(name).cloned())
+    Authenticator::from_env(|name| environment.get(name).cloned())
         .map_err(|error| Error::new(error.to_string()))?;
     let listener = listen(serve.port).await?;
 
-    let binaries = binaries::build(&chat_local::template::workspace_root(), serve.release).await?;
-    let (kept, database) = match (serve.db, serve.endpoint_url) {
+    let binaries = function_binaries::build(&workspace_root(), serve.release).await?;
+    let (storage, database) = match (serve.db, serve.endpoint_url) {
         (Some(file), _) => (
             format!("in the file {}", file.display()),
             Database::File(file),
         ),
         (None, Some(url)) => (format!("in the DynamoDB at {url}"), Database::Endpoint(url)),
-        (None, None) => ("in memory, until you stop it".to_owned(), Database::Memory),
+        (None, None) => (
+            "in memory, until you stop the server".to_owned(),
+            Database::Memory,
+        ),
     };
-    // A reader of the log that has gone away is no reason to stop answering.
+    // Ignore write errors: a closed stdout must not fail a request.
     let log = Arc::new(|line: &str| drop(writeln!(std::io::stdout(), "{line}")));
     let port = serve.port;
-    let options = Options {
+    let options = StackOptions {
         template: path,
         binaries,
         port,
@@ -283,7 +250,7 @@ async fn run(serve: Serve) -> Result<(), Error> {
     };
     let stop = stop_signal()?;
     let stack = Stack::start_on(listener, options).await?;
-    greet(&stack, &kept)?;
+    print_welcome(&stack, &storage)?;
     stop.await;
     println!("Stopping. Press Ctrl-C again to stop at once.");
     tokio::select! {
@@ -293,20 +260,21 @@ async fn run(serve: Serve) -> Result<(), Error> {
     Ok(())
 }
 
-/// Variables that a function has, as this process has them or as they are for development.
+/// The variables that the template sets for a function, with the values of this process or the defaults
+/// for development.
 fn environment(template: &Template) -> BTreeMap<String, String> {
     let names = template
         .functions
         .iter()
         .flat_map(|function| function.environment.keys());
     names
-        .filter_map(|name| Some((name.clone(), variable(name)?)))
+        .filter_map(|name| Some((name.clone(), env_or_default(name)?)))
         .collect()
 }
 
 /// Resolves at Ctrl-C or SIGTERM.
 fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
-    let failed = |error: std::io::Error| Error::new(format!("cannot wait for signals: {error}"));
+    let failed = |error: std::io::Error| Error::new(format!("cannot handle signals: {error}"));
     #[cfg(unix)]
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(failed)?;
@@ -324,25 +292,24 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
     })
 }
 
-/// Tells a stranger what to do next.
-fn greet(stack: &Stack, kept: &str) -> Result<(), Error> {
-    let user = |id: &str| {
-        id.parse::<UserId>()
-            .map_err(|error| Error::new(error.to_string()))
+/// Prints where the API is, and commands that try it out.
+fn print_welcome(stack: &Stack, storage: &str) -> Result<(), Error> {
+    let token = |id: &str| {
+        let user = id.parse::<UserId>();
+        let user = user.map_err(|error| Error::new(error.to_string()))?;
+        let token = sign_token(user, TOKEN_LIFETIME);
+        Ok::<_, Error>(token.unwrap_or_else(|error| format!("'insert a token: {error}'")))
     };
-    let shown = |id| {
-        let token = token(user(id)?, TOKEN_LIFETIME);
-        Ok::<_, Error>(token.unwrap_or_else(|error| format!("'a token of yours: {error}'")))
-    };
-    let (ann, ben) = (shown("17")?, shown("42")?);
+    let (ann, ben) = (token("17")?, token("42")?);
     println!(
         "
 The chat API is at {url}
 Explore it in a browser: {url}{page}
-Data is kept {kept}.
+Data is stored {storage}.
 
-Two sample users, Ann (17) and Ben (42); `cargo run -- token 99` makes another. Paste this,
-and Ann asks Ben for a chat, he accepts, she writes, he reads:
+There are two sample users, Ann (17) and Ben (42). `cargo run -- token 99` makes a token for another
+user. Paste these lines into a terminal: Ann requests a chat with Ben, he accepts, she sends a
+message, he reads it.
 
   API={url}
   ANN={ann}
@@ -354,10 +321,10 @@ and Ann asks Ben for a chat, he accepts, she writes, he reads:
   curl $API/chats/17-42/messages -H \"Authorization: Bearer $ANN\" -H \"$JSON\" -d '{{\"text\": \"Hello\"}}'
   curl $API/chats/17-42/messages -H \"Authorization: Bearer $BEN\"
 
-Ctrl-C stops it. One line a call follows.
+Press Ctrl-C to stop. A line for each request follows.
 ",
         url = stack.url(),
-        page = docs::PAGE,
+        page = docs_page::PAGE_PATH,
     );
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! Reads what is needed of the SAM template: functions, routes, table and CORS.
+//! SAM template: reads the functions, routes, table and CORS settings from `template.yaml`.
 //!
-//! This is not a CloudFormation engine: it evaluates parameters' defaults, conditions, `Ref`, `Sub` and
-//! `If`, and says so clearly where a template needs more.
+//! This is not a CloudFormation engine. It evaluates the parameters' defaults, conditions, `Ref`, `Sub`
+//! and `If`, and returns a clear error for anything else.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,62 +15,62 @@ use serde_json::{Map, Value};
 
 use crate::Error;
 
-/// What the stack takes from the template.
+/// The parts of the template that a stack needs.
 #[derive(Debug)]
 pub struct Template {
     /// The functions.
     pub functions: Vec<Function>,
     /// The routes of the HTTP API.
     pub routes: Vec<Route>,
-    /// The one table.
+    /// The table; the template has exactly one.
     pub table: Table,
-    /// What browsers of other origins may do; `None`: nothing.
+    /// What pages of other origins may do; `None`: nothing.
     pub cors: Option<Cors>,
 }
 
 /// A function.
 #[derive(Clone, Debug)]
 pub struct Function {
-    /// The resource's name.
+    /// The resource's logical id.
     pub name: String,
     /// The executable's name.
     pub binary: String,
-    /// Megabytes.
+    /// Memory in megabytes.
     pub memory: u64,
-    /// How long one call may take.
+    /// How long one invocation may take.
     pub timeout: Duration,
     /// Environment variables.
-    pub environment: BTreeMap<String, Setting>,
-    /// What its role may do.
-    pub grants: BTreeSet<Grant>,
+    pub environment: BTreeMap<String, EnvValue>,
+    /// What its role allows.
+    pub permissions: BTreeSet<Permission>,
 }
 
-/// One action on DynamoDB that a role allows, on the table or one of its indexes.
+/// A DynamoDB action that a role allows on the table or on one of its indexes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Grant {
-    /// `dynamodb:Query`, …
+pub struct Permission {
+    /// For example `dynamodb:Query`.
     pub action: String,
-    /// The index, or the table itself.
+    /// The index; `None` for the table itself.
     pub index: Option<String>,
 }
 
 /// The value of an environment variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Setting {
-    /// Known from the template.
-    Value(String),
+pub enum EnvValue {
+    /// A value that the template contains.
+    Literal(String),
     /// The table's name.
     TableName,
-    /// Looked up at deployment (`{{resolve:…}}`): unknown here.
-    Dynamic,
+    /// A dynamic reference (`{{resolve:…}}`), which is known only at deployment.
+    ResolvedAtDeployment,
 }
 
-/// One route of the HTTP API.
+/// A route of the HTTP API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// `GET`, …, or `ANY`.
+    /// An HTTP method, or `ANY`.
     pub method: String,
-    /// With parameters in braces: `/chats/{chatId}/accept`.
+    /// The path, with parameters in braces: `/chats/{chatId}/accept`.
     pub path: String,
     /// The executable's name.
     pub binary: String,
@@ -79,47 +79,47 @@ pub struct Route {
 /// The table.
 #[derive(Debug)]
 pub struct Table {
-    /// `TableName`, or else the resource's name.
+    /// `TableName`, by default the resource's logical id.
     pub name: String,
-    /// Attributes of keys, with their types.
+    /// Key attributes, with their types.
     pub attributes: Vec<(String, String)>,
-    /// Partition key and sort key, with their kinds (`HASH`, `RANGE`).
+    /// Partition key and sort key, with their key types (`HASH`, `RANGE`).
     pub keys: Vec<(String, String)>,
     /// Indexes with their keys; each projects all attributes.
     pub indexes: Vec<(String, Vec<(String, String)>)>,
-    /// Where an item says when it expires.
+    /// The attribute that contains an item's expiry time.
     pub ttl: Option<String>,
 }
 
-/// What browsers of other origins may do.
+/// What pages of other origins may do.
 #[derive(Clone, Debug)]
 pub struct Cors {
-    /// Origins, or `*`.
+    /// Allowed origins, or `*`.
     pub allow_origins: Vec<String>,
-    /// Methods, or `*`.
+    /// Allowed methods, or `*`.
     pub allow_methods: Vec<String>,
-    /// Request headers, or `*`.
+    /// Allowed request headers, or `*`.
     pub allow_headers: Vec<String>,
     /// Response headers that a page may read.
     pub expose_headers: Vec<String>,
-    /// Whether cookies may be sent along.
+    /// Whether requests may carry cookies.
     pub allow_credentials: bool,
-    /// Seconds that a browser may remember this.
+    /// How many seconds a browser may cache this.
     pub max_age: Option<u64>,
 }
 
 impl Template {
-    /// Reads a template.
+    /// Reads a template file.
     ///
     /// # Errors
-    /// When the file cannot be read, is not YAML, or needs more than is evaluated here.
+    /// When the file cannot be read, is not YAML, or uses a feature that is not supported here.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| Error::new(format!("cannot read {}: {error}", path.display())))?;
         Self::parse(&text).map_err(|error| Error::new(format!("{}: {error}", path.display())))
     }
 
-    /// Reads a template's text.
+    /// Parses a template.
     ///
     /// # Errors
     /// As [`Template::read`].
@@ -152,14 +152,14 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn resources(&self, kind: &str) -> Vec<(&'a String, &'a Value)> {
+    fn resources(&self, resource_type: &str) -> Vec<(&'a String, &'a Value)> {
         let resources = self.root["Resources"].as_object().into_iter().flatten();
         resources
-            .filter(|(_, resource)| resource["Type"] == kind)
+            .filter(|(_, resource)| resource["Type"] == resource_type)
             .collect()
     }
 
-    /// The table, and the name of its resource.
+    /// The table, and the logical id of its resource.
     fn table(&self) -> Result<(Table, String), Error> {
         let tables = self.resources("AWS::DynamoDB::Table");
         let [(resource, table)] = tables[..] else {
@@ -169,23 +169,23 @@ impl<'a> Reader<'a> {
             )));
         };
         let properties = &table["Properties"];
-        let pairs = |of: &Value, list: &str, kind: &str| -> Result<Vec<(String, String)>, Error> {
-            let pair = |it: &Value| {
-                let name = it["AttributeName"].as_str()?;
-                Some((name.to_owned(), it[kind].as_str()?.to_owned()))
+        // The attribute names in a list, each with the value of another field.
+        let pairs = |parent: &Value, list: &str, field: &str| {
+            let pair = |entry: &Value| {
+                let name = entry["AttributeName"].as_str()?;
+                Some((name.to_owned(), entry[field].as_str()?.to_owned()))
             };
-            let pairs = of[list].as_array().into_iter().flatten().map(pair);
+            let pairs = parent[list].as_array().into_iter().flatten().map(pair);
             let pairs: Option<Vec<_>> = pairs.collect();
             let pairs = pairs.filter(|pairs| !pairs.is_empty());
-            pairs.ok_or_else(|| unclear(resource, list))
+            pairs.ok_or_else(|| unsupported(resource, list))
         };
         let index = |index: &Value| {
             let name = index["IndexName"].as_str();
-            let name = name.ok_or_else(|| unclear(resource, "IndexName"))?;
+            let name = name.ok_or_else(|| unsupported(resource, "IndexName"))?;
             if index["Projection"]["ProjectionType"] != "ALL" {
                 return Err(Error::new(format!(
-                    "index {name} of {resource}: expected ProjectionType ALL, which is all that is \
-                     made here"
+                    "index {name} of {resource}: only ProjectionType ALL is supported"
                 )));
             }
             Ok((name.to_owned(), pairs(index, "KeySchema", "KeyType")?))
@@ -197,7 +197,7 @@ impl<'a> Reader<'a> {
                 Value::Null => resource.clone(),
                 name => self
                     .text(name)
-                    .ok_or_else(|| unclear(resource, "TableName"))?,
+                    .ok_or_else(|| unsupported(resource, "TableName"))?,
             },
             attributes: pairs(properties, "AttributeDefinitions", "AttributeType")?,
             keys: pairs(properties, "KeySchema", "KeyType")?,
@@ -211,10 +211,10 @@ impl<'a> Reader<'a> {
                     ttl["AttributeName"]
                         .as_str()
                         .map(str::to_owned)
-                        .ok_or_else(|| unclear(resource, "TimeToLiveSpecification"))?,
+                        .ok_or_else(|| unsupported(resource, "TimeToLiveSpecification"))?,
                 ),
                 Value::Bool(false) | Value::Null => None,
-                _ => return Err(unclear(resource, "TimeToLiveSpecification")),
+                _ => return Err(unsupported(resource, "TimeToLiveSpecification")),
             },
         };
         Ok((table, resource.clone()))
@@ -227,28 +227,30 @@ impl<'a> Reader<'a> {
             (Value::Null, Value::Null) => Ok(default),
             (Value::Null, value) | (value, _) => {
                 let number = self.text(value).and_then(|number| number.parse().ok());
-                number.ok_or_else(|| unclear(name, property))
+                number.ok_or_else(|| unsupported(name, property))
             }
         };
         let binary = function["Metadata"]["BuildProperties"]["Binary"].as_str();
         let mut environment = BTreeMap::new();
-        for variables in [globals, own].map(|it| it["Environment"]["Variables"].as_object()) {
+        // A function's own variables override the global ones.
+        for properties in [globals, own] {
+            let variables = properties["Environment"]["Variables"].as_object();
             for (variable, value) in variables.into_iter().flatten() {
-                let setting = self
-                    .setting(value, table)
-                    .ok_or_else(|| unclear(name, variable))?;
-                environment.insert(variable.clone(), setting);
+                let value = self
+                    .env_value(value, table)
+                    .ok_or_else(|| unsupported(name, variable))?;
+                environment.insert(variable.clone(), value);
             }
         }
         Ok(Function {
             name: name.to_owned(),
             binary: binary
-                .ok_or_else(|| unclear(name, "BuildProperties.Binary"))?
+                .ok_or_else(|| unsupported(name, "BuildProperties.Binary"))?
                 .to_owned(),
             memory: number("MemorySize", 128)?,
             timeout: Duration::from_secs(number("Timeout", 3)?),
             environment,
-            grants: grants(name, own, table)?,
+            permissions: permissions(name, own, table)?,
         })
     }
 
@@ -262,7 +264,7 @@ impl<'a> Reader<'a> {
             .map(|(event, properties)| {
                 let text = |property: &str| {
                     let value = properties["Properties"][property].as_str();
-                    value.ok_or_else(|| unclear(function, format_args!("{event}.{property}")))
+                    value.ok_or_else(|| unsupported(function, format_args!("{event}.{property}")))
                 };
                 Ok(Route {
                     method: text("Method")?.to_uppercase(),
@@ -283,12 +285,12 @@ impl<'a> Reader<'a> {
             return Ok(None);
         };
         if !cors.is_object() {
-            return Err(unclear("the HTTP API", "CorsConfiguration"));
+            return Err(unsupported("the HTTP API", "CorsConfiguration"));
         }
         let list = |property: &str| -> Result<Vec<String>, Error> {
             let list = cors[property].as_array().into_iter().flatten();
             let list: Option<_> = list.map(|value| self.text(value)).collect();
-            list.ok_or_else(|| unclear("CorsConfiguration", property))
+            list.ok_or_else(|| unsupported("CorsConfiguration", property))
         };
         Ok(Some(Cors {
             allow_origins: list("AllowOrigins")?,
@@ -300,62 +302,62 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    fn setting(&self, value: &Value, table: &str) -> Option<Setting> {
-        let value = self.chosen(value)?;
+    fn env_value(&self, value: &Value, table: &str) -> Option<EnvValue> {
+        let value = self.resolve_if(value)?;
         if value["Ref"] == table {
-            return Some(Setting::TableName);
+            return Some(EnvValue::TableName);
         }
         let text = self.text(value)?;
-        let dynamic = text.contains("{{resolve:");
-        Some(if dynamic {
-            Setting::Dynamic
+        let is_dynamic = text.contains("{{resolve:");
+        Some(if is_dynamic {
+            EnvValue::ResolvedAtDeployment
         } else {
-            Setting::Value(text)
+            EnvValue::Literal(text)
         })
     }
 
-    /// What an `If` comes to; another value as it is.
-    fn chosen<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+    /// The selected branch of an `If`; any other value unchanged.
+    fn resolve_if<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         let Some(choice) = value.get("Fn::If") else {
             return Some(value);
         };
-        let branch = if self.holds(choice[0].as_str()?)? {
+        let branch = if self.condition(choice[0].as_str()?)? {
             1
         } else {
             2
         };
-        self.chosen(&choice[branch])
+        self.resolve_if(&choice[branch])
     }
 
-    /// Whether a condition holds with the parameters' defaults.
-    fn holds(&self, condition: &str) -> Option<bool> {
-        self.is_true(&self.root["Conditions"][condition])
+    /// Whether a named condition is true with the parameters' defaults.
+    fn condition(&self, name: &str) -> Option<bool> {
+        self.is_true(&self.root["Conditions"][name])
     }
 
     fn is_true(&self, condition: &Value) -> Option<bool> {
         let (function, arguments) = condition.as_object()?.iter().next()?;
-        let mut all = arguments.as_array().into_iter().flatten();
+        let mut operands = arguments.as_array().into_iter().flatten();
         match function.as_str() {
-            "Condition" => self.holds(arguments.as_str()?),
+            "Condition" => self.condition(arguments.as_str()?),
             "Fn::Equals" => Some(self.text(&arguments[0])? == self.text(&arguments[1])?),
             "Fn::Not" => Some(!self.is_true(&arguments[0])?),
-            "Fn::Or" => all.try_fold(false, |any, it| Some(any | self.is_true(it)?)),
-            "Fn::And" => all.try_fold(true, |all, it| Some(all & self.is_true(it)?)),
+            "Fn::Or" => operands.try_fold(false, |any, operand| Some(any | self.is_true(operand)?)),
+            "Fn::And" => operands.try_fold(true, |all, operand| Some(all & self.is_true(operand)?)),
             _ => None,
         }
     }
 
-    /// A value as text, with parameters' defaults in their place; `None` when it needs more.
+    /// A value as text, with the parameters' defaults inserted; `None` if that is not supported.
     fn text(&self, value: &Value) -> Option<String> {
-        match self.chosen(value)? {
+        match self.resolve_if(value)? {
             Value::String(text) => Some(text.clone()),
             Value::Number(number) => Some(number.to_string()),
             Value::Bool(flag) => Some(flag.to_string()),
-            Value::Object(call) if call.len() == 1 => {
-                if let Some(name) = call.get("Ref").and_then(Value::as_str) {
+            Value::Object(function) if function.len() == 1 => {
+                if let Some(name) = function.get("Ref").and_then(Value::as_str) {
                     return self.parameter(name);
                 }
-                self.substitute(call.get("Fn::Sub")?.as_str()?)
+                self.substitute(function.get("Fn::Sub")?.as_str()?)
             }
             _ => None,
         }
@@ -384,54 +386,56 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What a function's inline policies allow. A wildcard, a `Deny`, a condition or another resource than
-/// the table and its indexes is more than is understood here.
-fn grants(name: &str, function: &Value, table: &str) -> Result<BTreeSet<Grant>, Error> {
-    let unclear = || unclear(name, "Policies");
+/// What a function's inline policies allow. Wildcards, `Deny`, conditions, and resources other than the
+/// table and its indexes are not supported.
+fn permissions(name: &str, function: &Value, table: &str) -> Result<BTreeSet<Permission>, Error> {
+    let unsupported = || unsupported(name, "Policies");
     let list = |value: &Value| match value {
-        Value::Array(them) => them.clone(),
-        one => vec![one.clone()],
+        Value::Array(values) => values.clone(),
+        value => vec![value.clone()],
     };
-    let mut grants = BTreeSet::new();
+    let mut permissions = BTreeSet::new();
     for policy in function["Policies"].as_array().into_iter().flatten() {
-        for statement in policy["Statement"].as_array().ok_or_else(unclear)? {
-            let fields = statement.as_object().ok_or_else(unclear)?;
+        for statement in policy["Statement"].as_array().ok_or_else(unsupported)? {
+            let fields = statement.as_object().ok_or_else(unsupported)?;
             let known = |field: &String| ["Effect", "Action", "Resource"].contains(&&**field);
             if statement["Effect"] != "Allow" || !fields.keys().all(known) {
-                return Err(unclear());
+                return Err(unsupported());
             }
             for action in list(&statement["Action"]) {
                 for resource in list(&statement["Resource"]) {
-                    grants.insert(grant(&action, &resource, table).ok_or_else(unclear)?);
+                    let permission = permission(&action, &resource, table);
+                    permissions.insert(permission.ok_or_else(unsupported)?);
                 }
             }
         }
     }
-    Ok(grants)
+    Ok(permissions)
 }
 
-fn grant(action: &Value, resource: &Value, table: &str) -> Option<Grant> {
+fn permission(action: &Value, resource: &Value, table: &str) -> Option<Permission> {
     let action = action.as_str()?.to_owned();
     let index = if resource["Fn::GetAtt"] == format!("{table}.Arn") {
         None
     } else {
-        let of_table = format!("${{{table}.Arn}}/index/");
-        let index = resource["Fn::Sub"].as_str()?.strip_prefix(&of_table)?;
+        let prefix = format!("${{{table}.Arn}}/index/");
+        let index = resource["Fn::Sub"].as_str()?.strip_prefix(&prefix)?;
         Some(index.to_owned())
     };
     let names = [Some(&action), index.as_ref()];
-    let plain = names.into_iter().flatten().all(|name| !name.contains('*'));
-    plain.then_some(Grant { action, index })
+    let has_wildcard = names.into_iter().flatten().any(|name| name.contains('*'));
+    (!has_wildcard).then_some(Permission { action, index })
 }
 
-fn unclear(resource: &str, property: impl Display) -> Error {
+fn unsupported(resource: &str, property: impl Display) -> Error {
     Error::new(format!(
-        "cannot tell {property} of {resource}: expected a plain value, or Ref, Sub and If \
-         of parameters with defaults"
+        "cannot evaluate {property} of {resource}: use a plain value, or Ref, Sub and If with \
+         parameters that have defaults"
     ))
 }
 
-/// YAML with CloudFormation's short tags as JSON with their long form: `!Ref x` is `{"Ref": "x"}`.
+/// Converts YAML to JSON, and CloudFormation's short form of functions to the long form: `!Ref x`
+/// becomes `{"Ref": "x"}`.
 fn to_json(yaml: &Yaml<'_>) -> Value {
     match yaml {
         Yaml::Value(Scalar::Boolean(flag)) => Value::Bool(*flag),
@@ -442,7 +446,7 @@ fn to_json(yaml: &Yaml<'_>) -> Value {
         Yaml::Mapping(pairs) => {
             let pairs = pairs
                 .iter()
-                .map(|(key, value)| (plain(key), to_json(value)));
+                .map(|(key, value)| (key_text(key), to_json(value)));
             Value::Object(pairs.collect())
         }
         Yaml::Tagged(tag, value) => {
@@ -457,20 +461,20 @@ fn to_json(yaml: &Yaml<'_>) -> Value {
     }
 }
 
-fn plain(key: &Yaml<'_>) -> String {
+fn key_text(key: &Yaml<'_>) -> String {
     match to_json(key) {
         Value::String(text) => text,
         other => other.to_string(),
     }
 }
 
-/// The template of the workspace that this program was built in.
+/// The path of the template in the workspace that this program was built in.
 #[must_use]
 pub fn default_path() -> PathBuf {
     workspace_root().join("template.yaml")
 }
 
-/// The folder of the workspace that this program was built in.
+/// The root folder of the workspace that this program was built in.
 #[must_use]
 pub fn workspace_root() -> PathBuf {
     let this_crate = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -498,9 +502,9 @@ Resources:
     Properties:
       AttributeDefinitions: [{AttributeName: pk, AttributeType: S}]
       KeySchema: [{AttributeName: pk, KeyType: HASH}]
-  Ask:
+  Get:
     Type: AWS::Serverless::Function
-    Metadata: {BuildProperties: {Binary: ask}}
+    Metadata: {BuildProperties: {Binary: get}}
     Properties:
       MemorySize: 512
       Environment:
@@ -522,31 +526,32 @@ Resources:
     }
 
     #[test]
-    fn globals_and_own_properties_are_merged_and_parameters_put_in() {
+    fn own_properties_override_globals_and_parameters_are_substituted() {
         let template = Template::parse(SMALL).unwrap();
         let function = &template.functions[0];
         assert_eq!((function.memory, function.timeout.as_secs()), (512, 9));
-        let value = |text: &str| Setting::Value(text.to_owned());
+        let literal = |text: &str| EnvValue::Literal(text.to_owned());
         let expected = [
-            ("CAP", value("7")),
-            ("CHOSEN", value("7")),
-            ("NAME", value("a-7-b")),
-            ("SECRET", Setting::Dynamic),
-            ("TABLE", Setting::TableName),
+            ("CAP", literal("7")),
+            ("CHOSEN", literal("7")),
+            ("NAME", literal("a-7-b")),
+            ("SECRET", EnvValue::ResolvedAtDeployment),
+            ("TABLE", EnvValue::TableName),
         ];
-        let expected = expected.map(|(name, setting)| (name.to_owned(), setting));
+        let expected = expected.map(|(name, value)| (name.to_owned(), value));
         assert_eq!(function.environment, BTreeMap::from(expected));
-        let grant = |action: &str, index: Option<&str>| Grant {
+        let permission = |action: &str, index: Option<&str>| Permission {
             action: action.to_owned(),
             index: index.map(str::to_owned),
         };
-        let grants = [
-            grant("dynamodb:GetItem", None),
-            grant("dynamodb:Query", Some("by")),
+        let permissions = [
+            permission("dynamodb:GetItem", None),
+            permission("dynamodb:Query", Some("by")),
         ];
-        assert_eq!(function.grants, BTreeSet::from(grants));
+        assert_eq!(function.permissions, BTreeSet::from(permissions));
         assert_eq!(template.table.name, "Things");
-        let methods: BTreeSet<_> = template.routes.iter().map(|it| &*it.method).collect();
+        let routes = template.routes.iter();
+        let methods: BTreeSet<_> = routes.map(|route| &*route.method).collect();
         assert_eq!(methods, BTreeSet::from(["ANY", "GET"]));
         assert!(template.cors.is_none());
     }
@@ -555,8 +560,8 @@ Resources:
     fn the_real_template_has_eleven_routes_nine_paths_and_both_indexes() {
         let template = Template::read(&default_path()).unwrap();
         assert_eq!(template.functions.len(), 11);
-        let of_any = template.routes.iter().filter(|it| it.method == "ANY");
-        assert_eq!(of_any.count(), 9);
+        let any = template.routes.iter().filter(|route| route.method == "ANY");
+        assert_eq!(any.count(), 9);
         assert_eq!(template.routes.len(), 11 + 9);
         let indexes: Vec<_> = template
             .table
@@ -570,32 +575,32 @@ Resources:
     }
 
     #[test]
-    fn what_cannot_be_evaluated_is_named() {
+    fn an_unsupported_feature_is_an_error_that_names_it() {
         let imported = SMALL.replace("CAP: !Ref Cap", "CAP: !ImportValue x");
         assert!(
-            error_of(&imported).contains("CAP of Ask"),
+            error_of(&imported).contains("CAP of Get"),
             "{}",
             error_of(&imported)
         );
-        let unnamed = SMALL.replace("Binary: ask", "Other: ask");
-        assert!(error_of(&unnamed).contains("BuildProperties.Binary of Ask"));
-        for more in ["dynamodb:*", "dynamodb:GetItem, Condition: {}"] {
-            let granted = SMALL.replace("dynamodb:GetItem", more);
-            assert!(error_of(&granted).contains("Policies of Ask"));
+        let unnamed = SMALL.replace("Binary: get", "Other: get");
+        assert!(error_of(&unnamed).contains("BuildProperties.Binary of Get"));
+        for policy in ["dynamodb:*", "dynamodb:GetItem, Condition: {}"] {
+            let changed = SMALL.replace("dynamodb:GetItem", policy);
+            assert!(error_of(&changed).contains("Policies of Get"));
         }
-        let elsewhere = SMALL.replace("/index/by", "/index/*");
-        assert!(error_of(&elsewhere).contains("Policies of Ask"));
+        let other_resource = SMALL.replace("/index/by", "/index/*");
+        assert!(error_of(&other_resource).contains("Policies of Get"));
         let untyped = SMALL.replace("AttributeType: S", "Type: S");
         assert!(error_of(&untyped).contains("AttributeDefinitions of Things"));
         let index = "{IndexName: i, KeySchema: [{AttributeName: pk, KeyType: HASH}], \
                      Projection: {ProjectionType: KEYS_ONLY}}";
-        let narrow = format!("      GlobalSecondaryIndexes: [{index}]\n  Ask:");
-        assert!(error_of(&SMALL.replace("  Ask:", &narrow)).contains("ProjectionType ALL"));
+        let keys_only = format!("      GlobalSecondaryIndexes: [{index}]\n  Get:");
+        assert!(error_of(&SMALL.replace("  Get:", &keys_only)).contains("ProjectionType ALL"));
         assert!(error_of("Resources: {}").contains("one DynamoDB table, found 0"));
         assert!(error_of("a: [").contains("not YAML"));
-        let gone = Template::read(Path::new("no-such-template.yaml"))
+        let missing = Template::read(Path::new("no-such-template.yaml"))
             .unwrap_err()
             .to_string();
-        assert!(gone.contains("no-such-template.yaml"));
+        assert!(missing.contains("no-such-template.yaml"));
     }
 }

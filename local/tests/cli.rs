@@ -1,16 +1,16 @@
-//! What a person at the terminal meets before anything is built.
+//! The command line of `cargo run`: tokens, sample events, generated files, and clear errors before
+//! anything is built.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::process::{Command, Output, Stdio};
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use chat_local::{
-    DEVELOPMENT_SECRET,
-    dynamodb::{Embedded, client, create_table},
-    template::{Template, default_path},
+use chat_local::{DEVELOPMENT_SECRET, dynamodb::client_for_endpoint};
+use chat_shared::{
+    auth::Authenticator,
+    domain::UserId,
+    openapi::{sample_requests, to_yaml},
 };
-use chat_shared::{auth::Authenticator, domain::UserId};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -23,138 +23,141 @@ fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         .unwrap()
 }
 
-/// Asserts that it ends with 1 and one line that says what is wrong.
+/// Runs a command that succeeds, and returns its output.
 #[track_caller]
-fn fails(output: &Output, says: &str) {
+fn stdout(arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let output = run(arguments, variables);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Asserts that the command failed with status 1 and one line that contains `expected`.
+#[track_caller]
+fn expect_error(output: &Output, expected: &str) {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains(says), "{error:?} does not say {says:?}");
+    assert!(
+        error.contains(expected),
+        "{error:?} does not contain {expected:?}"
+    );
     assert_eq!(error.lines().count(), 1, "{error}");
 }
 
-fn user_of(token: &str, variables: &[(&str, &str)]) -> Option<u64> {
+/// The user of a token, if functions with these variables accept it.
+fn token_user(token: &str, variables: &[(&str, &str)]) -> Option<u64> {
     let variable = |name: &str| {
         let value = variables
             .iter()
-            .find(|(it, _)| *it == name)
+            .find(|(variable, _)| *variable == name)
             .map(|(_, value)| *value);
         value
             .or((name == "JWT_SECRET").then_some(DEVELOPMENT_SECRET))
             .map(str::to_owned)
     };
-    let authenticator = Authenticator::from_variables(variable).unwrap();
+    let authenticator = Authenticator::from_env(variable).unwrap();
     authenticator
-        .user(Some(&format!("Bearer {}", token.trim())))
+        .authenticate(Some(&format!("Bearer {}", token.trim())))
         .ok()
         .map(UserId::get)
 }
 
 #[test]
-fn token_prints_a_token_that_the_functions_take() {
-    let printed = |variables: &[_]| {
-        let output = run(&["token", "42"], variables);
-        assert!(output.status.success());
-        String::from_utf8(output.stdout).unwrap()
-    };
-    assert_eq!(user_of(&printed(&[]), &[]), Some(42));
-    let own = [("JWT_SECRET", "another secret of at least 32 bytes")];
-    assert_eq!(user_of(&printed(&own), &own), Some(42));
-    assert_eq!(user_of(&printed(&own), &[]), None);
+fn token_prints_a_token_that_the_functions_accept() {
+    let token = |variables: &[_]| stdout(&["token", "42"], variables);
+    assert_eq!(token_user(&token(&[]), &[]), Some(42));
+    let own_secret = [("JWT_SECRET", "another secret of at least 32 bytes")];
+    assert_eq!(token_user(&token(&own_secret), &own_secret), Some(42));
+    assert_eq!(token_user(&token(&own_secret), &[]), None);
     let strict = [
         ("JWT_ISSUER", "https://id.example"),
         ("JWT_AUDIENCE", "chat"),
     ];
-    assert_eq!(user_of(&printed(&strict), &strict), Some(42));
-    assert_eq!(user_of(&printed(&[]), &strict), None);
+    assert_eq!(token_user(&token(&strict), &strict), Some(42));
+    assert_eq!(token_user(&token(&[]), &strict), None);
     let claim = [("JWT_USER_CLAIM", "https://app.example/user")];
-    assert_eq!(user_of(&printed(&claim), &claim), Some(42));
+    assert_eq!(token_user(&token(&claim), &claim), Some(42));
 }
 
 #[test]
-fn a_token_is_printed_only_for_a_user() {
-    for no_user in ["0", "042", "ann", "9007199254740992", ""] {
-        let output = run(&["token", no_user], &[]);
-        assert_eq!(output.status.code(), Some(2), "{no_user:?}");
+fn token_rejects_an_invalid_user_id() {
+    for invalid in ["0", "042", "ann", "9007199254740992", ""] {
+        let output = run(&["token", invalid], &[]);
+        assert_eq!(output.status.code(), Some(2), "{invalid:?}");
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(error.contains("9007199254740991"), "{error}");
     }
 }
 
 #[test]
-fn a_port_in_use_is_one_clear_line() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port().to_string();
-    fails(&run(&["--port", &port], &[]), &port);
+fn token_rejects_a_configuration_that_the_functions_reject() {
+    let output = run(&["token", "42"], &[("JWT_SECRET", "short")]);
+    expect_error(&output, "JWT_SECRET");
 }
 
 #[test]
-fn an_unreadable_template_is_one_clear_line() {
-    fails(
+fn event_prints_a_sample_event_with_a_token_of_the_requested_user() {
+    let user = |arguments: &[&str]| {
+        let event: serde_json::Value = serde_json::from_str(&stdout(arguments, &[])).unwrap();
+        let authorization = event["headers"]["authorization"].as_str().unwrap();
+        token_user(authorization.strip_prefix("Bearer ").unwrap(), &[])
+    };
+    assert_eq!(user(&["event", "send-message"]), Some(17));
+    assert_eq!(user(&["event", "send-message", "--user", "99"]), Some(99));
+    expect_error(&run(&["event", "no-such"], &[]), "no-such");
+}
+
+#[test]
+fn events_lists_all_sample_events_with_their_status() {
+    let expected: Vec<_> = sample_requests()
+        .iter()
+        .map(|sample| format!("{} {}", sample.endpoint.name, sample.status))
+        .collect();
+    let listed = stdout(&["events"], &[]);
+    assert_eq!(listed.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn openapi_prints_the_document() {
+    assert_eq!(stdout(&["openapi"], &[]), to_yaml().unwrap());
+}
+
+#[test]
+fn generate_check_accepts_the_files_in_the_repository() {
+    assert_eq!(stdout(&["generate", "--check"], &[]), "");
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_line() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    expect_error(&run(&["--port", &port], &[]), &port);
+}
+
+#[test]
+fn an_invalid_template_is_one_clear_line() {
+    expect_error(
         &run(&["--port", "0", "--template", "no-such.yaml"], &[]),
         "no-such.yaml",
     );
-    let this_is_no_template = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    fails(
-        &run(&["--port", "0", "--template", this_is_no_template], &[]),
+    let not_a_template = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    expect_error(
+        &run(&["--port", "0", "--template", not_a_template], &[]),
         "Cargo.toml",
     );
 }
 
 #[test]
 fn a_weak_secret_is_one_clear_line() {
-    fails(
+    expect_error(
         &run(&["--port", "0"], &[("JWT_SECRET", "short")]),
         "JWT_SECRET",
     );
 }
 
 #[test]
-fn options_that_exclude_one_another_are_refused() {
+fn options_that_exclude_each_other_are_rejected() {
     let both = run(&["--db", "a", "--endpoint-url", "http://localhost:1"], &[]);
     assert_eq!(both.status.code(), Some(2));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn check_says_what_is_wrong_with_a_table_and_repairs_it() {
-    let dynamodb = Embedded::start(None).await.unwrap();
-    let check = |more: &[&str]| {
-        let mut arguments = vec!["check", "--table", "chats", "--settle", "0"];
-        arguments.extend(["--endpoint-url", dynamodb.endpoint()]);
-        arguments.extend(more);
-        run(&arguments, &[])
-    };
-    let error = check(&[]);
-    assert_eq!(error.status.code(), Some(2));
-    let error = String::from_utf8(error.stderr).unwrap();
-    assert!(error.contains("cannot check table chats"), "{error}");
-    assert_eq!(error.lines().count(), 1, "{error}");
-
-    let template = Template::read(&default_path()).unwrap();
-    create_table(dynamodb.endpoint(), &template.table, "chats")
-        .await
-        .unwrap();
-    assert_eq!(check(&[]).status.code(), Some(0));
-    let put = client(dynamodb.endpoint()).put_item().table_name("chats");
-    let put = put.item("pk", AttributeValue::S("USER#42".to_owned()));
-    let put = put.item("sk", AttributeValue::S("TOTALS#3".to_owned()));
-    let put = put.item("unread", AttributeValue::N("5".to_owned()));
-    put.send().await.unwrap();
-
-    let found = check(&[]);
-    assert_eq!(found.status.code(), Some(1));
-    let lines = String::from_utf8(found.stdout).unwrap();
-    assert_eq!(lines, "USER#42 TOTALS#3: unread is 5, not 0\n");
-    let hint = String::from_utf8(found.stderr).unwrap();
-    assert!(hint.contains("1 items, 0 chats, 1 users"), "{hint}");
-    assert!(hint.contains("--repair"), "{hint}");
-
-    let repaired = check(&["--repair"]);
-    assert_eq!(repaired.status.code(), Some(0));
-    let lines = String::from_utf8(repaired.stdout).unwrap();
-    assert_eq!(lines, "USER#42 TOTALS#3: unread is 5, not 0 (repaired)\n");
-    let sound = check(&[]);
-    assert_eq!(sound.status.code(), Some(0));
-    assert_eq!(sound.stdout, b"");
 }
 
 #[tokio::test]
@@ -170,7 +173,8 @@ async fn table_serves_the_empty_table_to_other_processes_until_it_is_stopped() {
     let words: Vec<_> = line.split([' ', ',']).collect();
     let url = words.iter().find(|word| word.starts_with("http")).unwrap();
 
-    let scan = client(url).scan().table_name("chats").send().await.unwrap();
+    let client = client_for_endpoint(url);
+    let scan = client.scan().table_name("chats").send().await.unwrap();
     assert_eq!(scan.count(), 0);
     let pid = table.id().unwrap().to_string();
     let interrupted = Command::new("kill").args(["-INT", &pid]).status().unwrap();
@@ -180,21 +184,14 @@ async fn table_serves_the_empty_table_to_other_processes_until_it_is_stopped() {
 
 #[test]
 fn a_table_on_a_port_in_use_is_one_clear_line() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    fails(&run(&["table", "--listen", &address], &[]), &address);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    expect_error(&run(&["table", "--listen", &address], &[]), &address);
 }
 
 #[test]
-fn check_wants_to_know_which_table() {
-    let output = run(&["check"], &[]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--table"));
-}
-
-#[test]
-fn help_names_every_option() {
-    let help = String::from_utf8(run(&["--help"], &[]).stdout).unwrap();
+fn help_lists_every_option_and_command() {
+    let help = stdout(&["--help"], &[]);
     for option in [
         "--port",
         "--db",
@@ -203,8 +200,10 @@ fn help_names_every_option() {
         "--template",
         "token",
         "event",
+        "events",
         "table",
-        "check",
+        "openapi",
+        "generate",
     ] {
         assert!(help.contains(option), "{help}");
     }

@@ -1,24 +1,24 @@
-//! The one way to fail: [`Error`] in a call, [`ConfigError`] at the start.
+//! Error types: [`Error`] for a request, [`ConfigError`] for a function that cannot start.
 //!
-//! Every operation of this crate that answers a caller returns [`Error`]. [`Code`] lists the contract's
-//! codes, once; [`Error::code`] and [`Code::status`] are the only place where a failure meets HTTP. A 4xx
-//! tells the caller what to do. A 5xx tells the caller nothing but whether to try again; its cause goes to
-//! the log under the same request id.
+//! Every operation of this crate that serves a request returns [`Error`]. [`ErrorCode`] lists the error
+//! codes of the API. [`Error::code`] and [`ErrorCode::status`] are the only places that map an error to
+//! HTTP. The message of a 4xx error tells the client what to do. A 5xx response only tells the client
+//! whether to retry; its cause goes to the log, with the same request id.
 
 use std::error::Error as StdError;
 
 use serde::Serialize;
 
-use crate::domain::{InvalidContent, Refusal};
+use crate::domain::{ContentError, TransitionError};
 
-/// A cause that is logged and never sent to a caller.
-pub type Cause = Box<dyn StdError + Send + Sync>;
+/// The cause of a 5xx error. It is logged and never sent to a client.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// What a program reads of a refusal or failure, whatever its message says.
+/// Machine-readable reason for an error response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ErrorCode))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
-pub enum Code {
+pub enum ErrorCode {
     /// 400
     InvalidRequest,
     /// 401
@@ -49,8 +49,8 @@ pub enum Code {
     Unavailable,
 }
 
-impl Code {
-    /// All there are, by status.
+impl ErrorCode {
+    /// All codes, ordered by status.
     pub const ALL: [Self; 14] = [
         Self::InvalidRequest,
         Self::Unauthorized,
@@ -68,7 +68,7 @@ impl Code {
         Self::Unavailable,
     ];
 
-    /// The HTTP status that it comes with.
+    /// The HTTP status of responses with this code.
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
@@ -88,47 +88,49 @@ impl Code {
     }
 }
 
-/// Why a call was refused or failed. `Display` is the message for the caller.
+/// The error of a request. `Display` is the message for the client.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// 401: no token, or none that is valid now.
-    #[error("send a valid access token as `Authorization: Bearer <token>`")]
+    /// 401: the access token is missing or not valid.
+    #[error("send a valid access token in the header `Authorization: Bearer <token>`")]
     Unauthorized,
-    /// 405: the path is known, the method is not one of its own. With those, for the `Allow` header.
-    #[error("this path takes only the methods {0}")]
+    /// 405: the path exists, but not with this method. Contains the value of the `Allow` header.
+    #[error("this path supports only the methods {0}")]
     MethodNotAllowed(String),
-    /// 413: over [`crate::http::MAX_BODY_BYTES`].
+    /// 413: the body is larger than [`crate::http::MAX_BODY_BYTES`].
     #[error("the body must be at most 64 KiB")]
     BodyTooLarge,
-    /// 415: a body that says it is not JSON.
-    #[error("send the body as JSON, with `Content-Type: application/json`")]
+    /// 415: `Content-Type` is not JSON.
+    #[error("send the body as JSON, with the header `Content-Type: application/json`")]
     UnsupportedMediaType,
-    /// 400: a body, parameter or header that cannot be; names it and says what it must be.
+    /// 400: the body, a parameter or a header is invalid. The message names it and says what is allowed.
     #[error("{0}")]
     InvalidRequest(String),
-    /// 404: not the canonical id of one of the caller's chats.
+    /// 404: the path does not contain the canonical id of one of the caller's chats.
     #[error("you have no chat with this id")]
     ChatNotFound,
-    /// 422: another message was sent under this key within the last 24 hours.
-    #[error("this Idempotency-Key was used for another message; use a new key for a new message")]
+    /// 422: another message was sent with this key in the last 24 hours.
+    #[error(
+        "this Idempotency-Key was used for another message; use a new key for each new message"
+    )]
     IdempotencyKeyReused,
-    /// 429: the cap on open sent requests.
-    #[error("you have {0} unanswered requests; wait until one is answered before you send more")]
+    /// 429: the caller has reached the cap on open requests.
+    #[error("you have {0} unanswered requests; wait until one is answered before you send another")]
     TooManyPendingRequests(u64),
-    /// 403 and 409: what the chat's state does not allow.
+    /// 403 and 409: the state of the chat does not allow the request.
     #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// 503: contention, throttling or a lost connection that outlasted the retries. The call
-    /// happened whole or not at all.
-    #[error("the service is busy; repeat the call, with the same Idempotency-Key if it had one")]
-    Unavailable(#[source] Cause),
+    Transition(#[from] TransitionError),
+    /// 503: contention, throttling or a lost connection outlasted the retries. The request was
+    /// applied completely or not at all.
+    #[error("the service is busy; retry the request, with the same Idempotency-Key if it had one")]
+    Unavailable(#[source] BoxError),
     /// 500: a defect or a wrong deployment.
-    #[error("something went wrong on our side; quote the requestId when you report it")]
-    Internal(#[source] Cause),
+    #[error("something went wrong in the service; include the requestId when you report it")]
+    Internal(#[source] BoxError),
 }
 
 impl Error {
-    /// A body, parameter or header that cannot be, with a message that names it.
+    /// An error for an invalid body, parameter or header. The message must name it.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::InvalidRequest(message.into())
     }
@@ -139,24 +141,24 @@ impl Error {
         self.code().status()
     }
 
-    /// The contract's code.
+    /// The error code of the API.
     #[must_use]
-    pub fn code(&self) -> Code {
+    pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Unauthorized => Code::Unauthorized,
-            Self::MethodNotAllowed(_) => Code::MethodNotAllowed,
-            Self::BodyTooLarge => Code::BodyTooLarge,
-            Self::UnsupportedMediaType => Code::UnsupportedMediaType,
-            Self::InvalidRequest(_) => Code::InvalidRequest,
-            Self::ChatNotFound => Code::ChatNotFound,
-            Self::Refused(Refusal::NotTheRecipient) => Code::NotTheRecipient,
-            Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
-            Self::Refused(Refusal::ChatActive) => Code::ChatActive,
-            Self::Refused(Refusal::ChatDeclined) => Code::ChatDeclined,
-            Self::Refused(Refusal::ChatNotActive) => Code::ChatNotActive,
-            Self::TooManyPendingRequests(_) => Code::TooManyPendingRequests,
-            Self::Unavailable(_) => Code::Unavailable,
-            Self::Internal(_) => Code::Internal,
+            Self::Unauthorized => ErrorCode::Unauthorized,
+            Self::MethodNotAllowed(_) => ErrorCode::MethodNotAllowed,
+            Self::BodyTooLarge => ErrorCode::BodyTooLarge,
+            Self::UnsupportedMediaType => ErrorCode::UnsupportedMediaType,
+            Self::InvalidRequest(_) => ErrorCode::InvalidRequest,
+            Self::ChatNotFound => ErrorCode::ChatNotFound,
+            Self::Transition(TransitionError::NotTheRecipient) => ErrorCode::NotTheRecipient,
+            Self::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
+            Self::Transition(TransitionError::ChatActive) => ErrorCode::ChatActive,
+            Self::Transition(TransitionError::ChatDeclined) => ErrorCode::ChatDeclined,
+            Self::Transition(TransitionError::ChatNotActive) => ErrorCode::ChatNotActive,
+            Self::TooManyPendingRequests(_) => ErrorCode::TooManyPendingRequests,
+            Self::Unavailable(_) => ErrorCode::Unavailable,
+            Self::Internal(_) => ErrorCode::Internal,
         }
     }
 
@@ -170,14 +172,14 @@ impl Error {
     }
 }
 
-impl From<InvalidContent> for Error {
-    fn from(invalid: InvalidContent) -> Self {
+impl From<ContentError> for Error {
+    fn from(invalid: ContentError) -> Self {
         Self::invalid(invalid.to_string())
     }
 }
 
-/// An environment variable is missing or cannot be right. `Display` is one line that names it and
-/// says what it must be.
+/// An environment variable is missing or invalid. `Display` is one line that names the variable and
+/// says what it must contain.
 #[derive(Debug, thiserror::Error)]
 #[error("{variable} {problem}")]
 pub struct ConfigError {
@@ -186,7 +188,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// A variable, and a sentence that goes on from its name.
+    /// `problem` continues the sentence that starts with the name of the variable.
     pub(crate) fn new(variable: &'static str, problem: &'static str) -> Self {
         Self { variable, problem }
     }

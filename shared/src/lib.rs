@@ -1,17 +1,21 @@
-//! What the eleven functions share.
+//! Code shared by all functions of the chat service.
 //!
 //! Dependencies point inward only:
 //!
-//! - [`domain`]: what a chat is and what may happen to it. No I/O, no clock, no JSON.
-//! - [`store`]: how chats are kept. The only module that knows keys, conditions and transactions.
-//! - [`auth`]: whose call it is.
-//! - [`http`]: how a call is asked for and answered; the only module that knows JSON and statuses.
-//! - [`error`]: the one way to fail.
+//! - [`domain`]: chats, messages and their state machine. No I/O, no clock, no JSON.
+//! - [`store`]: persistence in `DynamoDB`. The only module that knows keys, conditions and transactions.
+//! - [`auth`]: verification of access tokens.
+//! - [`http`]: parses requests, builds responses and runs a function. The only module that knows JSON
+//!   and status codes.
+//! - [`error`]: the error types.
+//! - `openapi`: the OpenAPI document, behind the feature of the same name.
 
 pub mod auth;
 pub mod domain;
 pub mod error;
 pub mod http;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod store;
 
 pub use error::Error;

@@ -1,18 +1,20 @@
-//! Part 1.1 and part 4 of the contract: who may call.
+//! Authentication: which `Authorization` headers, tokens and claims the API accepts.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use chat_shared::http::ENDPOINTS;
 use ring::hmac;
 use serde_json::{Value, json};
 
 use crate::{
-    ROUTES,
+    endpoint_path,
     support::{
-        Answer, Api, secret,
-        tokens::{claims, now, sign, sign_as, valid},
+        Api, Response, secret,
+        tokens::{now_seconds, sign, sign_with, valid_claims, valid_token},
     },
+    with_valid_body,
 };
 
-async fn totals_with(authorization: impl AsRef<[u8]>) -> Answer {
+async fn totals_with_header(authorization: impl AsRef<[u8]>) -> Response {
     Api::shared()
         .request("GET", "/totals")
         .header("authorization", authorization)
@@ -20,13 +22,13 @@ async fn totals_with(authorization: impl AsRef<[u8]>) -> Answer {
         .await
 }
 
-async fn totals_of(token: &str) -> Answer {
-    totals_with(format!("Bearer {token}")).await
+async fn totals_with_token(token: &str) -> Response {
+    totals_with_header(format!("Bearer {token}")).await
 }
 
-/// Claims of some user, with one of them changed (or removed, with null).
-fn with(claim: &str, value: Value) -> Value {
-    let mut claims = claims(42);
+/// The valid claims of a user with one claim changed, or removed if the value is null.
+fn claims_with(claim: &str, value: Value) -> Value {
+    let mut claims = valid_claims(42);
     match value {
         Value::Null => drop(claims.as_object_mut().unwrap().remove(claim)),
         value => claims[claim] = value,
@@ -35,36 +37,40 @@ fn with(claim: &str, value: Value) -> Value {
 }
 
 #[tokio::test]
-async fn every_route_refuses_a_call_without_a_token() {
-    for (method, path, body) in ROUTES {
-        let path = path.replace("{chatId}", "17-42");
-        let call = Api::shared().request(method, &path);
-        let call = match body {
-            Some(body) => call.header("content-type", "application/json").body(body),
-            None => call,
-        };
-        call.send().await.is_refusal(401, "unauthorized");
+async fn every_endpoint_rejects_a_request_without_a_token() {
+    for endpoint in &ENDPOINTS {
+        let path = endpoint_path(endpoint, "17-42");
+        let request = Api::shared().request(endpoint.method, &path);
+        with_valid_body(request, endpoint)
+            .send()
+            .await
+            .expect_error(401, "unauthorized");
     }
 }
 
 #[tokio::test]
-async fn every_route_refuses_a_token_that_is_signed_with_another_secret() {
+async fn every_endpoint_rejects_a_token_that_is_signed_with_another_secret() {
     let header = json!({"alg": "HS256"});
-    let forged = sign_as(&header, &claims(42), hmac::HMAC_SHA256, &"x".repeat(32));
-    for (method, path, _) in ROUTES {
-        let path = path.replace("{chatId}", "17-42");
-        let call = Api::shared().request(method, &path);
-        let answer = call
+    let forged = sign_with(
+        &header,
+        &valid_claims(42),
+        hmac::HMAC_SHA256,
+        &"x".repeat(32),
+    );
+    for endpoint in &ENDPOINTS {
+        let path = endpoint_path(endpoint, "17-42");
+        let request = Api::shared().request(endpoint.method, &path);
+        let response = request
             .header("authorization", format!("Bearer {forged}"))
             .send()
             .await;
-        answer.is_refusal(401, "unauthorized");
+        response.expect_error(401, "unauthorized");
     }
 }
 
 #[tokio::test]
-async fn a_header_that_is_not_one_bearer_token_is_refused() {
-    let token = valid(42);
+async fn a_header_that_is_not_exactly_one_bearer_token_is_rejected() {
+    let token = valid_token(42);
     for header in [
         String::new(),
         "Bearer".to_owned(),
@@ -79,45 +85,51 @@ async fn a_header_that_is_not_one_bearer_token_is_refused() {
         format!("Bearer {token}."),
         format!("Bearer {}", token.trim_end_matches(|c| c != '.')),
     ] {
-        totals_with(&header).await.is_refusal(401, "unauthorized");
+        totals_with_header(&header)
+            .await
+            .expect_error(401, "unauthorized");
     }
-    let twice = Api::shared()
+    let header_twice = Api::shared()
         .request("GET", "/totals")
         .header("authorization", format!("Bearer {token}"))
         .header("authorization", format!("Bearer {token}"));
-    twice.send().await.is_refusal(401, "unauthorized");
+    header_twice.send().await.expect_error(401, "unauthorized");
 }
 
 #[tokio::test]
-async fn the_schemes_case_does_not_matter() {
-    totals_with(format!("bearer {}", valid(42))).await.is(200);
-    totals_with(format!("BEARER {}", valid(42))).await.is(200);
+async fn the_bearer_scheme_is_case_insensitive() {
+    for scheme in ["bearer", "BEARER"] {
+        totals_with_header(format!("{scheme} {}", valid_token(42)))
+            .await
+            .expect_status(200);
+    }
 }
 
 #[tokio::test]
-async fn a_changed_token_is_refused() {
-    let token = valid(42);
-    let [header, _, tag] = token.split('.').collect::<Vec<_>>()[..] else {
-        panic!("three parts")
+async fn a_token_with_changed_claims_is_rejected() {
+    let token = valid_token(42);
+    let [header, _, signature] = token.split('.').collect::<Vec<_>>()[..] else {
+        panic!("a token has three parts")
     };
-    let other = BASE64.encode(claims(43).to_string());
-    totals_of(&format!("{header}.{other}.{tag}"))
+    let other_claims = BASE64.encode(valid_claims(43).to_string());
+    totals_with_token(&format!("{header}.{other_claims}.{signature}"))
         .await
-        .is_refusal(401, "unauthorized");
+        .expect_error(401, "unauthorized");
 }
 
 #[tokio::test]
-async fn the_token_does_not_choose_the_algorithm() {
+async fn the_token_cannot_choose_its_algorithm() {
     let unsigned = |alg: &str| {
         let header = BASE64.encode(json!({"alg": alg}).to_string());
-        format!("{header}.{}.", BASE64.encode(claims(42).to_string()))
+        let claims = BASE64.encode(valid_claims(42).to_string());
+        format!("{header}.{claims}.")
     };
     for alg in ["none", "None", "NONE", "HS256"] {
-        totals_of(&unsigned(alg))
+        totals_with_token(&unsigned(alg))
             .await
-            .is_refusal(401, "unauthorized");
+            .expect_error(401, "unauthorized");
     }
-    for (alg, by) in [
+    for (alg, algorithm) in [
         ("HS384", hmac::HMAC_SHA384),
         ("HS512", hmac::HMAC_SHA512),
         ("RS256", hmac::HMAC_SHA256),
@@ -125,95 +137,109 @@ async fn the_token_does_not_choose_the_algorithm() {
         ("EdDSA", hmac::HMAC_SHA256),
         ("hs256", hmac::HMAC_SHA256),
     ] {
-        let token = sign_as(&json!({"alg": alg}), &claims(42), by, &secret());
-        totals_of(&token).await.is_refusal(401, "unauthorized");
+        let header = json!({"alg": alg});
+        let token = sign_with(&header, &valid_claims(42), algorithm, &secret());
+        totals_with_token(&token)
+            .await
+            .expect_error(401, "unauthorized");
     }
 }
 
 #[tokio::test]
-async fn a_tokens_header_never_chooses_whom_to_trust() {
-    let attacker = "the key that an attacker would like to be trusted";
+async fn a_key_or_key_url_in_the_token_header_is_not_trusted() {
+    let attacker_secret = "the key that an attacker would like to be trusted";
     for (name, value) in [
         ("kid", json!("../../etc/passwd")),
         ("jku", json!("https://attacker.example/keys")),
         ("x5u", json!("https://attacker.example/chain")),
         (
             "jwk",
-            json!({"kty": "oct", "alg": "HS256", "k": BASE64.encode(attacker)}),
+            json!({"kty": "oct", "alg": "HS256", "k": BASE64.encode(attacker_secret)}),
         ),
     ] {
         let header = json!({"alg": "HS256", name: value});
-        let forged = sign_as(&header, &claims(42), hmac::HMAC_SHA256, attacker);
-        totals_of(&forged).await.is_refusal(401, "unauthorized");
+        let forged = sign_with(
+            &header,
+            &valid_claims(42),
+            hmac::HMAC_SHA256,
+            attacker_secret,
+        );
+        totals_with_token(&forged)
+            .await
+            .expect_error(401, "unauthorized");
     }
     let header = json!({"alg": "HS256", "kid": "any", "jku": "https://issuer.example/keys"});
-    let ours = sign_as(&header, &claims(42), hmac::HMAC_SHA256, &secret());
-    totals_of(&ours).await.is(200);
+    let valid = sign_with(&header, &valid_claims(42), hmac::HMAC_SHA256, &secret());
+    totals_with_token(&valid).await.expect_status(200);
 }
 
 #[tokio::test]
-async fn a_token_with_critical_extensions_is_refused() {
+async fn a_token_with_critical_extensions_is_rejected() {
     let header = json!({"alg": "HS256", "crit": ["b64"], "b64": true});
-    let token = sign_as(&header, &claims(42), hmac::HMAC_SHA256, &secret());
-    totals_of(&token).await.is_refusal(401, "unauthorized");
+    let token = sign_with(&header, &valid_claims(42), hmac::HMAC_SHA256, &secret());
+    totals_with_token(&token)
+        .await
+        .expect_error(401, "unauthorized");
 }
 
 #[tokio::test]
 async fn a_token_expires_with_30_seconds_of_leeway() {
-    totals_of(&sign(&with("exp", json!(now() - 20))))
+    totals_with_token(&sign(&claims_with("exp", json!(now_seconds() - 20))))
         .await
-        .is(200);
-    totals_of(&sign(&with("exp", json!(now() - 40))))
+        .expect_status(200);
+    totals_with_token(&sign(&claims_with("exp", json!(now_seconds() - 40))))
         .await
-        .is_refusal(401, "unauthorized");
+        .expect_error(401, "unauthorized");
 }
 
 #[tokio::test]
 async fn a_token_is_not_valid_before_nbf_with_30_seconds_of_leeway() {
-    totals_of(&sign(&with("nbf", json!(now() + 20))))
+    totals_with_token(&sign(&claims_with("nbf", json!(now_seconds() + 20))))
         .await
-        .is(200);
-    totals_of(&sign(&with("nbf", json!(now() + 60))))
+        .expect_status(200);
+    totals_with_token(&sign(&claims_with("nbf", json!(now_seconds() + 60))))
         .await
-        .is_refusal(401, "unauthorized");
-    totals_of(&sign(&with("nbf", json!("soon"))))
+        .expect_error(401, "unauthorized");
+    totals_with_token(&sign(&claims_with("nbf", json!("soon"))))
         .await
-        .is_refusal(401, "unauthorized");
+        .expect_error(401, "unauthorized");
 }
 
 #[tokio::test]
-async fn a_token_must_say_when_it_expires_as_a_number() {
-    let never_as_text = json!((now() + 3_600).to_string());
+async fn a_token_without_a_numeric_expiry_is_rejected() {
+    let number_as_text = json!((now_seconds() + 3_600).to_string());
     for exp in [
         Value::Null,
-        never_as_text,
+        number_as_text,
         json!(true),
         json!([]),
         json!({}),
         json!(-1),
     ] {
-        totals_of(&sign(&with("exp", exp)))
+        totals_with_token(&sign(&claims_with("exp", exp)))
             .await
-            .is_refusal(401, "unauthorized");
+            .expect_error(401, "unauthorized");
     }
-    let mut null = claims(42);
+    let mut null = valid_claims(42);
     null["exp"] = Value::Null;
-    totals_of(&sign(&null))
+    totals_with_token(&sign(&null))
         .await
-        .is_refusal(401, "unauthorized");
+        .expect_error(401, "unauthorized");
 }
 
 #[tokio::test]
-async fn the_user_is_sub_as_canonical_decimal_or_number() {
-    for good in [
+async fn sub_must_be_a_user_id_as_a_canonical_decimal_or_a_number() {
+    for valid in [
         json!("42"),
         json!(42),
         json!("9007199254740991"),
         json!(9_007_199_254_740_991_u64),
     ] {
-        totals_of(&sign(&with("sub", good))).await.is(200);
+        totals_with_token(&sign(&claims_with("sub", valid)))
+            .await
+            .expect_status(200);
     }
-    for bad in [
+    for invalid in [
         Value::Null,
         json!(""),
         json!("0"),
@@ -234,52 +260,54 @@ async fn the_user_is_sub_as_canonical_decimal_or_number() {
         json!(true),
         json!([42]),
     ] {
-        let answer = totals_of(&sign(&with("sub", bad.clone()))).await;
-        assert_eq!(answer.status, 401, "sub {bad}: {answer:?}");
+        let response = totals_with_token(&sign(&claims_with("sub", invalid.clone()))).await;
+        assert_eq!(response.status, 401, "sub {invalid}: {response:?}");
     }
 }
 
 #[tokio::test]
-async fn a_string_and_a_number_as_sub_are_the_same_user() {
+async fn sub_as_a_string_and_as_a_number_is_the_same_user() {
     let api = Api::shared();
     let (ann, ben) = (api.user(), api.user());
-    ann.ask(&ben).await.is(201);
+    ann.request_chat(&ben).await.expect_status(201);
     let mut by_number = ben.clone();
-    by_number.token = sign(&json!({"sub": ben.id, "exp": now() + 60}));
+    by_number.token = sign(&json!({"sub": ben.id, "exp": now_seconds() + 60}));
     assert_eq!(by_number.totals().await, [1, 0, 0]);
 }
 
 #[tokio::test]
-async fn issuer_and_audience_are_ignored_when_not_configured() {
-    totals_of(&sign(&with("iss", json!("https://any.example"))))
+async fn issuer_and_audience_are_ignored_when_they_are_not_configured() {
+    totals_with_token(&sign(&claims_with("iss", json!("https://any.example"))))
         .await
-        .is(200);
-    totals_of(&sign(&with("aud", json!(["any"])))).await.is(200);
+        .expect_status(200);
+    totals_with_token(&sign(&claims_with("aud", json!(["any"]))))
+        .await
+        .expect_status(200);
 }
 
 #[tokio::test]
-async fn a_token_over_8_kib_is_refused() {
-    let padded = |bytes: usize| sign(&with("padding", json!("x".repeat(bytes))));
-    // Base64 makes four bytes of three.
+async fn a_token_over_8_kib_is_rejected() {
+    let padded = |bytes: usize| sign(&claims_with("padding", json!("x".repeat(bytes))));
+    // Base64 encodes three bytes as four.
     assert!(padded(5_900).len() <= 8 * 1_024);
-    totals_of(&padded(5_900)).await.is(200);
+    totals_with_token(&padded(5_900)).await.expect_status(200);
     assert!(padded(6_100).len() > 8 * 1_024);
-    totals_of(&padded(6_100))
+    totals_with_token(&padded(6_100))
         .await
-        .is_refusal(401, "unauthorized");
+        .expect_error(401, "unauthorized");
 }
 
 #[tokio::test]
-async fn a_claim_given_twice_is_refused() {
-    let twice = format!(r#"{{"sub":"42","sub":"43","exp":{}}}"#, now() + 60);
-    let signed = format!(
+async fn a_token_with_the_same_claim_twice_is_rejected() {
+    let sub_twice = format!(r#"{{"sub":"42","sub":"43","exp":{}}}"#, now_seconds() + 60);
+    let message = format!(
         "{}.{}",
         BASE64.encode(r#"{"alg":"HS256"}"#),
-        BASE64.encode(twice)
+        BASE64.encode(sub_twice)
     );
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret().as_bytes());
-    let tag = BASE64.encode(hmac::sign(&key, signed.as_bytes()));
-    totals_of(&format!("{signed}.{tag}"))
+    let signature = BASE64.encode(hmac::sign(&key, message.as_bytes()));
+    totals_with_token(&format!("{message}.{signature}"))
         .await
-        .is_refusal(401, "unauthorized");
+        .expect_error(401, "unauthorized");
 }

@@ -1,42 +1,47 @@
-//! Part 1.1 of the contract: bodies, and the order of checks.
+//! Request validation: bodies, content types, sizes, chat ids in paths, and the order of the checks.
 
-use serde_json::{Value, json};
+use chat_shared::http::ENDPOINTS;
+use serde_json::json;
 
 use crate::{
-    ROUTES,
-    support::{Answer, Api, User},
+    endpoint_path,
+    support::{Api, Response, User},
+    with_valid_body,
 };
 
-const MESSAGES: &str = "/chats/{chatId}/messages";
-
-async fn post(user: &User, path: &str, content_type: Option<&str>, body: &[u8]) -> Answer {
-    let call = user.request("POST", path).body(body);
-    let call = match content_type {
-        Some(content_type) => call.header("content-type", content_type),
-        None => call,
-    };
-    call.send().await
+fn messages_path(chat: &str) -> String {
+    format!("/chats/{chat}/messages")
 }
 
-/// Sends what must be refused to an active chat, and asserts that nothing was changed.
-async fn refused(bodies: &[(&[u8], &str)]) {
-    let (ann, ben, chat) = Api::shared().friends().await;
-    let path = MESSAGES.replace("{chatId}", &chat);
+async fn post(user: &User, path: &str, content_type: Option<&str>, body: &[u8]) -> Response {
+    let request = user.request("POST", path).body(body);
+    let request = match content_type {
+        Some(content_type) => request.header("content-type", content_type),
+        None => request,
+    };
+    request.send().await
+}
+
+/// Sends bodies to an active chat, and asserts that each is rejected with a message that contains the
+/// expected text, and that the chat does not change.
+async fn assert_rejected(bodies: &[(&[u8], &str)]) {
+    let (ann, ben, chat) = Api::shared().active_chat().await;
+    let path = messages_path(&chat);
     for (body, named) in bodies {
         post(&ann, &path, Some("application/json"), body)
             .await
-            .is_invalid(named);
+            .expect_invalid(named);
     }
     assert_eq!(ann.messages(&chat, "").await.seqs(), [0_u64; 0]);
     assert_eq!(ben.totals().await, [0, 0, 0]);
 }
 
 #[tokio::test]
-async fn a_message_of_the_wrong_form_is_refused_by_field_and_changes_nothing() {
+async fn an_invalid_message_is_rejected_by_field_and_changes_nothing() {
     let long_text = json!({"text": "é".repeat(4_097)}).to_string();
     let long_url =
         json!({"imageUrl": format!("https://a.example/{}", "x".repeat(2_031))}).to_string();
-    refused(&[
+    assert_rejected(&[
         (br#"{"text":5}"#, "`text`"),
         (br#"{"text":true}"#, "`text`"),
         (br#"{"text":["a"]}"#, "`text`"),
@@ -75,9 +80,9 @@ async fn a_message_of_the_wrong_form_is_refused_by_field_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_not_one_json_object_is_refused_and_changes_nothing() {
+async fn a_body_that_is_not_exactly_one_json_object_is_rejected_and_changes_nothing() {
     let deep = "[".repeat(20_000);
-    refused(&[
+    assert_rejected(&[
         (b"", "body"),
         (b"  ", "body"),
         (b"{", "JSON"),
@@ -99,8 +104,8 @@ async fn what_is_not_one_json_object_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_utf_8_is_refused_by_field_and_changes_nothing() {
-    refused(&[
+async fn a_body_that_is_not_utf_8_is_rejected_by_field_and_changes_nothing() {
+    assert_rejected(&[
         (b"{\"text\":\"\xff\"}", "`text`"),
         (b"{\"text\":\"\xed\xa0\x80\"}", "`text`"),
     ])
@@ -108,19 +113,19 @@ async fn a_body_that_is_not_utf_8_is_refused_by_field_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn null_is_the_same_as_absent() {
-    let (ann, _, chat) = Api::shared().friends().await;
+async fn a_null_field_is_the_same_as_an_absent_field() {
+    let (ann, _, chat) = Api::shared().active_chat().await;
     let body = json!({"text": "a", "imageUrl": null, "linkPreviewUrl": null});
-    ann.post(&format!("/chats/{chat}/messages"), &body)
+    ann.post(&messages_path(&chat), &body)
         .await
-        .is(201);
+        .expect_status(201);
     ann.post("/chats", &json!({"userId": null}))
         .await
-        .is_invalid("`userId`");
+        .expect_invalid("`userId`");
 }
 
 #[tokio::test]
-async fn a_chat_is_asked_for_with_a_user_id_and_nothing_else() {
+async fn a_chat_request_has_a_user_id_and_no_other_field() {
     let user = Api::shared().user();
     for (body, named) in [
         (json!({}), "`userId`"),
@@ -135,56 +140,59 @@ async fn a_chat_is_asked_for_with_a_user_id_and_nothing_else() {
         (json!({"userId": 42, "text": "hi"}), "`text`"),
         (json!({"userId": user.id}), "`userId`"),
     ] {
-        user.post("/chats", &body).await.is_invalid(named);
+        user.post("/chats", &body).await.expect_invalid(named);
     }
     let huge = r#"{"userId":99999999999999999999999}"#;
     post(&user, "/chats", None, huge.as_bytes())
         .await
-        .is_invalid("`userId`");
+        .expect_invalid("`userId`");
     post(&user, "/chats", None, br#"{"userId":1,"userId":2}"#)
         .await
-        .is_invalid("`userId`");
+        .expect_invalid("`userId`");
     assert_eq!(user.totals().await, [0, 0, 0]);
 }
 
 #[tokio::test]
-async fn the_largest_user_id_is_a_user() {
+async fn the_largest_user_id_is_valid() {
     let user = Api::shared().user();
-    let answer = user
+    let response = user
         .post("/chats", &json!({"userId": 9_007_199_254_740_991_u64}))
         .await
-        .is(201);
-    assert_eq!(answer.body["recipientId"], 9_007_199_254_740_991_u64);
+        .expect_status(201);
+    assert_eq!(response.body["recipientId"], 9_007_199_254_740_991_u64);
 }
 
 #[tokio::test]
-async fn a_body_that_says_it_is_not_json_is_refused() {
-    let (ann, _, chat) = Api::shared().friends().await;
-    let path = MESSAGES.replace("{chatId}", &chat);
+async fn a_content_type_other_than_json_is_rejected() {
+    let (ann, _, chat) = Api::shared().active_chat().await;
+    let path = messages_path(&chat);
     let body = br#"{"text":"a"}"#;
-    for other in [
+    for content_type in [
         "text/plain",
         "application/x-www-form-urlencoded",
         "multipart/form-data",
         "x",
     ] {
-        let answer = post(&ann, &path, Some(other), body).await;
-        answer.is_refusal(415, "unsupported_media_type");
+        post(&ann, &path, Some(content_type), body)
+            .await
+            .expect_error(415, "unsupported_media_type");
     }
-    for json in [
+    for content_type in [
         "application/json",
         "application/json; charset=utf-8",
         "Application/JSON",
     ] {
-        post(&ann, &path, Some(json), body).await.is(201);
+        post(&ann, &path, Some(content_type), body)
+            .await
+            .expect_status(201);
     }
-    post(&ann, &path, None, body).await.is(201);
+    post(&ann, &path, None, body).await.expect_status(201);
 }
 
 #[tokio::test]
-async fn a_body_over_64_kib_is_refused() {
-    let (ann, _, chat) = Api::shared().friends().await;
-    let path = MESSAGES.replace("{chatId}", &chat);
+async fn a_body_over_64_kib_is_rejected() {
+    let (ann, _, chat) = Api::shared().active_chat().await;
+    let path = messages_path(&chat);
     let padded = |bytes: usize| {
         let body = r#"{"text":"a"}"#;
         format!("{body}{}", " ".repeat(bytes - body.len()))
@@ -192,95 +200,87 @@ async fn a_body_over_64_kib_is_refused() {
     let json = Some("application/json");
     post(&ann, &path, json, padded(65_536).as_bytes())
         .await
-        .is(201);
-    let answer = post(&ann, &path, json, padded(65_537).as_bytes()).await;
-    answer.is_refusal(413, "body_too_large");
+        .expect_status(201);
+    post(&ann, &path, json, padded(65_537).as_bytes())
+        .await
+        .expect_error(413, "body_too_large");
 }
 
 #[tokio::test]
-async fn the_size_of_a_body_is_that_of_its_decoded_bytes() {
-    // Of what is not text the gateway makes base64, which is a third longer.
-    let (ann, _, chat) = Api::shared().friends().await;
-    let path = MESSAGES.replace("{chatId}", &chat);
-    let octets = Some("application/octet-stream");
-    let answer = post(&ann, &path, octets, &vec![0xff; 65_536]).await;
-    answer.is_refusal(415, "unsupported_media_type");
-    let answer = post(
-        &ann,
-        &path,
-        Some("application/octet-stream"),
-        &vec![0xff; 65_537],
-    )
-    .await;
-    answer.is_refusal(413, "body_too_large");
+async fn the_size_limit_applies_to_the_decoded_body() {
+    // The gateway encodes a body that is not text as base64, which is a third longer.
+    let (ann, _, chat) = Api::shared().active_chat().await;
+    let path = messages_path(&chat);
+    let binary = Some("application/octet-stream");
+    post(&ann, &path, binary, &vec![0xff; 65_536])
+        .await
+        .expect_error(415, "unsupported_media_type");
+    post(&ann, &path, binary, &vec![0xff; 65_537])
+        .await
+        .expect_error(413, "body_too_large");
 }
 
 #[tokio::test]
-async fn the_first_thing_wrong_in_the_contracts_order_is_answered() {
-    let (ann, ben, chat) = Api::shared().friends().await;
+async fn a_request_with_several_errors_gets_the_first_one_in_the_documented_order() {
+    let (ann, ben, chat) = Api::shared().active_chat().await;
     let huge = vec![b'x'; 70_000];
-    let path = MESSAGES.replace("{chatId}", "1-2");
+    let path = messages_path("1-2");
 
-    let unauthorized = ann
+    let without_token = ann
         .api
         .request("POST", &path)
-        .header("content-type", "text/plain");
-    unauthorized
-        .body(huge.clone())
-        .send()
+        .header("content-type", "text/plain")
+        .body(huge.clone());
+    without_token.send().await.expect_error(401, "unauthorized");
+    post(&ann, &path, Some("text/plain"), &huge)
         .await
-        .is_refusal(401, "unauthorized");
-    let too_large = post(&ann, &path, Some("text/plain"), &huge).await;
-    too_large.is_refusal(413, "body_too_large");
-    let not_json = post(&ann, &path, Some("text/plain"), b"{").await;
-    not_json.is_refusal(415, "unsupported_media_type");
-    post(&ann, &path, None, b"{").await.is_invalid("JSON");
-    let bad_key = ann.request("POST", &path).header("idempotency-key", "a b");
-    bad_key
-        .json(&json!({"text": "a"}))
-        .send()
+        .expect_error(413, "body_too_large");
+    post(&ann, &path, Some("text/plain"), b"{")
         .await
-        .is_invalid("`Idempotency-Key`");
+        .expect_error(415, "unsupported_media_type");
+    post(&ann, &path, None, b"{").await.expect_invalid("JSON");
+    let invalid_key = ann
+        .request("POST", &path)
+        .header("idempotency-key", "a b")
+        .json(&json!({"text": "a"}));
+    invalid_key.send().await.expect_invalid("`Idempotency-Key`");
     ann.get(&format!("{path}?limit=0"))
         .await
-        .is_invalid("`limit`");
+        .expect_invalid("`limit`");
     ann.post(&path, &json!({"text": "a"}))
         .await
-        .is_refusal(404, "chat_not_found");
+        .expect_error(404, "chat_not_found");
 
-    // Declining an active chat: 409 to both, as the state decides before who calls.
-    ann.decline(&chat).await.is_refusal(409, "chat_active");
-    ben.decline(&chat).await.is_refusal(409, "chat_active");
+    // The state of the chat is checked before the caller's role, so both get a 409.
+    ann.decline(&chat).await.expect_error(409, "chat_active");
+    ben.decline(&chat).await.expect_error(409, "chat_active");
 }
 
 #[tokio::test]
-async fn routes_without_a_body_ignore_one_within_the_limit() {
+async fn endpoints_without_a_body_ignore_one_within_the_size_limit() {
     let user = Api::shared().user();
-    let call = user
+    let request = user
         .request("GET", "/totals")
         .header("content-type", "text/plain")
         .body("hi");
-    call.send().await.is(200);
-    for (method, path, _) in ROUTES {
-        let path = path.replace("{chatId}", "1-2");
-        let answer = user
-            .request(method, &path)
-            .body(vec![b' '; 65_537])
-            .send()
-            .await;
-        answer.is_refusal(413, "body_too_large");
+    request.send().await.expect_status(200);
+    for endpoint in &ENDPOINTS {
+        let path = endpoint_path(endpoint, "1-2");
+        let request = user
+            .request(endpoint.method, &path)
+            .body(vec![b' '; 65_537]);
+        request.send().await.expect_error(413, "body_too_large");
     }
 }
 
 #[tokio::test]
-async fn anything_but_the_canonical_id_of_an_own_chat_is_not_found() {
-    let (ann, ben, chat) = Api::shared().friends().await;
+async fn a_chat_id_that_is_not_the_canonical_id_of_a_chat_of_the_caller_is_not_found() {
+    let (ann, ben, chat) = Api::shared().active_chat().await;
     let stranger = ann.api.user();
     let (low, high) = (ann.id.min(ben.id), ann.id.max(ben.id));
-    let no_chat = ann.chat_with(&stranger);
     let ids = [
-        no_chat,
-        ben.chat_with(&stranger),
+        ann.chat_id_with(&stranger),
+        ben.chat_id_with(&stranger),
         format!("{high}-{low}"),
         format!("{low}-{low}"),
         format!("0{low}-{high}"),
@@ -296,40 +296,40 @@ async fn anything_but_the_canonical_id_of_an_own_chat_is_not_found() {
         "%F0%9F%98%80".to_owned(),
         format!("0-{}", ann.id),
         format!("{}-9007199254740992", ann.id),
-        "CHAT%23".to_owned() + &chat,
+        format!("CHAT%23{chat}"),
     ];
-    for (method, path, body) in ROUTES.iter().filter(|route| route.1.contains("{chatId}")) {
-        let body = body.map(|body| serde_json::from_str::<Value>(body).unwrap());
+    for endpoint in ENDPOINTS
+        .iter()
+        .filter(|endpoint| endpoint.path.contains("{chatId}"))
+    {
         for id in &ids {
-            let call = ann.request(method, &path.replace("{chatId}", id));
-            let call = match &body {
-                Some(body) => call.json(body),
-                None => call,
-            };
-            call.send().await.is_refusal(404, "chat_not_found");
+            let request = ann.request(endpoint.method, &endpoint_path(endpoint, id));
+            with_valid_body(request, endpoint)
+                .send()
+                .await
+                .expect_error(404, "chat_not_found");
         }
-        // Nor does another's chat exist for a stranger.
-        let call = stranger.request(method, &path.replace("{chatId}", &chat));
-        let call = match &body {
-            Some(body) => call.json(body),
-            None => call,
-        };
-        call.send().await.is_refusal(404, "chat_not_found");
+        // A chat of other users is not found either.
+        let request = stranger.request(endpoint.method, &endpoint_path(endpoint, &chat));
+        with_valid_body(request, endpoint)
+            .send()
+            .await
+            .expect_error(404, "chat_not_found");
     }
 }
 
 #[tokio::test]
-async fn an_id_with_an_encoded_slash_is_one_id_and_not_found() {
-    let (ann, _, chat) = Api::shared().friends().await;
+async fn an_encoded_slash_is_part_of_the_chat_id() {
+    let (ann, _, chat) = Api::shared().active_chat().await;
     let id = format!("{chat}%2Fmessages");
     ann.messages(&id, "")
         .await
-        .is_refusal(404, "chat_not_found");
+        .expect_error(404, "chat_not_found");
 }
 
 #[tokio::test]
-async fn a_path_parameter_is_decoded_before_it_is_read() {
-    let (ann, _, chat) = Api::shared().friends().await;
+async fn a_path_parameter_is_percent_decoded() {
+    let (ann, _, chat) = Api::shared().active_chat().await;
     let encoded = chat.replace('-', "%2D");
-    ann.messages(&encoded, "").await.is(200);
+    ann.messages(&encoded, "").await.expect_status(200);
 }

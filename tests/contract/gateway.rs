@@ -1,11 +1,11 @@
-//! What the gateway answers itself, and headers that every answer has.
+//! The gateway: its own responses, CORS, and the headers of every response.
 
 use serde_json::json;
 
 use crate::support::Api;
 
 #[tokio::test]
-async fn an_unknown_route_carries_only_a_message() {
+async fn an_unknown_path_returns_404_with_only_a_message() {
     let user = Api::shared().user();
     for (method, path) in [
         ("GET", "/"),
@@ -16,9 +16,9 @@ async fn an_unknown_route_carries_only_a_message() {
         ("POST", "/chats/1-2/accepted"),
         ("GET", "/chats//messages"),
     ] {
-        let answer = user.request(method, path).send().await.is(404);
+        let response = user.request(method, path).send().await.expect_status(404);
         assert_eq!(
-            answer.body,
+            response.body,
             json!({"message": "Not Found"}),
             "{method} {path}"
         );
@@ -26,17 +26,17 @@ async fn an_unknown_route_carries_only_a_message() {
 }
 
 #[tokio::test]
-async fn answers_are_json_and_never_cached() {
+async fn responses_are_json_and_must_not_be_cached() {
     let user = Api::shared().user();
     for path in ["/totals", "/chats", "/chats/1-2/messages"] {
-        let answer = user.get(path).await;
-        assert_eq!(answer.header("content-type"), Some("application/json"));
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        let response = user.get(path).await;
+        assert_eq!(response.header("content-type"), Some("application/json"));
+        assert_eq!(response.header("cache-control"), Some("no-store"));
     }
 }
 
 #[tokio::test]
-async fn a_browser_of_another_origin_may_call_and_read_the_headers_it_needs() {
+async fn cors_allows_every_origin_to_send_requests_and_to_read_the_documented_headers() {
     let api = Api::shared();
     let preflight = api
         .request("OPTIONS", "/chats")
@@ -46,27 +46,23 @@ async fn a_browser_of_another_origin_may_call_and_read_the_headers_it_needs() {
             "access-control-request-headers",
             "authorization,content-type,idempotency-key",
         );
-    let preflight = preflight.send().await.is(204);
-    let allowed = preflight
+    let preflight = preflight.send().await.expect_status(204);
+    let allowed_headers = preflight
         .header("access-control-allow-headers")
         .unwrap()
         .to_lowercase();
     for header in ["authorization", "content-type", "idempotency-key"] {
-        assert!(allowed.contains(header), "{allowed}");
+        assert!(allowed_headers.contains(header), "{allowed_headers}");
     }
-    assert!(
-        preflight
-            .header("access-control-allow-methods")
-            .unwrap()
-            .contains("POST")
-    );
-    let answer = api
+    let allowed_methods = preflight.header("access-control-allow-methods").unwrap();
+    assert!(allowed_methods.contains("POST"), "{allowed_methods}");
+    let request = api
         .user()
         .request("GET", "/totals")
         .header("origin", "https://app.example");
-    let answer = answer.send().await.is(200);
-    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-    let exposed = answer
+    let response = request.send().await.expect_status(200);
+    assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+    let exposed_headers = response
         .header("access-control-expose-headers")
         .unwrap()
         .to_lowercase();
@@ -77,32 +73,30 @@ async fn a_browser_of_another_origin_may_call_and_read_the_headers_it_needs() {
         "retry-after",
         "www-authenticate",
     ] {
-        assert!(exposed.contains(header), "{exposed}");
+        assert!(exposed_headers.contains(header), "{exposed_headers}");
     }
 }
 
 #[tokio::test]
-async fn headers_over_10_kb_are_refused_with_only_a_message() {
+async fn headers_over_10_kb_return_431_with_only_a_message() {
     let user = Api::shared().user();
-    let call = user
+    let request = user
         .request("GET", "/totals")
         .header("x-long", "x".repeat(10_241));
-    let answer = call.send().await.is(431);
-    assert_eq!(
-        answer.body.as_object().unwrap().keys().collect::<Vec<_>>(),
-        ["message"]
-    );
+    let response = request.send().await.expect_status(431);
+    let fields = response.body.as_object().unwrap().keys();
+    assert_eq!(fields.collect::<Vec<_>>(), ["message"]);
 }
 
 #[tokio::test]
-async fn a_strange_header_or_query_harms_nothing() {
+async fn unusual_bytes_in_headers_and_queries_are_ignored() {
     let user = Api::shared().user();
-    for strange in [&b"caf\xc3\xa9"[..], b"caf\xe9", b"a\tb", b"%00%zz"] {
+    for value in [&b"caf\xc3\xa9"[..], b"caf\xe9", b"a\tb", b"%00%zz"] {
         user.request("GET", "/totals")
-            .header("x-strange", strange)
+            .header("x-unusual", value)
             .send()
             .await
-            .is(200);
+            .expect_status(200);
     }
-    user.get("/totals?%zz=%&&=&a").await.is(200);
+    user.get("/totals?%zz=%&&=&a").await.expect_status(200);
 }

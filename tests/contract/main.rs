@@ -1,10 +1,10 @@
-//! The API contract, row by row, over HTTP against the real binaries.
+//! Black-box tests of the API contract over HTTP, against the real function binaries.
 //!
-//! Without `API_URL` the tests start the whole backend on this machine. With it they run against any
-//! deployment, with tokens signed by `JWT_SECRET`. Users are new in each test, so that tests run at
-//! once and twice.
+//! Without `API_URL` the tests start the whole backend on this machine. With `API_URL` they run against
+//! any deployment, with tokens signed by `JWT_SECRET`. Each test uses new users, so tests may run
+//! concurrently and repeatedly against the same deployment.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -20,17 +20,27 @@ mod paging;
 mod races;
 mod totals;
 
-/// The routes: method, path with a chat, a body that the route takes.
-const ROUTES: [(&str, &str, Option<&str>); 11] = [
-    ("GET", "/chats", None),
-    ("POST", "/chats", Some(r#"{"userId":1}"#)),
-    ("GET", "/chats/pending", None),
-    ("GET", "/chats/rejected", None),
-    ("PUT", "/chats/{chatId}/accept", None),
-    ("PUT", "/chats/{chatId}/decline", None),
-    ("GET", "/chats/{chatId}/messages", None),
-    ("PUT", "/chats/{chatId}/messages/read", None),
-    ("GET", "/totals", None),
-    ("GET", "/totals/unread", None),
-    ("POST", "/chats/{chatId}/messages", Some(r#"{"text":"hi"}"#)),
-];
+use chat_shared::{http::Endpoint, openapi::sample_requests};
+use support::Request;
+
+/// The path of an endpoint for one chat.
+fn endpoint_path(endpoint: &Endpoint, chat: &str) -> String {
+    endpoint.path.replace("{chatId}", chat)
+}
+
+/// Adds a body that the endpoint accepts to a request, if the endpoint takes a body.
+fn with_valid_body(request: Request, endpoint: &Endpoint) -> Request {
+    let samples = sample_requests().into_iter();
+    let mut bodies = samples
+        .filter(|sample| sample.endpoint.name == endpoint.name)
+        .filter_map(|sample| sample.body);
+    if let Some(body) = bodies.next() {
+        return request.json(&body);
+    }
+    assert!(
+        !["POST", "PATCH"].contains(&endpoint.method),
+        "{} needs a sample request with a body",
+        endpoint.name
+    );
+    request
+}

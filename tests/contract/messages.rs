@@ -1,35 +1,37 @@
-//! Sending, reading and marking messages.
+//! Messages: sending them, listing them and marking them as read.
 
 use serde_json::{Value, json};
 
 use crate::{
-    chats::is_time,
-    support::{Answer, Api, User},
+    chats::assert_is_timestamp,
+    support::{Api, Response, User},
 };
 
-async fn send(user: &User, chat: &str, body: &Value) -> Answer {
+async fn send_body(user: &User, chat: &str, body: &Value) -> Response {
     user.post(&format!("/chats/{chat}/messages"), body).await
 }
 
 #[tokio::test]
 async fn a_sent_message_has_every_field() {
-    let (ann, _, chat) = Api::shared().friends().await;
-    let answer = send(&ann, &chat, &json!({"text": "hi"})).await.is(201);
-    is_time(&answer.body["createdAt"]);
+    let (ann, _, chat) = Api::shared().active_chat().await;
+    let response = send_body(&ann, &chat, &json!({"text": "hi"}))
+        .await
+        .expect_status(201);
+    assert_is_timestamp(&response.body["createdAt"]);
     assert_eq!(
-        answer.body,
+        response.body,
         json!({
             "messageId": format!("{chat}/1"), "chatId": chat, "seq": 1, "senderId": ann.id,
             "text": "hi", "imageUrl": null, "linkPreviewUrl": null,
-            "status": "sent", "createdAt": answer.body["createdAt"],
+            "status": "sent", "createdAt": response.body["createdAt"],
         })
     );
-    assert_eq!(answer.header("idempotent-replayed"), None);
+    assert_eq!(response.header("idempotent-replayed"), None);
 }
 
 #[tokio::test]
-async fn a_message_is_read_as_it_was_typed() {
-    let (ann, ben, chat) = Api::shared().friends().await;
+async fn the_text_of_a_message_is_returned_unchanged() {
+    let (ann, ben, chat) = Api::shared().active_chat().await;
     let texts = [
         " leading and trailing ",
         "line\nbreak\r\nand\ttab",
@@ -41,21 +43,21 @@ async fn a_message_is_read_as_it_was_typed() {
         &"𝕏".repeat(4_096),
     ];
     for text in texts {
-        ann.say(&chat, text).await.is(201);
+        ann.send(&chat, text).await.expect_status(201);
     }
-    let page = ben.messages(&chat, "?after=0").await.is(200);
-    let read: Vec<_> = page.body["messages"]
+    let page = ben.messages(&chat, "?after=0").await.expect_status(200);
+    let received: Vec<_> = page.body["messages"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|it| &it["text"])
+        .map(|message| &message["text"])
         .collect();
-    assert_eq!(read, texts);
+    assert_eq!(received, texts);
 }
 
 #[tokio::test]
-async fn each_of_the_three_parts_is_enough() {
-    let (ann, _, chat) = Api::shared().friends().await;
+async fn a_message_needs_only_one_of_text_image_and_link_preview() {
+    let (ann, _, chat) = Api::shared().active_chat().await;
     let image = "https://a.example/i.png?a=%20b#c";
     let link = "HTTPS://例え.jp/記事";
     let longest = format!("https://a.example/{}", "x".repeat(2_048 - 18));
@@ -65,70 +67,72 @@ async fn each_of_the_three_parts_is_enough() {
         json!({"linkPreviewUrl": link}),
         json!({"text": "t", "imageUrl": longest, "linkPreviewUrl": link}),
     ] {
-        let answer = send(&ann, &chat, &body).await.is(201);
-        for part in ["text", "imageUrl", "linkPreviewUrl"] {
+        let response = send_body(&ann, &chat, &body).await.expect_status(201);
+        for field in ["text", "imageUrl", "linkPreviewUrl"] {
             assert_eq!(
-                answer.body.get(part),
-                Some(body.get(part).unwrap_or(&Value::Null))
+                response.body.get(field),
+                Some(body.get(field).unwrap_or(&Value::Null))
             );
         }
     }
 }
 
 #[tokio::test]
-async fn messages_are_numbered_from_1_without_gaps_whoever_writes() {
-    let (ann, ben, chat) = Api::shared().friends().await;
+async fn the_messages_of_both_members_are_numbered_from_1_without_gaps() {
+    let (ann, ben, chat) = Api::shared().active_chat().await;
     for (seq, sender) in [(1, &ann), (2, &ben), (3, &ben), (4, &ann)] {
-        assert_eq!(sender.say(&chat, "hi").await.is(201).body["seq"], seq);
+        let response = sender.send(&chat, "hi").await.expect_status(201);
+        assert_eq!(response.body["seq"], seq);
     }
-    let page = ann.messages(&chat, "").await.is(200);
+    let page = ann.messages(&chat, "").await.expect_status(200);
     assert_eq!(page.seqs(), [4, 3, 2, 1]);
-    let times: Vec<_> = page.body["messages"].as_array().unwrap().iter().collect();
-    assert!(times.is_sorted_by(|a, b| a["createdAt"].as_str() >= b["createdAt"].as_str()));
+    let messages: Vec<_> = page.body["messages"].as_array().unwrap().iter().collect();
+    assert!(messages.is_sorted_by(|a, b| a["createdAt"].as_str() >= b["createdAt"].as_str()));
 }
 
 #[tokio::test]
-async fn a_message_is_read_once_its_recipients_watermark_is_past_it() {
-    let (ann, ben, chat) = Api::shared().friends().await;
-    ann.say(&chat, "one").await.is(201);
-    ben.say(&chat, "two").await.is(201);
+async fn a_message_is_read_once_the_recipient_has_marked_it() {
+    let (ann, ben, chat) = Api::shared().active_chat().await;
+    ann.send(&chat, "one").await.expect_status(201);
+    ben.send(&chat, "two").await.expect_status(201);
     let statuses = async || {
         let page = ann.messages(&chat, "?after=0").await;
         let messages = page.body["messages"].as_array().unwrap();
         messages
             .iter()
-            .map(|it| it["status"].as_str().unwrap().to_owned())
+            .map(|message| message["status"].as_str().unwrap().to_owned())
             .collect::<Vec<_>>()
     };
     assert_eq!(statuses().await, ["sent", "sent"]);
-    ben.mark_read(&chat).await.is(200);
+    ben.mark_read(&chat).await.expect_status(200);
     assert_eq!(statuses().await, ["read", "sent"]);
-    ann.mark_read(&chat).await.is(200);
+    ann.mark_read(&chat).await.expect_status(200);
     assert_eq!(statuses().await, ["read", "read"]);
-    ann.say(&chat, "three").await.is(201);
+    ann.send(&chat, "three").await.expect_status(201);
     assert_eq!(statuses().await, ["read", "read", "sent"]);
 }
 
 #[tokio::test]
-async fn marking_as_read_says_so_and_may_be_repeated() {
-    let (ann, ben, chat) = Api::shared().friends().await;
-    ann.say(&chat, "hi").await.is(201);
+async fn marking_as_read_confirms_and_may_be_repeated() {
+    let (ann, ben, chat) = Api::shared().active_chat().await;
+    ann.send(&chat, "hi").await.expect_status(201);
     for _ in 0..2 {
-        let answer = ben.mark_read(&chat).await.is(200);
-        let said = json!({"success": true, "message": "All messages have been marked as read."});
-        assert_eq!(answer.body, said);
+        let response = ben.mark_read(&chat).await.expect_status(200);
+        let confirmation =
+            json!({"success": true, "message": "All messages have been marked as read."});
+        assert_eq!(response.body, confirmation);
         assert_eq!(ben.totals().await, [0, 0, 0]);
-        assert_eq!(ben.view(&chat).await["readSeq"], 1);
+        assert_eq!(ben.chat_view(&chat).await["readSeq"], 1);
     }
 }
 
 #[tokio::test]
-async fn marking_as_read_marks_only_the_callers_side() {
-    let (ann, ben, chat) = Api::shared().friends().await;
-    ann.say(&chat, "to ben").await.is(201);
-    ben.say(&chat, "to ann").await.is(201);
-    ann.mark_read(&chat).await.is(200);
+async fn marking_as_read_affects_only_the_caller() {
+    let (ann, ben, chat) = Api::shared().active_chat().await;
+    ann.send(&chat, "to ben").await.expect_status(201);
+    ben.send(&chat, "to ann").await.expect_status(201);
+    ann.mark_read(&chat).await.expect_status(200);
     assert_eq!(ann.totals().await, [0, 0, 0]);
     assert_eq!(ben.totals().await, [0, 1, 0]);
-    assert_eq!(ben.view(&chat).await["unreadCount"], 1);
+    assert_eq!(ben.chat_view(&chat).await["unreadCount"], 1);
 }

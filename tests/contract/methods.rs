@@ -1,55 +1,61 @@
-//! What a path answers to methods without a route of their own.
+//! HTTP methods: `HEAD`, `OPTIONS`, and 405 for the methods that a path does not support.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{ROUTES, support::Api};
+use chat_shared::http::ENDPOINTS;
 
-/// Each path with the methods that it has.
-fn paths() -> BTreeMap<String, BTreeSet<&'static str>> {
+use crate::{
+    endpoint_path,
+    support::{Api, Response},
+};
+
+/// Every path with the methods that it supports.
+fn methods_by_path() -> BTreeMap<String, BTreeSet<&'static str>> {
     let mut paths: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-    for (method, path, _) in ROUTES {
-        let methods = paths.entry(path.replace("{chatId}", "17-42")).or_default();
-        methods.extend([method, "OPTIONS"]);
-        methods.extend((method == "GET").then_some("HEAD"));
+    for endpoint in &ENDPOINTS {
+        let methods = paths.entry(endpoint_path(endpoint, "17-42")).or_default();
+        methods.extend([endpoint.method, "OPTIONS"]);
+        methods.extend((endpoint.method == "GET").then_some("HEAD"));
     }
     paths
 }
 
-fn allowed(answer: &crate::support::Answer) -> BTreeSet<&str> {
-    answer.header("allow").unwrap().split(", ").collect()
+/// The methods in the `Allow` header.
+fn allowed_methods(response: &Response) -> BTreeSet<&str> {
+    response.header("allow").unwrap().split(", ").collect()
 }
 
 #[tokio::test]
-async fn a_known_path_tells_another_method_which_it_has_before_it_asks_for_a_token() {
+async fn an_unsupported_method_gets_a_405_with_the_allowed_methods_before_the_token_is_checked() {
     let api = Api::shared();
-    for (path, methods) in paths() {
+    for (path, methods) in methods_by_path() {
         for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] {
             if methods.contains(method) {
                 continue;
             }
-            let answer = api.request(method, &path).body("not JSON").send().await;
-            assert_eq!(allowed(&answer), methods, "{method} {path}");
+            let response = api.request(method, &path).body("not JSON").send().await;
+            assert_eq!(allowed_methods(&response), methods, "{method} {path}");
             if method == "HEAD" {
-                assert_eq!((answer.status, answer.body), (405, "".into()), "{path}");
+                assert_eq!((response.status, response.body), (405, "".into()), "{path}");
             } else {
-                answer.is_refusal(405, "method_not_allowed");
+                response.expect_error(405, "method_not_allowed");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn head_answers_as_get_without_the_body() {
+async fn head_returns_the_status_and_headers_of_get_without_a_body() {
     let api = Api::shared();
-    let (ann, _, chat) = api.friends().await;
-    ann.say(&chat, "hi").await.is(201);
-    for (path, methods) in paths() {
+    let (ann, _, chat) = api.active_chat().await;
+    ann.send(&chat, "hi").await.expect_status(201);
+    for (path, methods) in methods_by_path() {
         if !methods.contains("HEAD") {
             continue;
         }
-        let mine = path.replace("17-42", &chat);
-        let refused = format!("{mine}?limit=0");
-        for path in [&mine, &path, &refused] {
+        let own_path = path.replace("17-42", &chat);
+        let invalid_path = format!("{own_path}?limit=0");
+        for path in [&own_path, &path, &invalid_path] {
             let get = ann.get(path).await;
             let head = ann.request("HEAD", path).send().await;
             assert_eq!(head.status, get.status, "{path}");
@@ -58,16 +64,21 @@ async fn head_answers_as_get_without_the_body() {
                 assert_eq!(head.header(header), get.header(header), "{path}");
             }
         }
-        let stranger = api.request("HEAD", &mine).send().await.is(401);
-        assert_eq!(stranger.header("www-authenticate"), Some("Bearer"));
+        let unauthorized = api
+            .request("HEAD", &own_path)
+            .send()
+            .await
+            .expect_status(401);
+        assert_eq!(unauthorized.header("www-authenticate"), Some("Bearer"));
     }
 }
 
 #[tokio::test]
-async fn options_tells_the_methods_without_a_token() {
-    for (path, methods) in paths() {
-        let answer = Api::shared().request("OPTIONS", &path).send().await.is(204);
-        assert_eq!(allowed(&answer), methods, "{path}");
-        assert_eq!(answer.body, "", "{path}");
+async fn options_returns_the_allowed_methods_without_a_token() {
+    for (path, methods) in methods_by_path() {
+        let request = Api::shared().request("OPTIONS", &path);
+        let response = request.send().await.expect_status(204);
+        assert_eq!(allowed_methods(&response), methods, "{path}");
+        assert_eq!(response.body, "", "{path}");
     }
 }

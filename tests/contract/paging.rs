@@ -1,26 +1,29 @@
-//! Part 1.2 of the contract: paging in all its forms, at its edges.
+//! Paging: `limit`, `skip`, `before`, `after` and `cursor` of every list, including their limits.
 
 use serde_json::json;
 
 use crate::support::{Api, User};
 
-/// A chat of two with `count` messages.
+/// Far more pages than a test creates. A longer list means that paging does not end.
+const MAX_PAGES: usize = 100;
+
+/// Two new users with an active chat in which the first one sent `count` messages, and its id.
 async fn chat_with_messages(count: usize) -> (User, User, String) {
-    let (ann, ben, chat) = Api::shared().friends().await;
+    let (ann, ben, chat) = Api::shared().active_chat().await;
     for _ in 0..count {
-        ann.say(&chat, "hi").await.is(201);
+        ann.send(&chat, "hi").await.expect_status(201);
     }
     (ann, ben, chat)
 }
 
-/// Follows `nextCursor` to the end; the seqs of each page.
-async fn pages(user: &User, chat: &str, query: &str, limit: usize) -> Vec<Vec<u64>> {
+/// Follows `nextCursor` to the last page, and returns the sequence numbers of each page.
+async fn seqs_by_page(user: &User, chat: &str, query: &str, limit: usize) -> Vec<Vec<u64>> {
     let mut pages = Vec::new();
     let mut page = user
         .messages(chat, &format!("?limit={limit}{query}"))
         .await
-        .is(200);
-    loop {
+        .expect_status(200);
+    for _ in 0..MAX_PAGES {
         pages.push(page.seqs());
         let Some(cursor) = page.next_cursor() else {
             return pages;
@@ -28,11 +31,13 @@ async fn pages(user: &User, chat: &str, query: &str, limit: usize) -> Vec<Vec<u6
         page = user
             .messages(chat, &format!("?limit={limit}&cursor={cursor}"))
             .await
-            .is(200);
+            .expect_status(200);
     }
+    panic!("{chat} still has a next page after {MAX_PAGES} pages");
 }
 
-/// A user with `count` active chats, half of them asked for by the user; latest first.
+/// A new user with `count` active chats, every second of which the other member requested. The ids of
+/// the chats start with the latest.
 async fn user_with_chats(count: usize) -> (User, Vec<String>) {
     let api = Api::shared();
     let me = api.user();
@@ -40,66 +45,68 @@ async fn user_with_chats(count: usize) -> (User, Vec<String>) {
     for n in 0..count {
         let friend = api.user();
         let chat = if n % 2 == 0 {
-            me.befriend(&friend).await
+            me.start_chat(&friend).await
         } else {
-            friend.befriend(&me).await
+            friend.start_chat(&me).await
         };
         chats.insert(0, chat);
     }
     let latest: Vec<_> = chats.iter().take(100).map(String::as_str).collect();
-    me.list_becomes("/chats?limit=100", &latest).await;
+    me.wait_for_list("/chats?limit=100", &latest).await;
     (me, chats)
 }
 
 #[tokio::test]
-async fn a_page_of_messages_has_15_unless_limit_says_otherwise() {
+async fn a_page_of_messages_has_15_messages_by_default_and_otherwise_limit() {
     let (ann, _, chat) = chat_with_messages(16).await;
-    let page = ann.messages(&chat, "").await.is(200);
+    let page = ann.messages(&chat, "").await.expect_status(200);
     assert_eq!(page.seqs(), (2..=16).rev().collect::<Vec<_>>());
     assert!(page.next_cursor().is_some());
-    let all = ann.messages(&chat, "?limit=16").await.is(200);
+    let all = ann.messages(&chat, "?limit=16").await.expect_status(200);
     assert_eq!(all.seqs().len(), 16);
     assert_eq!(all.next_cursor(), None);
-    assert_eq!(
-        ann.messages(&chat, "?limit=100")
-            .await
-            .is(200)
-            .next_cursor(),
-        None
-    );
-    assert_eq!(ann.messages(&chat, "?limit=1").await.is(200).seqs(), [16]);
+    let all = ann.messages(&chat, "?limit=100").await.expect_status(200);
+    assert_eq!(all.next_cursor(), None);
+    let latest = ann.messages(&chat, "?limit=1").await.expect_status(200);
+    assert_eq!(latest.seqs(), [16]);
 }
 
 #[tokio::test]
-async fn a_cursor_keeps_its_pages_direction_and_is_null_at_the_end() {
+async fn a_cursor_continues_in_the_direction_of_its_page_and_is_null_on_the_last_page() {
     let (ann, _, chat) = chat_with_messages(7).await;
     assert_eq!(
-        pages(&ann, &chat, "", 3).await,
+        seqs_by_page(&ann, &chat, "", 3).await,
         [vec![7, 6, 5], vec![4, 3, 2], vec![1]]
     );
     assert_eq!(
-        pages(&ann, &chat, "&after=0", 3).await,
+        seqs_by_page(&ann, &chat, "&after=0", 3).await,
         [vec![1, 2, 3], vec![4, 5, 6], vec![7]]
     );
     assert_eq!(
-        pages(&ann, &chat, "&before=6", 2).await,
+        seqs_by_page(&ann, &chat, "&before=6", 2).await,
         [vec![5, 4], vec![3, 2], vec![1]]
     );
     assert_eq!(
-        pages(&ann, &chat, "&skip=2", 3).await,
+        seqs_by_page(&ann, &chat, "&skip=2", 3).await,
         [vec![5, 4, 3], vec![2, 1]]
     );
-    // No empty page follows a full last one.
-    assert_eq!(pages(&ann, &chat, "", 7).await, [vec![7, 6, 5, 4, 3, 2, 1]]);
+    // A full last page is not followed by an empty one.
     assert_eq!(
-        pages(&ann, &chat, "&after=0", 7).await,
+        seqs_by_page(&ann, &chat, "", 7).await,
+        [vec![7, 6, 5, 4, 3, 2, 1]]
+    );
+    assert_eq!(
+        seqs_by_page(&ann, &chat, "&after=0", 7).await,
         [vec![1, 2, 3, 4, 5, 6, 7]]
     );
-    assert_eq!(pages(&ann, &chat, "&after=4", 3).await, [vec![5, 6, 7]]);
+    assert_eq!(
+        seqs_by_page(&ann, &chat, "&after=4", 3).await,
+        [vec![5, 6, 7]]
+    );
 }
 
 #[tokio::test]
-async fn skip_before_and_after_work_at_and_beyond_the_ends() {
+async fn skip_before_and_after_work_at_and_beyond_both_ends() {
     let (ann, _, chat) = chat_with_messages(4).await;
     for (query, seqs) in [
         ("?skip=0", vec![4, 3, 2, 1]),
@@ -115,38 +122,36 @@ async fn skip_before_and_after_work_at_and_beyond_the_ends() {
         ("?after=4", vec![]),
         ("?after=9007199254740991", vec![]),
     ] {
-        assert_eq!(
-            ann.messages(&chat, query).await.is(200).seqs(),
-            seqs,
-            "{query}"
-        );
+        let page = ann.messages(&chat, query).await.expect_status(200);
+        assert_eq!(page.seqs(), seqs, "{query}");
     }
 }
 
 #[tokio::test]
-async fn a_client_catches_up_with_after_its_last_seq() {
+async fn a_client_gets_new_messages_with_after_and_its_last_seq() {
     let (ann, ben, chat) = chat_with_messages(2).await;
-    let page = ben.messages(&chat, "?after=0").await.is(200);
+    let page = ben.messages(&chat, "?after=0").await.expect_status(200);
     assert_eq!((page.seqs(), page.next_cursor()), (vec![1, 2], None));
-    ann.say(&chat, "more").await.is(201);
-    assert_eq!(ben.messages(&chat, "?after=2").await.is(200).seqs(), [3]);
+    ann.send(&chat, "more").await.expect_status(201);
+    let page = ben.messages(&chat, "?after=2").await.expect_status(200);
+    assert_eq!(page.seqs(), [3]);
 }
 
 #[tokio::test]
-async fn messages_that_arrive_while_one_pages_back_are_neither_repeated_nor_pushed_in() {
+async fn new_messages_do_not_change_older_pages() {
     let (ann, ben, chat) = chat_with_messages(4).await;
-    let first = ben.messages(&chat, "?limit=2").await.is(200);
-    ann.say(&chat, "meanwhile").await.is(201);
+    let first = ben.messages(&chat, "?limit=2").await.expect_status(200);
+    ann.send(&chat, "meanwhile").await.expect_status(201);
     let cursor = first.next_cursor().unwrap();
     let second = ben
         .messages(&chat, &format!("?limit=2&cursor={cursor}"))
         .await
-        .is(200);
+        .expect_status(200);
     assert_eq!(second.seqs(), [2, 1]);
 }
 
 #[tokio::test]
-async fn parameters_out_of_range_are_refused_by_name() {
+async fn an_invalid_parameter_is_rejected_by_name_and_an_unknown_one_is_ignored() {
     let (ann, _, chat) = chat_with_messages(0).await;
     let messages = format!("/chats/{chat}/messages");
     for list in [
@@ -155,7 +160,7 @@ async fn parameters_out_of_range_are_refused_by_name() {
         "/chats/pending",
         "/chats/rejected",
     ] {
-        for bad in [
+        for invalid in [
             "limit=0",
             "limit=101",
             "limit=-1",
@@ -178,18 +183,18 @@ async fn parameters_out_of_range_are_refused_by_name() {
             "cursor=%F0%9F%98%80",
             "cursor=bm9wZQ",
         ] {
-            let name = bad.split('=').next().unwrap();
-            ann.get(&format!("{list}?{bad}"))
+            let name = invalid.split('=').next().unwrap();
+            ann.get(&format!("{list}?{invalid}"))
                 .await
-                .is_invalid(&format!("`{name}`"));
+                .expect_invalid(&format!("`{name}`"));
         }
-        let two = format!("{list}?skip=0&cursor=x");
-        assert_eq!(ann.get(&two).await.status, 400);
+        let skip_and_cursor = format!("{list}?skip=0&cursor=x");
+        assert_eq!(ann.get(&skip_and_cursor).await.status, 400);
         ann.get(&format!("{list}?unknown=1&unknown=2&limit=100"))
             .await
-            .is(200);
+            .expect_status(200);
     }
-    for bad in [
+    for invalid in [
         "before=0",
         "before=-1",
         "before=x",
@@ -202,57 +207,75 @@ async fn parameters_out_of_range_are_refused_by_name() {
         "after=9007199254740992",
         "after=0&after=0",
     ] {
-        let name = bad.split('=').next().unwrap();
-        ann.get(&format!("{messages}?{bad}"))
+        let name = invalid.split('=').next().unwrap();
+        ann.get(&format!("{messages}?{invalid}"))
             .await
-            .is_invalid(&format!("`{name}`"));
+            .expect_invalid(&format!("`{name}`"));
     }
 }
 
 #[tokio::test]
-async fn ways_to_page_exclude_one_another() {
+async fn skip_before_after_and_cursor_cannot_be_combined() {
     let (ann, _, chat) = chat_with_messages(2).await;
-    let page = ann.messages(&chat, "?limit=1").await.is(200);
+    let page = ann.messages(&chat, "?limit=1").await.expect_status(200);
     let cursor = format!("cursor={}", page.next_cursor().unwrap());
-    let ways = ["skip=0", "before=1", "after=0", &cursor];
-    for (n, one) in ways.iter().enumerate() {
-        for other in &ways[n + 1..] {
-            let query = format!("?{one}&{other}");
-            ann.messages(&chat, &query).await.is_invalid("exclude");
+    let parameters = [
+        ("skip", "skip=0"),
+        ("before", "before=1"),
+        ("after", "after=0"),
+        ("cursor", cursor.as_str()),
+    ];
+    for (n, (name, parameter)) in parameters.iter().enumerate() {
+        for (other_name, other_parameter) in &parameters[n + 1..] {
+            let query = format!("?{parameter}&{other_parameter}");
+            let response = ann.messages(&chat, &query).await;
+            response.expect_invalid(&format!("`{name}`"));
+            response.expect_invalid(&format!("`{other_name}`"));
         }
     }
-    // Lists of chats know neither `before` nor `after`, and ignore them.
-    ann.get("/chats?skip=0&before=0&after=x").await.is(200);
+    // Lists of chats have neither `before` nor `after`, and ignore them.
+    ann.get("/chats?skip=0&before=0&after=x")
+        .await
+        .expect_status(200);
 }
 
 #[tokio::test]
-async fn a_page_over_1_mb_is_continued_until_limit_or_the_end() {
-    let (ann, ben, chat) = Api::shared().friends().await;
-    // 20 KB each: DynamoDB cuts a page after some fifty.
+async fn a_page_over_1_mb_has_as_many_messages_as_limit() {
+    let (ann, ben, chat) = Api::shared().active_chat().await;
+    // A message has 20 KB, so DynamoDB ends each of its own pages, of at most 1 MB, after some fifty.
     let url = format!("https://a.example/{}", "x".repeat(2_000));
     let body = json!({"text": "𝕏".repeat(4_096), "imageUrl": url, "linkPreviewUrl": url});
     for _ in 0..110 {
         ann.post(&format!("/chats/{chat}/messages"), &body)
             .await
-            .is(201);
+            .expect_status(201);
     }
-    let newest = ben.messages(&chat, "?limit=100").await.is(200);
+    let newest = ben.messages(&chat, "?limit=100").await.expect_status(200);
     assert_eq!(newest.seqs(), (11..=110).rev().collect::<Vec<_>>());
     assert!(newest.next_cursor().is_some());
-    let oldest = ben.messages(&chat, "?limit=100&after=0").await.is(200);
+    let oldest = ben
+        .messages(&chat, "?limit=100&after=0")
+        .await
+        .expect_status(200);
     assert_eq!(oldest.seqs(), (1..=100).collect::<Vec<_>>());
-    let rest = ben.messages(&chat, "?limit=100&skip=20").await.is(200);
+    let rest = ben
+        .messages(&chat, "?limit=100&skip=20")
+        .await
+        .expect_status(200);
     assert_eq!(rest.seqs(), (1..=90).rev().collect::<Vec<_>>());
     assert_eq!(rest.next_cursor(), None);
 }
 
 #[tokio::test]
-async fn active_chats_page_by_cursor_and_by_skip_latest_first() {
+async fn active_chats_are_paged_by_cursor_and_by_skip_latest_first() {
     let (me, chats) = user_with_chats(17).await;
-    let first = me.get("/chats").await.is(200);
+    let first = me.get("/chats").await.expect_status(200);
     assert_eq!(first.chat_ids(), chats[..15]);
     let cursor = first.next_cursor().unwrap();
-    let second = me.get(&format!("/chats?cursor={cursor}")).await.is(200);
+    let second = me
+        .get(&format!("/chats?cursor={cursor}"))
+        .await
+        .expect_status(200);
     assert_eq!(second.chat_ids(), chats[15..]);
     assert_eq!(second.next_cursor(), None);
     for (query, from, to) in [
@@ -260,79 +283,84 @@ async fn active_chats_page_by_cursor_and_by_skip_latest_first() {
         ("skip=14", 14, 17),
         ("skip=17", 17, 17),
     ] {
-        let page = me.get(&format!("/chats?{query}")).await.is(200);
+        let page = me.get(&format!("/chats?{query}")).await.expect_status(200);
         assert_eq!(page.chat_ids(), chats[from..to], "{query}");
         assert_eq!(page.next_cursor().is_some(), to < 17, "{query}");
     }
-    // No empty page follows a full last one.
-    let all = me.get("/chats?limit=17").await.is(200);
+    // A full last page is not followed by an empty one.
+    let all = me.get("/chats?limit=17").await.expect_status(200);
     assert_eq!((all.chat_ids().len(), all.next_cursor()), (17, None));
-    assert_eq!(me.get("/chats?skip=1000").await.is(200).chat_ids(), [""; 0]);
-    me.get("/chats?skip=1001").await.is_invalid("`skip`");
+    let beyond = me.get("/chats?skip=1000").await.expect_status(200);
+    assert_eq!(beyond.chat_ids(), [""; 0]);
+    me.get("/chats?skip=1001").await.expect_invalid("`skip`");
 }
 
 #[tokio::test]
-async fn a_chat_that_becomes_active_while_one_pages_is_not_repeated_below() {
+async fn a_chat_that_moves_to_the_top_between_two_pages_is_not_listed_twice() {
     let (me, chats) = user_with_chats(4).await;
-    let first = me.get("/chats?limit=2").await.is(200);
+    let first = me.get("/chats?limit=2").await.expect_status(200);
     assert_eq!(first.chat_ids(), chats[..2]);
-    me.say(&chats[0], "still at the top").await.is(201);
-    me.say(&chats[3], "moves to the top").await.is(201);
-    me.list_becomes("/chats", &[&chats[3], &chats[0], &chats[1], &chats[2]])
+    me.send(&chats[0], "stays at the top")
+        .await
+        .expect_status(201);
+    me.send(&chats[3], "moves to the top")
+        .await
+        .expect_status(201);
+    me.wait_for_list("/chats", &[&chats[3], &chats[0], &chats[1], &chats[2]])
         .await;
     let cursor = first.next_cursor().unwrap();
     let second = me
         .get(&format!("/chats?limit=2&cursor={cursor}"))
         .await
-        .is(200);
+        .expect_status(200);
     assert_eq!(second.chat_ids(), [&chats[2]]);
     assert_eq!(second.next_cursor(), None);
 }
 
 #[tokio::test]
-async fn requests_page_in_both_directions() {
+async fn sent_and_received_requests_are_paged_by_cursor_and_by_skip() {
     let api = Api::shared();
     let (me, mut sent, mut received) = (api.user(), Vec::new(), Vec::new());
     for _ in 0..3 {
         let other = api.user();
-        me.ask(&other).await.is(201);
-        sent.insert(0, me.chat_with(&other));
+        me.request_chat(&other).await.expect_status(201);
+        sent.insert(0, me.chat_id_with(&other));
         let other = api.user();
-        other.ask(&me).await.is(201);
-        received.insert(0, me.chat_with(&other));
+        other.request_chat(&me).await.expect_status(201);
+        received.insert(0, me.chat_id_with(&other));
     }
     for (path, chats) in [
         ("/chats/pending?limit=2", sent),
         ("/chats/pending?direction=received&limit=2", received),
     ] {
         let ids: Vec<_> = chats.iter().map(String::as_str).collect();
-        me.list_becomes(path, &ids[..2]).await;
-        let first = me.get(path).await.is(200);
+        me.wait_for_list(path, &ids[..2]).await;
+        let first = me.get(path).await.expect_status(200);
         let next = format!("{path}&cursor={}", first.next_cursor().unwrap());
-        let second = me.get(&next).await.is(200);
+        let second = me.get(&next).await.expect_status(200);
         assert_eq!(
             (second.chat_ids(), second.next_cursor()),
             (vec![ids[2]], None)
         );
-        let skipped = me.get(&format!("{path}&skip=1")).await.is(200);
+        let skipped = me.get(&format!("{path}&skip=1")).await.expect_status(200);
         assert_eq!(skipped.chat_ids(), ids[1..]);
     }
 }
 
 #[tokio::test]
-async fn a_cursor_is_of_use_only_in_its_list_and_to_its_user() {
+async fn a_cursor_is_valid_only_for_its_list_and_its_user() {
     let api = Api::shared();
     let (me, friend) = (api.user(), api.user());
     for _ in 0..2 {
-        me.ask(&api.user()).await.is(201);
-        api.user().ask(&me).await.is(201);
-        api.user().befriend(&me).await;
+        me.request_chat(&api.user()).await.expect_status(201);
+        api.user().request_chat(&me).await.expect_status(201);
+        api.user().start_chat(&me).await;
     }
-    let chat = me.befriend(&friend).await;
-    let other_chat = me.befriend(&api.user()).await;
+    let chat = me.start_chat(&friend).await;
+    let other_chat = me.start_chat(&api.user()).await;
     for chat in [&chat, &other_chat] {
-        me.say(chat, "one").await.is(201);
-        me.say(chat, "two").await.is(201);
+        me.send(chat, "one").await.expect_status(201);
+        me.send(chat, "two").await.expect_status(201);
     }
     let lists = [
         "/chats?".to_owned(),
@@ -343,19 +371,19 @@ async fn a_cursor_is_of_use_only_in_its_list_and_to_its_user() {
         format!("/chats/{other_chat}/messages?"),
     ];
     for from in lists.iter().filter(|list| !list.contains("rejected")) {
-        let first = me.get(&format!("{from}limit=1")).await.is(200);
+        let first = me.get(&format!("{from}limit=1")).await.expect_status(200);
         let cursor = first
             .next_cursor()
             .unwrap_or_else(|| panic!("{from}: {first:?}"));
         for to in &lists {
-            let answer = me.get(&format!("{to}limit=1&cursor={cursor}")).await;
+            let response = me.get(&format!("{to}limit=1&cursor={cursor}")).await;
             if to == from {
-                assert_eq!(answer.status, 200);
+                assert_eq!(response.status, 200);
             } else {
-                answer.is_invalid("`cursor`");
+                response.expect_invalid("`cursor`");
             }
         }
-        let answer = friend.get(&format!("{from}limit=1&cursor={cursor}")).await;
-        answer.is_invalid("`cursor`");
+        let response = friend.get(&format!("{from}limit=1&cursor={cursor}")).await;
+        response.expect_invalid("`cursor`");
     }
 }

@@ -1,18 +1,18 @@
-//! What waits for a user.
+//! The totals of a user: open requests and unread messages.
 
 use serde_json::json;
 
 use crate::support::Api;
 
 #[tokio::test]
-async fn a_user_nobody_knows_has_zeros() {
+async fn the_totals_of_a_new_user_are_zero() {
     let user = Api::shared().user();
     assert_eq!(
-        user.get("/totals").await.is(200).body,
+        user.get("/totals").await.expect_status(200).body,
         json!({"totalPendingRequest": 0, "totalUnreadMessages": 0, "totalSentRequest": 0})
     );
     assert_eq!(
-        user.get("/totals/unread").await.is(200).body,
+        user.get("/totals/unread").await.expect_status(200).body,
         json!({"totalUnreadMessages": 0})
     );
 }
@@ -21,32 +21,34 @@ async fn a_user_nobody_knows_has_zeros() {
 async fn totals_are_the_sums_over_all_chats() {
     let api = Api::shared();
     let me = api.user();
-    // More than the shards, so that some share one.
+    // There are more chats than shards, so that at least two chats share a shard.
     for unread in 1..=10 {
         let friend = api.user();
-        let chat = friend.befriend(&me).await;
+        let chat = friend.start_chat(&me).await;
         for _ in 0..unread {
-            friend.say(&chat, "hi").await.is(201);
+            friend.send(&chat, "hi").await.expect_status(201);
         }
-        me.say(&chat, "mine do not count for me").await.is(201);
+        me.send(&chat, "my own messages do not count for me")
+            .await
+            .expect_status(201);
         if unread == 10 {
-            me.mark_read(&chat).await.is(200);
+            me.mark_read(&chat).await.expect_status(200);
         }
     }
     for _ in 0..3 {
-        api.user().ask(&me).await.is(201);
+        api.user().request_chat(&me).await.expect_status(201);
     }
     for _ in 0..2 {
-        me.ask(&api.user()).await.is(201);
+        me.request_chat(&api.user()).await.expect_status(201);
     }
     assert_eq!(me.totals().await, [3, 45, 2]);
-    let unread = me.get("/totals/unread").await.is(200);
+    let unread = me.get("/totals/unread").await.expect_status(200);
     assert_eq!(unread.body, json!({"totalUnreadMessages": 45}));
-    let listed: u64 = me.get("/chats?limit=100").await.body["chats"]
+    let unread_in_list: u64 = me.get("/chats?limit=100").await.body["chats"]
         .as_array()
         .unwrap()
         .iter()
         .map(|chat| chat["unreadCount"].as_u64().unwrap())
         .sum();
-    assert_eq!(listed, 45);
+    assert_eq!(unread_in_list, 45);
 }

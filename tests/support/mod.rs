@@ -1,32 +1,44 @@
-//! What the tests share: a stack to call, users that call it, and tokens of every kind.
+//! Shared test code: starts a stack, sends requests to the API as a user, creates access tokens, and
+//! checks each response against the OpenAPI document.
 
-#![allow(dead_code, reason = "each test target uses its part")]
+#![allow(dead_code, reason = "each test target uses only a part of this module")]
 
-pub mod document;
+pub mod openapi_validation;
 pub mod tokens;
 
 use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, OnceLock, mpsc},
+    time::Duration,
 };
 
-use chat_local::{Database, Options, Stack};
-use chat_shared::domain::{MAX_INTEGER, Timestamp};
-use document::{Document, Seen};
+use chat_local::{Database, Stack, StackOptions};
+use chat_shared::domain::{MAX_SAFE_INTEGER, Timestamp};
+use openapi_validation::{CapturedResponse, Document};
 use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
+
+/// Longer than any response takes: the gateway gives up after 30 seconds. Without a timeout, a server
+/// that never responds would block a test for ever.
+const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Longer than a stack takes to start, even on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// Lists of chats are eventually consistent. They usually follow within a second.
+const LIST_TIMEOUT_MILLIS: u64 = 5_000;
 
 /// The secret that signs the tests' tokens.
 pub fn secret() -> String {
     std::env::var("JWT_SECRET").unwrap_or_else(|_| chat_local::DEVELOPMENT_SECRET.to_owned())
 }
 
-/// How a stack for tests is started; change what the test is about.
-pub fn options() -> Options {
+/// The options of a stack for tests, for a test to change what it is about.
+pub fn stack_options() -> StackOptions {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let binary = PathBuf::from(env!("CARGO_BIN_EXE_send-message"));
-    Options {
+    StackOptions {
         template: root.join("template.yaml"),
         binaries: binary.parent().unwrap().to_owned(),
         port: 0,
@@ -36,51 +48,57 @@ pub fn options() -> Options {
     }
 }
 
-/// The API under test: `API_URL`, or a stack on this machine that all tests of a process share.
+/// The URL of the API under test: `API_URL`, or a stack on this machine that all tests of the
+/// process share.
 pub fn api_url() -> String {
     static URL: OnceLock<String> = OnceLock::new();
     URL.get_or_init(|| std::env::var("API_URL").unwrap_or_else(|_| start_shared_stack()))
         .clone()
 }
 
-/// Each test has a runtime of its own, so the stack that they share has one, too.
+/// Starts a stack that runs until the process ends. It needs its own runtime, because the runtime of a
+/// test stops with the test.
 fn start_shared_stack() -> String {
     let (send_url, url) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
-            let stack = Stack::start(options()).await.expect("the stack starts");
+            let stack = Stack::start(stack_options())
+                .await
+                .expect("the stack should start");
             send_url.send(stack.url().to_owned()).unwrap();
             std::future::pending::<()>().await;
         });
     });
-    url.recv().expect("the stack starts")
+    url.recv_timeout(START_TIMEOUT)
+        .expect("the stack should start")
 }
 
-/// An API as clients see it.
+/// An HTTP client for the API at one URL.
 #[derive(Clone)]
 pub struct Api {
     url: String,
     http: reqwest::Client,
 }
 
-/// What a call was answered.
+/// A response that was checked against the OpenAPI document.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub headers: HeaderMap,
+    /// The body as JSON, or as a string if it is not JSON.
     pub body: Value,
 }
 
-/// A call on its way.
+/// A request that was not sent yet.
 pub struct Request {
     builder: reqwest::RequestBuilder,
     method: String,
-    /// Without query.
+    /// The path without the query.
     path: String,
 }
 
-/// A user with a valid token. Each is new, so that tests do not meet.
+/// A user with a valid token. Each user has a random id, so that tests do not affect one another.
 #[derive(Clone)]
 pub struct User {
     pub id: u64,
@@ -89,19 +107,22 @@ pub struct User {
 }
 
 impl Api {
+    /// The API that all tests of the process share.
     pub fn shared() -> Self {
         Self::at(&api_url())
     }
 
     pub fn at(url: &str) -> Self {
-        // A provider was installed by an earlier call, or is now.
+        // This fails when another test already installed a provider, which does as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().timeout(RESPONSE_TIMEOUT);
         Self {
             url: url.trim_end_matches('/').to_owned(),
-            http: reqwest::Client::new(),
+            http: http.build().unwrap(),
         }
     }
 
+    /// A request without a token.
     pub fn request(&self, method: &str, path: &str) -> Request {
         let url = format!("{}{path}", self.url);
         Request {
@@ -113,12 +134,13 @@ impl Api {
         }
     }
 
+    /// A new user.
     pub fn user(&self) -> User {
-        self.user_with_id(fastrand::u64(1..=MAX_INTEGER))
+        self.user_with_id(fastrand::u64(1..=MAX_SAFE_INTEGER))
     }
 
     pub fn user_with_id(&self, id: u64) -> User {
-        let token = tokens::valid(id);
+        let token = tokens::valid_token(id);
         User {
             id,
             token,
@@ -126,10 +148,10 @@ impl Api {
         }
     }
 
-    /// Two users whose chat is active, and its id. The first one asked for it.
-    pub async fn friends(&self) -> (User, User, String) {
+    /// Two new users with an active chat, and its id. The first user requested the chat.
+    pub async fn active_chat(&self) -> (User, User, String) {
         let (ann, ben) = (self.user(), self.user());
-        let chat = ann.befriend(&ben).await;
+        let chat = ann.start_chat(&ben).await;
         (ann, ben, chat)
     }
 }
@@ -155,16 +177,23 @@ impl Request {
         }
     }
 
-    /// Sends it, and holds the answer to the document.
-    pub async fn send(self) -> Answer {
-        let response = self.builder.send().await.expect("the API answers");
+    /// Sends the request and checks the response against the OpenAPI document.
+    pub async fn send(self) -> Response {
+        let response = self
+            .builder
+            .send()
+            .await
+            .expect("the API should send a response");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.expect("the body arrives");
+        let text = response
+            .text()
+            .await
+            .expect("the API should send the whole body");
         let header = |name: &str| {
             let value = headers.get(name)?;
             Some(value.to_str().unwrap().to_owned())
         };
-        Document::get().check(Seen {
+        Document::get().check(CapturedResponse {
             method: &self.method,
             path: &self.path,
             status,
@@ -172,7 +201,7 @@ impl Request {
             body: &text,
         });
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Answer {
+        Response {
             status,
             headers,
             body,
@@ -181,50 +210,54 @@ impl Request {
 }
 
 impl User {
+    /// A request with the user's token.
     pub fn request(&self, method: &str, path: &str) -> Request {
         self.api
             .request(method, path)
             .header("authorization", format!("Bearer {}", self.token))
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Response {
         self.request("GET", path).send().await
     }
 
-    pub async fn put(&self, path: &str) -> Answer {
+    pub async fn put(&self, path: &str) -> Response {
         self.request("PUT", path).send().await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub async fn post(&self, path: &str, body: &Value) -> Response {
         self.request("POST", path).json(body).send().await
     }
 
-    pub fn chat_with(&self, other: &Self) -> String {
+    /// The id that a chat between the two users has.
+    pub fn chat_id_with(&self, other: &Self) -> String {
         format!("{}-{}", self.id.min(other.id), self.id.max(other.id))
     }
 
-    pub async fn ask(&self, other: &Self) -> Answer {
+    pub async fn request_chat(&self, other: &Self) -> Response {
         self.post("/chats", &json!({"userId": other.id})).await
     }
 
-    pub async fn accept(&self, chat: &str) -> Answer {
+    pub async fn accept(&self, chat: &str) -> Response {
         self.put(&format!("/chats/{chat}/accept")).await
     }
 
-    pub async fn decline(&self, chat: &str) -> Answer {
+    pub async fn decline(&self, chat: &str) -> Response {
         self.put(&format!("/chats/{chat}/decline")).await
     }
 
-    pub async fn mark_read(&self, chat: &str) -> Answer {
+    pub async fn mark_read(&self, chat: &str) -> Response {
         self.put(&format!("/chats/{chat}/messages/read")).await
     }
 
-    pub async fn say(&self, chat: &str, text: &str) -> Answer {
+    /// Sends a message with only a text.
+    pub async fn send(&self, chat: &str, text: &str) -> Response {
         self.post(&format!("/chats/{chat}/messages"), &json!({"text": text}))
             .await
     }
 
-    pub async fn say_once(&self, chat: &str, key: &str, text: &str) -> Answer {
+    /// Sends a message with only a text, with an idempotency key.
+    pub async fn send_with_key(&self, chat: &str, key: &str, text: &str) -> Response {
         self.request("POST", &format!("/chats/{chat}/messages"))
             .header("idempotency-key", key)
             .json(&json!({"text": text}))
@@ -232,62 +265,66 @@ impl User {
             .await
     }
 
-    pub async fn messages(&self, chat: &str, query: &str) -> Answer {
+    /// Lists messages. `query` is empty or starts with `?`.
+    pub async fn messages(&self, chat: &str, query: &str) -> Response {
         self.get(&format!("/chats/{chat}/messages{query}")).await
     }
 
-    pub async fn befriend(&self, other: &Self) -> String {
-        let chat = self.chat_with(other);
-        assert_eq!(self.ask(other).await.status, 201);
+    /// Requests a chat, which the other user accepts. Returns its id.
+    pub async fn start_chat(&self, other: &Self) -> String {
+        let chat = self.chat_id_with(other);
+        assert_eq!(self.request_chat(other).await.status, 201);
         assert_eq!(other.accept(&chat).await.status, 200);
         chat
     }
 
     /// `[totalPendingRequest, totalUnreadMessages, totalSentRequest]`
     pub async fn totals(&self) -> [u64; 3] {
-        let answer = self.get("/totals").await;
-        assert_eq!(answer.status, 200, "{answer:?}");
+        let response = self.get("/totals").await;
+        assert_eq!(response.status, 200, "{response:?}");
         [
             "totalPendingRequest",
             "totalUnreadMessages",
             "totalSentRequest",
         ]
-        .map(|name| answer.body[name].as_u64().unwrap())
+        .map(|name| response.body[name].as_u64().unwrap())
     }
 
-    /// The ids in a list of chats, once it holds what `expected` says: lists follow within about a
-    /// second, so they are asked again until then.
-    pub async fn list_becomes(&self, path: &str, expected: &[&str]) {
-        let give_up = Timestamp::now().millis() + 5_000;
+    /// Waits until a list of chats has exactly these ids in this order, because lists are eventually
+    /// consistent. Panics when the list still differs at the deadline.
+    pub async fn wait_for_list(&self, path: &str, expected: &[&str]) {
+        let deadline = Timestamp::now().millis() + LIST_TIMEOUT_MILLIS;
         loop {
-            let answer = self.get(path).await;
-            let ids = answer.chat_ids();
+            let response = self.get(path).await;
+            let ids = response.chat_ids();
             if ids == expected {
                 return;
             }
             assert!(
-                Timestamp::now().millis() < give_up,
-                "{path} is {ids:?}, not {expected:?}"
+                Timestamp::now().millis() < deadline,
+                "{path} has {ids:?}, expected {expected:?}"
             );
+            // Lets the other tasks of this runtime run between two requests.
+            tokio::task::yield_now().await;
         }
     }
 
-    /// The caller's view of an active chat.
-    pub async fn view(&self, chat: &str) -> Value {
-        let answer = self.get("/chats?limit=100").await;
-        let chats = answer.body["chats"].as_array().unwrap();
+    /// An active chat as this user sees it in the list of chats.
+    pub async fn chat_view(&self, chat: &str) -> Value {
+        let response = self.get("/chats?limit=100").await;
+        let chats = response.body["chats"].as_array().unwrap();
         chats
             .iter()
-            .find(|it| it["chatId"] == chat)
-            .expect("the chat is listed")
+            .find(|view| view["chatId"] == chat)
+            .expect("the chat should be in the list")
             .clone()
     }
 }
 
-impl Answer {
-    /// Asserts the refusal, whole: status, code, shape, and a message for a person.
+impl Response {
+    /// Asserts that the response is this error: status, code, fields and headers.
     #[track_caller]
-    pub fn is_refusal(&self, status: u16, code: &str) {
+    pub fn expect_error(&self, status: u16, code: &str) {
         assert_eq!(
             (self.status, self.body["code"].as_str()),
             (status, Some(code)),
@@ -307,29 +344,29 @@ impl Answer {
         );
     }
 
-    /// Asserts a 400 that names what is wrong.
+    /// Asserts a 400 whose message contains `named`, usually a field or a parameter in backticks.
     #[track_caller]
-    pub fn is_invalid(&self, named: &str) {
-        self.is_refusal(400, "invalid_request");
+    pub fn expect_invalid(&self, named: &str) {
+        self.expect_error(400, "invalid_request");
         let message = self.body["message"].as_str().unwrap();
         assert!(
             message.contains(named),
-            "{message:?} does not name {named:?}"
+            "the message {message:?} should name {named:?}"
         );
     }
 
-    /// Asserts a failure that the caller is told to repeat, or that comes from the gateway alone, when a
-    /// process was killed.
+    /// Asserts an error that a client should retry: a 503 with `Retry-After`, or the gateway's own
+    /// error when the function's process was killed.
     #[track_caller]
-    pub fn is_worth_repeating(&self) {
-        let gateways = self.body == json!({"message": "Internal Server Error"});
-        let unavailable = self.status == 503 && self.header("retry-after").is_some();
-        assert!(gateways || unavailable, "{self:?}");
+    pub fn expect_retryable(&self) {
+        let is_gateway_error = self.body == json!({"message": "Internal Server Error"});
+        let is_unavailable = self.status == 503 && self.header("retry-after").is_some();
+        assert!(is_gateway_error || is_unavailable, "{self:?}");
     }
 
-    /// Asserts the status.
+    /// Asserts the status, and returns the response for further assertions.
     #[track_caller]
-    pub fn is(self, status: u16) -> Self {
+    pub fn expect_status(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
     }
@@ -338,6 +375,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
+    /// The ids in a list of chats.
     #[track_caller]
     pub fn chat_ids(&self) -> Vec<&str> {
         let chats = self.body["chats"]
@@ -349,6 +387,7 @@ impl Answer {
             .collect()
     }
 
+    /// The sequence numbers in a list of messages.
     #[track_caller]
     pub fn seqs(&self) -> Vec<u64> {
         let messages = self.body["messages"].as_array();
@@ -364,20 +403,23 @@ impl Answer {
     }
 }
 
-/// How much of a test is wanted: a number in the environment.
-pub fn number(variable: &str, default: u64) -> u64 {
-    let set = std::env::var(variable).ok();
-    set.map_or(default, |text| text.parse().expect("a whole number"))
+/// A whole number from an environment variable, such as how many requests a test sends.
+pub fn env_number(variable: &str, default: u64) -> u64 {
+    let value = std::env::var(variable).ok();
+    value.map_or(default, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} must be a whole number, not {text:?}"))
+    })
 }
 
-/// Waits for calls that were made at once.
-pub async fn all<T: Send + 'static>(
+/// Runs calls concurrently and returns their results in the order of the calls.
+pub async fn run_concurrently<T: Send + 'static>(
     calls: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
 ) -> Vec<T> {
     let tasks: Vec<_> = calls.into_iter().map(tokio::spawn).collect();
-    let mut answers = Vec::new();
+    let mut results = Vec::new();
     for task in tasks {
-        answers.push(task.await.unwrap());
+        results.push(task.await.unwrap());
     }
-    answers
+    results
 }

@@ -1,5 +1,6 @@
-// Two users chat through a client that is generated from the API's document: nothing here is written by
-// hand but the calls. The compiler, which is as strict as it gets, is half of the test.
+// Tests a TypeScript client that is generated from the OpenAPI document: two users chat with it. Only the
+// requests below are written by hand. The strict compiler checks the generated types, which is half of
+// the test.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import test from 'node:test'
@@ -8,37 +9,43 @@ import type { components, paths } from './generated/api.js'
 
 type Message = components['schemas']['Message']
 
-function variable(name: string): string {
+// A test fails after this time, so that a server that does not respond cannot block the run.
+const timeout = 60_000
+
+// Far more pages of one message than the chat has.
+const maxPages = 1_000
+
+function requiredEnv(name: string): string {
   const value = process.env[name]
-  assert(value, `${name} is missing`)
+  assert(value, `Set the environment variable ${name}`)
   return value
 }
 
-const clientOf = (token: string) =>
-  createClient<paths>({ baseUrl: variable('API_URL'), headers: { Authorization: `Bearer ${token}` } })
+const clientFor = (token: string) =>
+  createClient<paths>({ baseUrl: requiredEnv('API_URL'), headers: { Authorization: `Bearer ${token}` } })
 
-const ann = clientOf(variable('ANN'))
-const ben = clientOf(variable('BEN'))
+const ann = clientFor(requiredEnv('ANN'))
+const ben = clientFor(requiredEnv('BEN'))
 
-test('a generated client asks for a chat, writes, reads and marks as read', async () => {
-  const asked = await ann.POST('/chats', { body: { userId: 42 } })
-  assert.equal(asked.error, undefined)
-  const chatId = asked.data.chatId
+test('a generated client requests a chat, sends, lists and marks messages as read', { timeout }, async () => {
+  const requested = await ann.POST('/chats', { body: { userId: 42 } })
+  assert.equal(requested.error, undefined)
+  const chatId = requested.data.chatId
   const path = { chatId }
   const accepted = await ben.PUT('/chats/{chatId}/accept', { params: { path } })
   assert.equal(accepted.data?.status, 'active')
 
-  const key = randomUUID()
-  const send = () =>
+  const idempotencyKey = randomUUID()
+  const sendMessage = () =>
     ann.POST('/chats/{chatId}/messages', {
-      params: { path, header: { 'Idempotency-Key': key } },
+      params: { path, header: { 'Idempotency-Key': idempotencyKey } },
       body: { text: 'Hello from TypeScript' },
     })
-  const sent = await send()
+  const sent = await sendMessage()
   assert.equal(sent.response.status, 201)
-  const again = await send()
-  assert.equal(again.response.status, 200)
-  assert.equal(again.response.headers.get('Idempotent-Replayed'), 'true')
+  const replayed = await sendMessage()
+  assert.equal(replayed.response.status, 200)
+  assert.equal(replayed.response.headers.get('Idempotent-Replayed'), 'true')
 
   const messages: Message[] = []
   for (let cursor: string | null | undefined; cursor !== null; ) {
@@ -47,23 +54,24 @@ test('a generated client asks for a chat, writes, reads and marks as read', asyn
     assert(page.data, page.error?.message)
     messages.push(...page.data.messages)
     cursor = page.data.nextCursor
+    assert(messages.length <= maxPages, `there is still a next page after ${maxPages} pages`)
   }
   assert.deepEqual(messages.filter(message => message.seq === sent.data?.seq), [sent.data])
-  assert(messages.every((message, place) => message.seq === messages.length - place))
+  assert(messages.every((message, index) => message.seq === messages.length - index))
 
   await ben.PUT('/chats/{chatId}/messages/read', { params: { path } })
   const totals = await ben.GET('/totals')
   assert.equal(totals.data?.totalUnreadMessages, 0)
-  const read = await ann.GET('/chats/{chatId}/messages', { params: { path, query: { limit: 1 } } })
-  assert.equal(read.data?.messages[0]?.status, 'read')
+  const latest = await ann.GET('/chats/{chatId}/messages', { params: { path, query: { limit: 1 } } })
+  assert.equal(latest.data?.messages[0]?.status, 'read')
 })
 
-test('a refusal is typed by its code', async () => {
+test('the type of an error depends on its code', { timeout }, async () => {
   const { error, response } = await ann.GET('/chats/{chatId}/messages', {
     params: { path: { chatId: '1-2' } },
   })
   assert.equal(response.status, 404)
-  // The compiler knows that the gateway's own answers have no code, and which codes the others have.
+  // The compiler knows that the gateway's own responses have no code, and which codes the others have.
   assert(error && 'code' in error)
   const code: 'chat_not_found' | 'invalid_request' | components['schemas']['ErrorCode'] = error.code
   assert.equal(code, 'chat_not_found')

@@ -2,16 +2,16 @@
 
 use std::process::ExitCode;
 
-use chat_shared::http::{ChatView, Reply, serve};
+use chat_shared::http::{ChatView, Response, serve};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    serve(async |call| {
-        let chat = call
+    serve(async |request| {
+        let chat = request
             .store()
-            .accept_chat(call.caller(), call.chat_id()?)
+            .accept_chat(request.caller(), request.chat_id()?)
             .await?;
-        Reply::ok(&ChatView::new(&chat, call.caller()))
+        Response::ok(&ChatView::new(&chat, request.caller()))
     })
     .await
 }

@@ -1,14 +1,14 @@
-//! `GET /totals`: how much waits for the caller.
+//! `GET /totals`: the totals of the caller.
 
 use std::process::ExitCode;
 
-use chat_shared::http::{Reply, TotalsView, serve};
+use chat_shared::http::{Response, TotalsView, serve};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    serve(async |call| {
-        let totals = call.store().totals(call.caller()).await?;
-        Reply::ok(&TotalsView::from(totals))
+    serve(async |request| {
+        let totals = request.store().totals(request.caller()).await?;
+        Response::ok(&TotalsView::from(totals))
     })
     .await
 }

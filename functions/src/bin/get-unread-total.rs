@@ -1,14 +1,14 @@
-//! `GET /totals/unread`: how many messages the caller has not read.
+//! `GET /totals/unread`: the number of unread messages of the caller.
 
 use std::process::ExitCode;
 
-use chat_shared::http::{Reply, UnreadTotalView, serve};
+use chat_shared::http::{Response, UnreadTotalView, serve};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    serve(async |call| {
-        let totals = call.store().totals(call.caller()).await?;
-        Reply::ok(&UnreadTotalView::from(totals))
+    serve(async |request| {
+        let totals = request.store().totals(request.caller()).await?;
+        Response::ok(&UnreadTotalView::from(totals))
     })
     .await
 }

@@ -2,20 +2,20 @@
 
 use std::process::ExitCode;
 
-use chat_shared::http::{Reply, serve_over};
-use chat_shared::store::List;
+use chat_shared::http::{Response, serve_with_connections};
+use chat_shared::store::ChatList;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    // Asked and been asked: two queries at once.
-    serve_over(2, async |call| {
-        let list = List::Active;
-        let (from, limit) = call.chat_page(list)?;
-        let page = call
+    // Two queries run in parallel: chats as requester and chats as recipient.
+    serve_with_connections(2, async |request| {
+        let list = ChatList::Active;
+        let (start, limit) = request.chat_page(list)?;
+        let page = request
             .store()
-            .list_chats(call.caller(), list, from, limit)
+            .list_chats(request.caller(), list, start, limit)
             .await?;
-        Reply::chats(&page, call.caller(), list)
+        Response::chats(&page, request.caller(), list)
     })
     .await
 }

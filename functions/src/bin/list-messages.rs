@@ -1,18 +1,18 @@
-//! `GET /chats/{chatId}/messages`: a chat's messages, newest first, or oldest first with `after`.
+//! `GET /chats/{chatId}/messages`: the messages of a chat, newest first, or oldest first with `after`.
 
 use std::process::ExitCode;
 
-use chat_shared::http::{Reply, serve};
+use chat_shared::http::{Response, serve};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    serve(async |call| {
-        let (from, limit) = call.message_page()?;
-        let page = call
+    serve(async |request| {
+        let (start, limit) = request.message_page()?;
+        let page = request
             .store()
-            .list_messages(call.chat_id()?, from, limit)
+            .list_messages(request.chat_id()?, start, limit)
             .await?;
-        Reply::messages(&page, call.caller())
+        Response::messages(&page, request.caller())
     })
     .await
 }

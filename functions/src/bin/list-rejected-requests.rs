@@ -1,20 +1,20 @@
-//! `GET /chats/rejected`: the requests that were declined, sent by the caller or received.
+//! `GET /chats/rejected`: declined chat requests that the caller has sent or received.
 
 use std::process::ExitCode;
 
-use chat_shared::http::{Reply, serve};
-use chat_shared::store::List;
+use chat_shared::http::{Response, serve};
+use chat_shared::store::ChatList;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    serve(async |call| {
-        let list = List::Declined(call.direction()?);
-        let (from, limit) = call.chat_page(list)?;
-        let page = call
+    serve(async |request| {
+        let list = ChatList::Declined(request.direction()?);
+        let (start, limit) = request.chat_page(list)?;
+        let page = request
             .store()
-            .list_chats(call.caller(), list, from, limit)
+            .list_chats(request.caller(), list, start, limit)
             .await?;
-        Reply::chats(&page, call.caller(), list)
+        Response::chats(&page, request.caller(), list)
     })
     .await
 }

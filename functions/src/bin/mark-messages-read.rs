@@ -1,16 +1,17 @@
-//! `PUT /chats/{chatId}/messages/read`: the caller has read all messages of the chat.
+//! `PUT /chats/{chatId}/messages/read`: marks all messages of a chat as read.
 
 use std::process::ExitCode;
 
-use chat_shared::http::{MarkedView, Reply, serve};
+use chat_shared::http::{MarkedAsReadView, Response, serve};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    serve(async |call| {
-        call.store()
-            .mark_messages_read(call.caller(), call.chat_id()?)
+    serve(async |request| {
+        request
+            .store()
+            .mark_messages_read(request.caller(), request.chat_id()?)
             .await?;
-        Reply::ok(&MarkedView::ALL)
+        Response::ok(&MarkedAsReadView::ALL)
     })
     .await
 }

@@ -1,20 +1,20 @@
-//! `POST /chats/{chatId}/messages`: sends a message to the other member.
+//! `POST /chats/{chatId}/messages`: sends a message.
 
 use std::process::ExitCode;
 
-use chat_shared::http::{Reply, SendMessageBody, serve};
+use chat_shared::http::{Response, SendMessageBody, serve};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    serve(async |call| {
-        let content = call.body::<SendMessageBody>()?.content()?;
-        let key = call.idempotency_key()?;
-        let id = call.chat_id()?;
-        let sent = call
+    serve(async |request| {
+        let content = request.body::<SendMessageBody>()?.content()?;
+        let key = request.idempotency_key()?;
+        let id = request.chat_id()?;
+        let outcome = request
             .store()
-            .send_message(call.caller(), id, content, key.as_ref())
+            .send_message(request.caller(), id, content, key.as_ref())
             .await?;
-        Reply::sent(&sent)
+        Response::sent(&outcome)
     })
     .await
 }

@@ -1,12 +1,9 @@
-//! Which keys sign the tokens, as the environment says: everything is read and judged once, at the
-//! start, so that a weak or unreadable key is the operator's to see and not each caller's.
+//! Signing keys from the environment. All keys are read and validated once at init, so that a weak or
+//! unreadable key fails the deployment instead of every request.
 
-use base64::{
-    Engine,
-    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
-};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use jsonwebtoken::{
-    Algorithm, DecodingKey,
+    Algorithm, DecodingKey, DecodingKeyKind,
     jwk::{
         AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm,
         KeyOperations, PublicKeyUse,
@@ -19,12 +16,13 @@ use spki::{
 
 use crate::error::ConfigError;
 
-/// HS256 needs a key at least as long as its hash (RFC 7518, 3.2).
+/// HS256 requires a key at least as long as its hash (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
-/// RS256 needs 2,048 bits (RFC 7518, 3.3); `ring` takes no more than the upper limit.
+/// RS256 requires 2,048 bits (RFC 7518, section 3.3). `ring` supports at most 8,192.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
-/// An uncompressed point of P-256, and a point of Ed25519.
+/// The length of an uncompressed P-256 point.
 const P256_BYTES: usize = 65;
+/// The length of an Ed25519 public key.
 const ED25519_BYTES: usize = 32;
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
@@ -32,54 +30,54 @@ const ELLIPTIC_CURVE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-/// A key that signs access tokens, and the one algorithm that it is for.
-pub(super) struct Key {
+/// A key that verifies access tokens, and its only algorithm.
+pub(super) struct VerificationKey {
     pub id: Option<String>,
     pub algorithm: Algorithm,
     pub decoding: DecodingKey,
 }
 
-impl Key {
-    /// The configured keys: one at least. `set` looks up a variable that is not empty.
-    pub fn from_variables(set: impl Fn(&str) -> Option<String>) -> Result<Vec<Self>, ConfigError> {
-        let (secret, public_key) = (set("JWT_SECRET"), set("JWT_PUBLIC_KEY"));
-        let previous = set("JWT_SECRET_PREVIOUS");
+impl VerificationKey {
+    /// Reads the configured keys. There is at least one. `env` returns only values that are not empty.
+    pub fn from_env(env: impl Fn(&str) -> Option<String>) -> Result<Vec<Self>, ConfigError> {
+        let (secret, public_key) = (env("JWT_SECRET"), env("JWT_PUBLIC_KEY"));
+        let previous = env("JWT_SECRET_PREVIOUS");
         if previous.is_some() && secret.is_none() {
             return Err(ConfigError::new(
                 "JWT_SECRET_PREVIOUS",
-                "is set without JWT_SECRET: it is accepted only beside it, while the secret changes",
+                "is set without JWT_SECRET; it is only used together with JWT_SECRET, during a rotation",
             ));
         }
-        match (secret, public_key, set("JWT_JWKS")) {
+        match (secret, public_key, env("JWT_JWKS")) {
             (Some(secret), None, None) => {
                 let secrets = [
                     ("JWT_SECRET", Some(secret)),
                     ("JWT_SECRET_PREVIOUS", previous),
                 ];
-                let given = secrets
+                let secrets = secrets
                     .into_iter()
-                    .filter_map(|(name, it)| Some((name, it?)));
-                given
-                    .map(|(name, secret)| Self::secret(name, &secret))
+                    .filter_map(|(name, secret)| Some((name, secret?)));
+                secrets
+                    .map(|(name, secret)| Self::from_secret(name, &secret))
                     .collect()
             }
             (None, Some(pem), None) => from_pem(&pem).map(|key| vec![key]),
             (None, None, Some(document)) => from_jwks(&document),
             (None, None, None) => Err(ConfigError::new(
                 "JWT_SECRET",
-                "is not set: give it the HS256 key that signs your access tokens, or set \
+                "is not set; set it to the HS256 key that signs your access tokens, or set \
                  JWT_PUBLIC_KEY or JWT_JWKS instead",
             )),
-            (_, None, Some(_)) => Err(ConfigError::new("JWT_JWKS", ONE_OF_THREE)),
-            (_, Some(_), _) => Err(ConfigError::new("JWT_PUBLIC_KEY", ONE_OF_THREE)),
+            (_, None, Some(_)) => Err(ConfigError::new("JWT_JWKS", ONE_KIND_OF_KEY)),
+            (_, Some(_), _) => Err(ConfigError::new("JWT_PUBLIC_KEY", ONE_KIND_OF_KEY)),
         }
     }
 
-    fn secret(variable: &'static str, secret: &str) -> Result<Self, ConfigError> {
+    fn from_secret(variable: &'static str, secret: &str) -> Result<Self, ConfigError> {
         if secret.len() < MIN_SECRET_BYTES {
             return Err(ConfigError::new(
                 variable,
-                "is too short: an HS256 key must have at least 32 bytes",
+                "is too short; an HS256 key must have at least 32 bytes",
             ));
         }
         Ok(Self {
@@ -90,31 +88,31 @@ impl Key {
     }
 }
 
-const ONE_OF_THREE: &str = "is set beside another key: set exactly one of JWT_SECRET, \
-                            JWT_PUBLIC_KEY and JWT_JWKS, so that nobody has to guess whom to trust";
+const ONE_KIND_OF_KEY: &str = "is set together with another key; set exactly one of JWT_SECRET, \
+                               JWT_PUBLIC_KEY and JWT_JWKS";
 
-/// Why a public key is not taken; `Display`-like text that goes on from the variable's name.
+/// The reason why a key is rejected. It continues the sentence that starts with the name of the variable.
 type Problem = &'static str;
 
-fn from_pem(pem: &str) -> Result<Key, ConfigError> {
+fn from_pem(pem: &str) -> Result<VerificationKey, ConfigError> {
     let problem = |problem| ConfigError::new("JWT_PUBLIC_KEY", problem);
-    let der = spki_of(pem).ok_or_else(|| {
+    let der = decode_pem(pem).ok_or_else(|| {
         problem(
-            "is not a public key as PEM: it must begin with `-----BEGIN PUBLIC KEY-----` and end \
+            "is not a public key in PEM format; it must start with `-----BEGIN PUBLIC KEY-----` and end \
              with `-----END PUBLIC KEY-----`",
         )
     })?;
     let (algorithm, decoding) = from_spki(&der).map_err(problem)?;
-    Ok(Key {
+    Ok(VerificationKey {
         id: None,
         algorithm,
         decoding,
     })
 }
 
-/// The DER in a PEM file. Environment variables lose line breaks, or have them as `\n`: neither
-/// matters here.
-fn spki_of(pem: &str) -> Option<Vec<u8>> {
+/// Decodes a PEM file. Environment variables often lose line breaks or contain them as `\n`, and the PEM
+/// reader of the `spki` crate rejects both.
+fn decode_pem(pem: &str) -> Option<Vec<u8>> {
     let pem = pem.replace("\\n", "\n");
     let base64 = pem
         .trim()
@@ -125,7 +123,7 @@ fn spki_of(pem: &str) -> Option<Vec<u8>> {
 }
 
 fn from_spki(der: &[u8]) -> Result<(Algorithm, DecodingKey), Problem> {
-    const UNREADABLE: Problem = "is not a public key that can be read";
+    const UNREADABLE: Problem = "contains a public key that cannot be read";
 
     let info = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| UNREADABLE)?;
     let key = info.subject_public_key.as_bytes().ok_or(UNREADABLE)?;
@@ -144,74 +142,76 @@ fn from_spki(der: &[u8]) -> Result<(Algorithm, DecodingKey), Problem> {
         }
         (ELLIPTIC_CURVE, Some(P256)) => p256(key),
         (ED25519, None) => ed25519(key),
-        _ => Err("is of a kind that is not supported: use RSA, P-256 or Ed25519"),
+        _ => Err("contains a kind of key that is not supported; use RSA, P-256 or Ed25519"),
     }
 }
 
-/// The keys of a set that sign tokens. Sets of real issuers also hold keys for other purposes and
-/// algorithms: those are left out.
-fn from_jwks(document: &str) -> Result<Vec<Key>, ConfigError> {
+/// The keys of a set that can verify tokens. Key sets of identity providers also contain keys for other
+/// purposes and algorithms, which are ignored.
+fn from_jwks(document: &str) -> Result<Vec<VerificationKey>, ConfigError> {
     let problem = |problem| ConfigError::new("JWT_JWKS", problem);
-    let set: JwkSet = serde_json::from_str(document)
-        .map_err(|_| problem("is not a JSON Web Key Set: it must look like `{\"keys\":[…]}`"))?;
-    let keys = set.keys.into_iter().map(from_jwk);
+    let set: JwkSet = serde_json::from_str(document).map_err(|_| {
+        problem("is not a JSON Web Key Set; it must have the form `{\"keys\":[…]}`")
+    })?;
+    let keys = set.keys.iter().map(from_jwk);
     let keys: Result<Vec<_>, _> = keys.filter_map(Result::transpose).collect();
     let keys = keys.map_err(problem)?;
     if keys.is_empty() {
-        return Err(problem(
-            "holds no key that signs with RS256, ES256 or EdDSA",
-        ));
+        return Err(problem("contains no key for RS256, ES256 or EdDSA"));
     }
     let mut ids: Vec<_> = keys.iter().map(|key| &key.id).collect();
     if ids.len() > 1 && ids.contains(&&None) {
-        return Err(problem("holds several keys, and one of them has no `kid`"));
+        return Err(problem(
+            "contains several keys, and one of them has no `kid`",
+        ));
     }
     ids.sort_unstable();
     ids.dedup();
     if ids.len() < keys.len() {
-        return Err(problem("holds two keys with the same `kid`"));
+        return Err(problem("contains two keys with the same `kid`"));
     }
     Ok(keys)
 }
 
-/// A key of a set; `None` when it is for something else.
-fn from_jwk(jwk: Jwk) -> Result<Option<Key>, Problem> {
-    const UNREADABLE: Problem = "holds a key that cannot be read";
-
-    let bytes = |base64: &str| URL_SAFE_NO_PAD.decode(base64).map_err(|_| UNREADABLE);
-    if !signs(&jwk.common) {
+/// Converts a key of a set. Returns `None` if the key is for another purpose.
+fn from_jwk(jwk: &Jwk) -> Result<Option<VerificationKey>, Problem> {
+    if !is_for_signatures(&jwk.common) {
         return Ok(None);
     }
-    let (algorithm, decoding) = match &jwk.algorithm {
+    match &jwk.algorithm {
         AlgorithmParameters::OctetKey(_) => {
-            return Err("holds a secret (`oct`), which belongs into JWT_SECRET");
+            return Err("contains a secret (`oct`); set JWT_SECRET instead");
         }
-        AlgorithmParameters::RSA(it) => rsa(&bytes(&it.n)?, &bytes(&it.e)?)?,
-        AlgorithmParameters::EllipticCurve(it) if it.curve == EllipticCurve::P256 => {
-            p256(&[vec![4], bytes(&it.x)?, bytes(&it.y)?].concat())?
-        }
-        AlgorithmParameters::OctetKeyPair(it) if it.curve == EllipticCurve::Ed25519 => {
-            ed25519(&bytes(&it.x)?)?
-        }
+        AlgorithmParameters::RSA(_) => {}
+        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {}
+        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {}
         _ => return Ok(None),
+    }
+    let key = DecodingKey::from_jwk(jwk).map_err(|_| "contains a key that cannot be read")?;
+    let (algorithm, decoding) = match (&jwk.algorithm, key.kind()) {
+        (_, DecodingKeyKind::RsaModulusExponent { n, e }) => rsa(n, e)?,
+        (AlgorithmParameters::EllipticCurve(_), DecodingKeyKind::SecretOrDer(point)) => {
+            p256(point)?
+        }
+        (_, DecodingKeyKind::SecretOrDer(point)) => ed25519(point)?,
     };
-    let other = |it: KeyAlgorithm| it != KeyAlgorithm::from(algorithm);
-    if jwk.common.key_algorithm.is_some_and(other) {
+    let is_other = |named: KeyAlgorithm| named != KeyAlgorithm::from(algorithm);
+    if jwk.common.key_algorithm.is_some_and(is_other) {
         return Ok(None);
     }
-    Ok(Some(Key {
-        id: jwk.common.key_id,
+    Ok(Some(VerificationKey {
+        id: jwk.common.key_id.clone(),
         algorithm,
         decoding,
     }))
 }
 
-/// Whether a key says that it is for signatures, or does not say what it is for.
-fn signs(key: &CommonParameters) -> bool {
+/// Whether a key is for signatures, or does not name its purpose.
+fn is_for_signatures(key: &CommonParameters) -> bool {
     let used = key.public_key_use.as_ref();
     let operations = key.key_operations.as_ref();
-    used.is_none_or(|it| *it == PublicKeyUse::Signature)
-        && operations.is_none_or(|them| them.contains(&KeyOperations::Verify))
+    used.is_none_or(|purpose| *purpose == PublicKeyUse::Signature)
+        && operations.is_none_or(|operations| operations.contains(&KeyOperations::Verify))
 }
 
 fn rsa(n: &[u8], e: &[u8]) -> Result<(Algorithm, DecodingKey), Problem> {
@@ -220,12 +220,12 @@ fn rsa(n: &[u8], e: &[u8]) -> Result<(Algorithm, DecodingKey), Problem> {
         .first()
         .map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
     if !RSA_BITS.contains(&bits) {
-        return Err("has an RSA key of the wrong size: RS256 needs 2,048 to 8,192 bits");
+        return Err("contains an RSA key of the wrong size; RS256 requires 2,048 to 8,192 bits");
     }
-    // An even number is no modulus; 1 as exponent lets anybody sign.
+    // A modulus and an exponent are odd. With the exponent 1, anybody could sign.
     let is_odd = |number: &[u8]| number.last().is_some_and(|last| last % 2 == 1);
     if !is_odd(n) || !is_odd(e) || e == [1] || e.len() > 4 {
-        return Err("has an RSA key that is not safe: its numbers are not those of a public key");
+        return Err("contains an unsafe RSA key; its numbers are not those of a valid public key");
     }
     let key = DecodingKey::from_rsa_raw_components(n, e);
     Ok((Algorithm::RS256, key))
@@ -233,14 +233,14 @@ fn rsa(n: &[u8], e: &[u8]) -> Result<(Algorithm, DecodingKey), Problem> {
 
 fn p256(point: &[u8]) -> Result<(Algorithm, DecodingKey), Problem> {
     if point.len() != P256_BYTES || point.first() != Some(&4) {
-        return Err("has a P-256 key that is not an uncompressed point");
+        return Err("contains a P-256 key that is not an uncompressed point");
     }
     Ok((Algorithm::ES256, DecodingKey::from_ec_der(point)))
 }
 
 fn ed25519(point: &[u8]) -> Result<(Algorithm, DecodingKey), Problem> {
     if point.len() != ED25519_BYTES {
-        return Err("has an Ed25519 key that has not 32 bytes");
+        return Err("contains an Ed25519 key that does not have 32 bytes");
     }
     Ok((Algorithm::EdDSA, DecodingKey::from_ed_der(point)))
 }

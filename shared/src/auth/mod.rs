@@ -1,89 +1,83 @@
-//! Whose call it is: access tokens (JWT, RFC 7519), checked as RFC 8725 advises.
+//! Authentication: verifies access tokens (JWT, RFC 7519) as RFC 8725 recommends.
 //!
-//! The algorithm and the key are fixed by configuration and never chosen by the token. `exp` is
-//! required, `nbf` is honoured, clocks may differ by [`LEEWAY_SECONDS`]. `iss` and `aud` are
-//! required when configured and ignored when not. `sub`, or the claim that is configured in its
-//! place, is the user id in canonical decimal, as a string or as a JSON number. A token with critical extensions (`crit`) is refused: this service
-//! knows none.
+//! The configuration determines the algorithm and the keys; a token never does. `exp` is required and
+//! `nbf` is enforced, both with a leeway of [`LEEWAY_SECONDS`] for clock differences. `iss` and `aud` are
+//! required if they are configured and ignored otherwise. The user id is in `sub`, or in the claim that
+//! `JWT_USER_CLAIM` names, in canonical decimal, as a string or a JSON number. A token with critical
+//! extensions (`crit`) is rejected, because this service supports none.
 //!
-//! One of three variables says whom to trust (`keys.rs`):
+//! Exactly one of three variables configures the keys (`keys.rs`):
 //!
 //! | Variable | Meaning |
 //! |---|---|
 //! | `JWT_SECRET` | HS256 key, at least 32 bytes |
-//! | `JWT_PUBLIC_KEY` | public key as PEM: RSA (RS256), P-256 (ES256) or Ed25519 (`EdDSA`) |
-//! | `JWT_JWKS` | the same as a JSON Web Key Set (RFC 7517); a token's `kid` picks the key |
+//! | `JWT_PUBLIC_KEY` | public key in PEM format: RSA (RS256), P-256 (ES256) or Ed25519 (`EdDSA`) |
+//! | `JWT_JWKS` | JSON Web Key Set (RFC 7517); the `kid` of a token selects the key |
 //!
-//! and four more are optional:
+//! Four variables are optional:
 //!
 //! | Variable | Meaning |
 //! |---|---|
-//! | `JWT_SECRET_PREVIOUS` | HS256 key that is accepted, too, while `JWT_SECRET` is being changed |
-//! | `JWT_ISSUER` | the `iss` that every token must carry |
-//! | `JWT_AUDIENCE` | the `aud` that every token must carry |
-//! | `JWT_USER_CLAIM` | the claim that is the user id, where an issuer has a `sub` of its own; default `sub` |
+//! | `JWT_SECRET_PREVIOUS` | a second HS256 key that is accepted during a rotation of `JWT_SECRET` |
+//! | `JWT_ISSUER` | the required `iss` |
+//! | `JWT_AUDIENCE` | the required `aud` |
+//! | `JWT_USER_CLAIM` | the claim with the user id, if it is not `sub` |
 //!
-//! A `kid` picks among configured keys and nothing else of a header (`jku`, `jwk`, `x5u`) is looked
-//! at. Where no configured key has an id it is ignored, as a secret or a PEM file has none; where
-//! there are several, a token without one is refused.
+//! `kid` only selects among configured keys; `jku`, `jwk` and `x5u` are ignored. If no configured key has
+//! an id (a secret or a PEM file has none), `kid` is ignored. If there are several keys with ids, a token
+//! without `kid` is rejected.
 //!
-//! The cryptography is `ring`, which TLS to DynamoDB brings anyway: of the two providers that
-//! `jsonwebtoken` offers, one would be a second crypto library in each binary and the other brings
-//! an `rsa` crate with an open advisory.
+//! The cryptography comes from `ring` (`crypto.rs`).
 
 mod crypto;
 mod keys;
 
 use std::collections::BTreeMap;
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{DecodingKey, Validation};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
 use crate::{Error, domain::UserId, error::ConfigError};
-use keys::Key;
+use keys::VerificationKey;
 
-/// How far the issuer's clock and this one may differ.
+/// The tolerated difference between the clocks of the issuer and this service.
 pub const LEEWAY_SECONDS: u64 = 30;
-/// The claim that names the user, unless `JWT_USER_CLAIM` says otherwise.
+/// The default of `JWT_USER_CLAIM`.
 const DEFAULT_USER_CLAIM: &str = "sub";
-/// Longer tokens are refused unread.
+/// The maximum length of a token.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// Checks access tokens.
+/// Verifies access tokens.
 pub struct Authenticator {
-    keys: Vec<Trusted>,
-    /// Whether a token's `kid` decides which key is tried.
-    by_id: bool,
-    /// The claim that names the user.
+    keys: Vec<TrustedKey>,
+    /// Whether the `kid` of a token selects the key.
+    selects_by_id: bool,
+    /// The claim with the user id.
     user_claim: String,
 }
 
-/// A key, and what it must have signed.
-struct Trusted {
+/// A key and the validation of the tokens that it signs.
+struct TrustedKey {
     id: Option<String>,
     key: DecodingKey,
     validation: Validation,
 }
 
-/// A token could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot sign a token: {0}")]
-pub struct TokenError(#[from] jsonwebtoken::errors::Error);
-
 impl Authenticator {
-    /// Reads the configuration; `variable` looks up an environment variable. An empty one counts as
-    /// not set, because a deployment template cannot leave one out.
+    /// Reads the configuration. `env` looks up an environment variable. An empty variable counts as not
+    /// set, because a deployment template cannot omit a variable.
     ///
     /// # Errors
-    /// When no key is configured, or more than one way to one, or a key is weak or cannot be read.
-    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let keys = Key::from_variables(set)?;
+    /// [`ConfigError`] if no key or more than one kind of key is configured, or if a key is weak or
+    /// unreadable.
+    pub fn from_env(env: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let env = |name: &str| env(name).filter(|value| !value.is_empty());
+        let keys = VerificationKey::from_env(env)?;
         crypto::install();
 
-        let (issuer, audience) = (set("JWT_ISSUER"), set("JWT_AUDIENCE"));
-        let trust = |key: Key| {
+        let (issuer, audience) = (env("JWT_ISSUER"), env("JWT_AUDIENCE"));
+        let trust = |key: VerificationKey| {
             let mut validation = Validation::new(key.algorithm);
             validation.leeway = LEEWAY_SECONDS;
             validation.validate_nbf = true;
@@ -97,44 +91,45 @@ impl Authenticator {
                 validation.validate_aud = true;
                 validation.required_spec_claims.insert("aud".to_owned());
             }
-            Trusted {
+            TrustedKey {
                 id: key.id,
                 key: key.decoding,
                 validation,
             }
         };
         Ok(Self {
-            by_id: keys.iter().any(|key| key.id.is_some()),
+            selects_by_id: keys.iter().any(|key| key.id.is_some()),
             keys: keys.into_iter().map(trust).collect(),
-            user_claim: set("JWT_USER_CLAIM").unwrap_or_else(|| DEFAULT_USER_CLAIM.to_owned()),
+            user_claim: env("JWT_USER_CLAIM").unwrap_or_else(|| DEFAULT_USER_CLAIM.to_owned()),
         })
     }
 
-    /// The user whose token an `Authorization` header carries.
+    /// The user id in the token of an `Authorization` header.
     ///
     /// # Errors
-    /// [`Error::Unauthorized`], which does not say why: that would help who guesses.
-    pub fn user(&self, authorization: Option<&str>) -> Result<UserId, Error> {
+    /// [`Error::Unauthorized`]. It does not contain the reason, because that would help an attacker.
+    pub fn authenticate(&self, authorization: Option<&str>) -> Result<UserId, Error> {
         authorization
             .and_then(bearer_token)
             .filter(|token| token.len() <= MAX_TOKEN_BYTES)
-            .and_then(|token| self.check(token))
+            .and_then(|token| self.verify(token))
             .ok_or(Error::Unauthorized)
     }
 
-    fn check(&self, token: &str) -> Option<UserId> {
-        let id = if self.by_id {
+    fn verify(&self, token: &str) -> Option<UserId> {
+        let id = if self.selects_by_id {
             jsonwebtoken::decode_header(token).ok()?.kid
         } else {
             None
         };
-        let picked = |key: &&Trusted| match (&id, &key.id) {
-            (Some(id), Some(of_key)) => id == of_key,
-            // Without ids each key is tried; with several keys, one without an id is not guessed at.
-            (None, _) => !self.by_id || self.keys.len() == 1,
+        let is_selected = |key: &&TrustedKey| match (&id, &key.id) {
+            (Some(id), Some(key_id)) => id == key_id,
+            // Without ids, every key is tried. A token without `kid` is rejected if there are several keys
+            // with ids.
+            (None, _) => !self.selects_by_id || self.keys.len() == 1,
             (Some(_), None) => false,
         };
-        let mut decoded = self.keys.iter().filter(picked).filter_map(|key| {
+        let mut decoded = self.keys.iter().filter(is_selected).filter_map(|key| {
             jsonwebtoken::decode::<Claims>(token, &key.key, &key.validation).ok()
         });
         decoded
@@ -144,52 +139,7 @@ impl Authenticator {
     }
 }
 
-/// Signs access tokens that the functions take, for development and tests: in production another
-/// system does.
-pub struct TokenIssuer {
-    key: EncodingKey,
-    user_claim: String,
-    issuer: Option<String>,
-    audience: Option<String>,
-}
-
-impl TokenIssuer {
-    /// Reads the variables of [`Authenticator::from_variables`]; `None` without `JWT_SECRET`: with
-    /// another kind of key only its owner can sign.
-    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
-        let set = |name| variable(name).filter(|value| !value.is_empty());
-        Some(Self {
-            key: EncodingKey::from_secret(set("JWT_SECRET")?.as_bytes()),
-            user_claim: set("JWT_USER_CLAIM").unwrap_or_else(|| DEFAULT_USER_CLAIM.to_owned()),
-            issuer: set("JWT_ISSUER"),
-            audience: set("JWT_AUDIENCE"),
-        })
-    }
-
-    /// A token of `user`, good until `expires_at`, in seconds since 1970 UTC.
-    ///
-    /// # Errors
-    /// When the claims cannot be signed.
-    pub fn token(&self, user: UserId, expires_at: u64) -> Result<String, TokenError> {
-        crypto::install();
-        let mut claims = BTreeMap::from([
-            (self.user_claim.as_str(), Value::from(user.to_string())),
-            ("exp", Value::from(expires_at)),
-        ]);
-        let whom = [("iss", &self.issuer), ("aud", &self.audience)];
-        claims.extend(whom.into_iter().filter_map(|(name, value)| {
-            let value = value.as_deref()?;
-            Some((name, Value::from(value)))
-        }));
-        Ok(jsonwebtoken::encode(
-            &Header::new(Algorithm::HS256),
-            &claims,
-            &self.key,
-        )?)
-    }
-}
-
-/// The token of `Bearer <token>`; the scheme's case does not matter (RFC 9110, 11.1).
+/// The token in `Bearer <token>`. The scheme is case-insensitive (RFC 9110, section 11.1).
 fn bearer_token(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_once(' ')?;
     scheme
@@ -197,11 +147,11 @@ fn bearer_token(authorization: &str) -> Option<&str> {
         .then(|| token.trim_start_matches(' '))
 }
 
-/// What a token says, beside what `jsonwebtoken` checks itself; nothing twice.
+/// The claims of a token. A duplicate claim is an error.
 struct Claims(BTreeMap<String, Value>);
 
 impl Claims {
-    /// The user that a claim names: a number, or text in canonical decimal.
+    /// The user id in a claim: a number, or a string in canonical decimal.
     fn user(&self, claim: &str) -> Option<UserId> {
         match self.0.get(claim)? {
             Value::Number(id) => UserId::new(id.as_u64()?),
@@ -226,7 +176,7 @@ impl<'de> Deserialize<'de> for Claims {
                 let mut claims = BTreeMap::new();
                 while let Some((name, value)) = map.next_entry()? {
                     if claims.insert(name, value).is_some() {
-                        return Err(de::Error::custom("a claim is given twice"));
+                        return Err(de::Error::custom("duplicate claim"));
                     }
                 }
                 Ok(Claims(claims))

@@ -1,233 +1,234 @@
-use super::{ChatId, Message, Seq, Summary, Timestamp, UserId};
+use super::{ChatId, Message, MessagePreview, Seq, Timestamp, UserId};
 
-/// The one chat of a pair, as it is now. What may happen to it is decided here; the table of
-/// transitions is part 1.3 of the API contract (`README.md`, "The life of a chat").
+/// The chat of two users. A pair of users has at most one chat. The transitions are specified in
+/// `docs/api.md`, section "Chat state machine".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chat {
-    /// The pair.
+    /// Identifies the two members.
     pub id: ChatId,
-    /// Who asked, last.
+    /// The user who sent the latest chat request.
     pub requester: UserId,
-    /// What it is now.
-    pub state: State,
-    /// When it was first asked for.
+    /// The current state.
+    pub state: ChatState,
+    /// The time of the first chat request.
     pub created_at: Timestamp,
-    /// Created, state changed or message sent; not marked as read.
+    /// The time of the latest state change or message. Marking as read does not change it.
     pub updated_at: Timestamp,
 }
 
-/// Each state carries what is valid in it: only an active chat has messages and watermarks.
+/// The state of a chat. Each variant carries only data that is valid in that state: only an active
+/// chat has messages and watermarks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Waits for the recipient's answer.
+pub enum ChatState {
+    /// The recipient has not answered the request.
     Pending,
-    /// Both agreed; it stays so.
+    /// The recipient accepted. This state is final.
     Active(Conversation),
-    /// The recipient declined; only the recipient can open it again.
+    /// The recipient declined. Only the recipient can send a new request.
     Declined,
 }
 
-/// A [`State`] without what it carries.
+/// A [`ChatState`] without its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// See [`State::Pending`].
+pub enum ChatStatus {
+    /// See [`ChatState::Pending`].
     Pending,
-    /// See [`State::Active`].
+    /// See [`ChatState::Active`].
     Active,
-    /// See [`State::Declined`].
+    /// See [`ChatState::Declined`].
     Declined,
 }
 
-/// What was said in an active chat, and who has read how much of it.
+/// The data of an active chat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conversation {
-    /// The last message's place; 0 before the first.
+    /// The number of the last message, or 0.
     pub seq: Seq,
-    /// The member with the smaller id.
-    pub low: Member,
-    /// The member with the larger id.
-    pub high: Member,
-    /// The last message.
-    pub last_message: Option<Summary>,
+    /// The member with the smaller user id.
+    pub low: MemberState,
+    /// The member with the larger user id.
+    pub high: MemberState,
+    /// A preview of the last message.
+    pub last_message: Option<MessagePreview>,
 }
 
-/// What an active chat knows of one of its members.
+/// The read state of one member of an active chat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Member {
-    /// Messages of the other member after the watermark.
+pub struct MemberState {
+    /// The number of messages from the other member after the watermark.
     pub unread: u64,
-    /// The watermark: all messages up to here have been read. It never goes back.
+    /// The watermark: this member has read all messages up to this one. It never decreases.
     pub read_seq: Seq,
 }
 
-/// An open request: what the totals count.
+/// A pending chat request, as the totals of both users count it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pending {
-    /// Whose open request it is.
+pub struct OpenRequest {
+    /// The user who sent the request.
     pub requester: UserId,
-    /// Whose answer it waits for.
+    /// The user who can accept or decline it.
     pub recipient: UserId,
 }
 
-/// What an allowed call does to a chat.
+/// The result of an allowed transition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing: it is already so.
+pub enum Transition {
+    /// The chat already is in the requested state.
     Unchanged,
-    /// It becomes this.
+    /// The chat must be replaced by this one.
     To(Chat),
 }
 
-/// Why a call may not happen to a chat.
+/// The state of the chat does not allow the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Only the recipient answers a request.
+pub enum TransitionError {
+    /// Only the recipient can accept or decline.
     #[error("only the recipient of a request can answer it")]
     NotTheRecipient,
     /// An active chat cannot be declined.
     #[error("the chat is active; it can no longer be declined")]
     ChatActive,
-    /// A declined chat is closed to this call.
-    #[error("the request was declined; only the member who declined it can ask again")]
+    /// The request was declined.
+    #[error("the request was declined; only the member who declined it can send a new request")]
     ChatDeclined,
-    /// Messages need an active chat.
-    #[error("messages can be sent once the request has been accepted")]
+    /// Messages require an active chat.
+    #[error("messages can be sent after the request has been accepted")]
     ChatNotActive,
 }
 
 impl Chat {
-    /// A chat that `requester` asks for, for the first time.
+    /// Creates the chat of a pair that has none.
     #[must_use]
-    pub fn requested(id: ChatId, requester: UserId, now: Timestamp) -> Self {
+    pub fn new_request(id: ChatId, requester: UserId, now: Timestamp) -> Self {
         Self {
             id,
             requester,
-            state: State::Pending,
+            state: ChatState::Pending,
             created_at: now,
             updated_at: now,
         }
     }
 
-    /// The member who did not ask.
+    /// The member who did not send the request.
     #[must_use]
     pub fn recipient(&self) -> UserId {
         self.id.peer_of(self.requester)
     }
 
-    /// The state without what it carries.
+    /// The state without its data.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> ChatStatus {
         match self.state {
-            State::Pending => Status::Pending,
-            State::Active(_) => Status::Active,
-            State::Declined => Status::Declined,
+            ChatState::Pending => ChatStatus::Pending,
+            ChatState::Active(_) => ChatStatus::Active,
+            ChatState::Declined => ChatStatus::Declined,
         }
     }
 
-    /// The open request, if the chat is one.
+    /// The open request, if the chat is pending.
     #[must_use]
-    pub fn pending(&self) -> Option<Pending> {
-        matches!(self.state, State::Pending).then(|| Pending {
+    pub fn open_request(&self) -> Option<OpenRequest> {
+        matches!(self.state, ChatState::Pending).then(|| OpenRequest {
             requester: self.requester,
             recipient: self.recipient(),
         })
     }
 
-    /// `by` asks for the chat that is there already.
+    /// `by` sends a request for a chat that exists.
     ///
     /// # Errors
-    /// [`Refusal::ChatDeclined`] to the member who was declined.
-    pub fn request(&self, by: UserId, now: Timestamp) -> Result<Step, Refusal> {
+    /// [`TransitionError::ChatDeclined`] if the other member has declined a request of `by`.
+    pub fn request(&self, by: UserId, now: Timestamp) -> Result<Transition, TransitionError> {
         match self.state {
-            State::Active(_) => Ok(Step::Unchanged),
-            State::Pending if by == self.requester => Ok(Step::Unchanged),
-            State::Pending => Ok(self.becomes(self.requester, active(), now)),
-            State::Declined if by == self.requester => Err(Refusal::ChatDeclined),
-            State::Declined => Ok(self.becomes(by, State::Pending, now)),
+            ChatState::Active(_) => Ok(Transition::Unchanged),
+            ChatState::Pending if by == self.requester => Ok(Transition::Unchanged),
+            ChatState::Pending => Ok(self.transition_to(self.requester, new_active(), now)),
+            ChatState::Declined if by == self.requester => Err(TransitionError::ChatDeclined),
+            ChatState::Declined => Ok(self.transition_to(by, ChatState::Pending, now)),
         }
     }
 
     /// `by` accepts the request.
     ///
     /// # Errors
-    /// Unless `by` is the recipient of a pending or active chat.
-    pub fn accept(&self, by: UserId, now: Timestamp) -> Result<Step, Refusal> {
+    /// [`TransitionError`] unless `by` is the recipient of a pending or active chat.
+    pub fn accept(&self, by: UserId, now: Timestamp) -> Result<Transition, TransitionError> {
         match self.state {
-            State::Declined => Err(Refusal::ChatDeclined),
-            _ if by == self.requester => Err(Refusal::NotTheRecipient),
-            State::Active(_) => Ok(Step::Unchanged),
-            State::Pending => Ok(self.becomes(self.requester, active(), now)),
+            ChatState::Declined => Err(TransitionError::ChatDeclined),
+            _ if by == self.requester => Err(TransitionError::NotTheRecipient),
+            ChatState::Active(_) => Ok(Transition::Unchanged),
+            ChatState::Pending => Ok(self.transition_to(self.requester, new_active(), now)),
         }
     }
 
     /// `by` declines the request.
     ///
     /// # Errors
-    /// Unless `by` is the recipient of a pending or declined chat.
-    pub fn decline(&self, by: UserId, now: Timestamp) -> Result<Step, Refusal> {
+    /// [`TransitionError`] unless `by` is the recipient of a pending or declined chat.
+    pub fn decline(&self, by: UserId, now: Timestamp) -> Result<Transition, TransitionError> {
         match self.state {
-            State::Active(_) => Err(Refusal::ChatActive),
-            _ if by == self.requester => Err(Refusal::NotTheRecipient),
-            State::Declined => Ok(Step::Unchanged),
-            State::Pending => Ok(self.becomes(self.requester, State::Declined, now)),
+            ChatState::Active(_) => Err(TransitionError::ChatActive),
+            _ if by == self.requester => Err(TransitionError::NotTheRecipient),
+            ChatState::Declined => Ok(Transition::Unchanged),
+            ChatState::Pending => Ok(self.transition_to(self.requester, ChatState::Declined, now)),
         }
     }
 
-    /// The conversation that a new message joins.
+    /// The data of an active chat.
     ///
     /// # Errors
-    /// [`Refusal::ChatNotActive`] before both have agreed.
-    pub fn conversation(&self) -> Result<&Conversation, Refusal> {
+    /// [`TransitionError::ChatNotActive`] if the chat is pending or declined.
+    pub fn conversation(&self) -> Result<&Conversation, TransitionError> {
         match &self.state {
-            State::Active(conversation) => Ok(conversation),
-            State::Pending | State::Declined => Err(Refusal::ChatNotActive),
+            ChatState::Active(conversation) => Ok(conversation),
+            ChatState::Pending | ChatState::Declined => Err(TransitionError::ChatNotActive),
         }
     }
 
-    /// What the chat knows of a member; nothing read and nothing unread unless it is active.
+    /// The read state of a member. Nothing is read or unread unless the chat is active.
     #[must_use]
-    pub fn member(&self, member: UserId) -> Member {
+    pub fn member_state(&self, member: UserId) -> MemberState {
         match &self.state {
-            State::Active(conversation) if member == self.id.low() => conversation.low,
-            State::Active(conversation) => conversation.high,
-            State::Pending | State::Declined => Member::default(),
+            ChatState::Active(conversation) if member == self.id.low() => conversation.low,
+            ChatState::Active(conversation) => conversation.high,
+            ChatState::Pending | ChatState::Declined => MemberState::default(),
         }
     }
 
-    /// The last message's place; 0 when there is none.
+    /// The number of the last message, or 0.
     #[must_use]
     pub fn seq(&self) -> Seq {
         match &self.state {
-            State::Active(conversation) => conversation.seq,
-            State::Pending | State::Declined => Seq::ZERO,
+            ChatState::Active(conversation) => conversation.seq,
+            ChatState::Pending | ChatState::Declined => Seq::ZERO,
         }
     }
 
-    /// The last message.
+    /// A preview of the last message.
     #[must_use]
-    pub fn last_message(&self) -> Option<&Summary> {
+    pub fn last_message(&self) -> Option<&MessagePreview> {
         match &self.state {
-            State::Active(conversation) => conversation.last_message.as_ref(),
-            State::Pending | State::Declined => None,
+            ChatState::Active(conversation) => conversation.last_message.as_ref(),
+            ChatState::Pending | ChatState::Declined => None,
         }
     }
 
-    /// Whether the message's recipient has read it.
+    /// Whether the recipient of a message has read it.
     #[must_use]
-    pub fn has_been_read(&self, message: &Message) -> bool {
-        self.member(self.id.peer_of(message.sender)).read_seq >= message.seq
+    pub fn is_read(&self, message: &Message) -> bool {
+        self.member_state(self.id.peer_of(message.sender)).read_seq >= message.seq
     }
 
-    /// The time of a change that happens now. Machines' clocks differ, and order must not: it is
-    /// never before the change before it.
+    /// The timestamp for a change at `now`. It is never earlier than the previous change, because
+    /// clocks of different machines differ.
     #[must_use]
-    pub fn not_before_last_change(&self, now: Timestamp) -> Timestamp {
+    pub fn next_change_time(&self, now: Timestamp) -> Timestamp {
         now.max(self.updated_at)
     }
 
-    fn becomes(&self, requester: UserId, state: State, now: Timestamp) -> Step {
-        let updated_at = self.not_before_last_change(now);
-        Step::To(Self {
+    fn transition_to(&self, requester: UserId, state: ChatState, now: Timestamp) -> Transition {
+        let updated_at = self.next_change_time(now);
+        Transition::To(Self {
             id: self.id,
             requester,
             state,
@@ -237,9 +238,9 @@ impl Chat {
     }
 }
 
-/// Both agreed, and nothing was said yet.
-fn active() -> State {
-    State::Active(Conversation::default())
+/// The state directly after acceptance.
+fn new_active() -> ChatState {
+    ChatState::Active(Conversation::default())
 }
 
 #[cfg(test)]
@@ -252,122 +253,149 @@ mod tests {
         UserId::new(id).unwrap()
     }
 
-    fn asker() -> UserId {
+    fn requester() -> UserId {
         user(42)
     }
 
-    fn asked() -> UserId {
+    fn recipient() -> UserId {
         user(17)
     }
 
-    fn chat(state: State) -> Chat {
-        let id = ChatId::between(asker(), asked()).unwrap();
+    fn chat(state: ChatState) -> Chat {
+        let id = ChatId::between(requester(), recipient()).unwrap();
         Chat {
             state,
-            ..Chat::requested(id, asker(), Timestamp::from_millis(500))
+            ..Chat::new_request(id, requester(), Timestamp::from_millis(500))
         }
     }
 
-    /// Status, requester and time of change after a step.
-    fn after(step: Result<Step, Refusal>) -> Result<Option<(Status, UserId, u64)>, Refusal> {
-        step.map(|step| match step {
-            Step::Unchanged => None,
-            Step::To(chat) => Some((chat.status(), chat.requester, chat.updated_at.millis())),
+    /// Status, requester and time of change after a transition.
+    fn after(
+        transition: Result<Transition, TransitionError>,
+    ) -> Result<Option<(ChatStatus, UserId, u64)>, TransitionError> {
+        transition.map(|transition| match transition {
+            Transition::Unchanged => None,
+            Transition::To(chat) => Some((chat.status(), chat.requester, chat.updated_at.millis())),
         })
     }
 
-    fn request(state: State, by: UserId) -> Result<Option<(Status, UserId, u64)>, Refusal> {
+    fn request(
+        state: ChatState,
+        by: UserId,
+    ) -> Result<Option<(ChatStatus, UserId, u64)>, TransitionError> {
         after(chat(state).request(by, Timestamp::from_millis(NOW)))
     }
 
-    fn accept(state: State, by: UserId) -> Result<Option<(Status, UserId, u64)>, Refusal> {
+    fn accept(
+        state: ChatState,
+        by: UserId,
+    ) -> Result<Option<(ChatStatus, UserId, u64)>, TransitionError> {
         after(chat(state).accept(by, Timestamp::from_millis(NOW)))
     }
 
-    fn decline(state: State, by: UserId) -> Result<Option<(Status, UserId, u64)>, Refusal> {
+    fn decline(
+        state: ChatState,
+        by: UserId,
+    ) -> Result<Option<(ChatStatus, UserId, u64)>, TransitionError> {
         after(chat(state).decline(by, Timestamp::from_millis(NOW)))
     }
 
     #[test]
-    fn asking_again_changes_nothing_while_pending_or_active() {
-        assert_eq!(request(State::Pending, asker()), Ok(None));
-        assert_eq!(request(active(), asker()), Ok(None));
-        assert_eq!(request(active(), asked()), Ok(None));
+    fn a_repeated_request_changes_nothing_while_the_chat_is_pending_or_active() {
+        assert_eq!(request(ChatState::Pending, requester()), Ok(None));
+        assert_eq!(request(new_active(), requester()), Ok(None));
+        assert_eq!(request(new_active(), recipient()), Ok(None));
     }
 
     #[test]
-    fn asking_for_a_chat_that_the_other_asked_for_accepts_it() {
+    fn a_request_from_the_recipient_of_a_pending_request_accepts_it() {
         assert_eq!(
-            request(State::Pending, asked()),
-            Ok(Some((Status::Active, asker(), NOW)))
-        );
-    }
-
-    #[test]
-    fn only_who_declined_can_ask_again_and_becomes_the_requester() {
-        assert_eq!(
-            request(State::Declined, asker()),
-            Err(Refusal::ChatDeclined)
-        );
-        assert_eq!(
-            request(State::Declined, asked()),
-            Ok(Some((Status::Pending, asked(), NOW)))
+            request(ChatState::Pending, recipient()),
+            Ok(Some((ChatStatus::Active, requester(), NOW)))
         );
     }
 
     #[test]
-    fn only_the_recipient_accepts_a_pending_chat_and_may_repeat_it() {
+    fn only_the_member_who_declined_can_send_a_new_request() {
         assert_eq!(
-            accept(State::Pending, asked()),
-            Ok(Some((Status::Active, asker(), NOW)))
+            request(ChatState::Declined, requester()),
+            Err(TransitionError::ChatDeclined)
         );
         assert_eq!(
-            accept(State::Pending, asker()),
-            Err(Refusal::NotTheRecipient)
-        );
-        assert_eq!(accept(active(), asked()), Ok(None));
-        assert_eq!(accept(active(), asker()), Err(Refusal::NotTheRecipient));
-        assert_eq!(accept(State::Declined, asked()), Err(Refusal::ChatDeclined));
-        assert_eq!(accept(State::Declined, asker()), Err(Refusal::ChatDeclined));
-    }
-
-    #[test]
-    fn only_the_recipient_declines_a_pending_chat_and_may_repeat_it() {
-        assert_eq!(
-            decline(State::Pending, asked()),
-            Ok(Some((Status::Declined, asker(), NOW)))
-        );
-        assert_eq!(
-            decline(State::Pending, asker()),
-            Err(Refusal::NotTheRecipient)
-        );
-        assert_eq!(decline(State::Declined, asked()), Ok(None));
-        assert_eq!(
-            decline(State::Declined, asker()),
-            Err(Refusal::NotTheRecipient)
-        );
-        assert_eq!(decline(active(), asked()), Err(Refusal::ChatActive));
-        assert_eq!(decline(active(), asker()), Err(Refusal::ChatActive));
-    }
-
-    #[test]
-    fn only_an_active_chat_takes_messages() {
-        assert!(chat(active()).conversation().is_ok());
-        assert_eq!(
-            chat(State::Pending).conversation(),
-            Err(Refusal::ChatNotActive)
-        );
-        assert_eq!(
-            chat(State::Declined).conversation(),
-            Err(Refusal::ChatNotActive)
+            request(ChatState::Declined, recipient()),
+            Ok(Some((ChatStatus::Pending, recipient(), NOW)))
         );
     }
 
     #[test]
-    fn the_time_of_a_change_is_never_before_the_change_before_it() {
-        let chat = chat(State::Pending);
-        let Step::To(accepted) = chat.accept(asked(), Timestamp::from_millis(1)).unwrap() else {
-            panic!("accepting changes a pending chat");
+    fn only_the_recipient_can_accept_and_accepting_is_idempotent() {
+        assert_eq!(
+            accept(ChatState::Pending, recipient()),
+            Ok(Some((ChatStatus::Active, requester(), NOW)))
+        );
+        assert_eq!(
+            accept(ChatState::Pending, requester()),
+            Err(TransitionError::NotTheRecipient)
+        );
+        assert_eq!(accept(new_active(), recipient()), Ok(None));
+        assert_eq!(
+            accept(new_active(), requester()),
+            Err(TransitionError::NotTheRecipient)
+        );
+        assert_eq!(
+            accept(ChatState::Declined, recipient()),
+            Err(TransitionError::ChatDeclined)
+        );
+        assert_eq!(
+            accept(ChatState::Declined, requester()),
+            Err(TransitionError::ChatDeclined)
+        );
+    }
+
+    #[test]
+    fn only_the_recipient_can_decline_and_declining_is_idempotent() {
+        assert_eq!(
+            decline(ChatState::Pending, recipient()),
+            Ok(Some((ChatStatus::Declined, requester(), NOW)))
+        );
+        assert_eq!(
+            decline(ChatState::Pending, requester()),
+            Err(TransitionError::NotTheRecipient)
+        );
+        assert_eq!(decline(ChatState::Declined, recipient()), Ok(None));
+        assert_eq!(
+            decline(ChatState::Declined, requester()),
+            Err(TransitionError::NotTheRecipient)
+        );
+        assert_eq!(
+            decline(new_active(), recipient()),
+            Err(TransitionError::ChatActive)
+        );
+        assert_eq!(
+            decline(new_active(), requester()),
+            Err(TransitionError::ChatActive)
+        );
+    }
+
+    #[test]
+    fn only_an_active_chat_accepts_messages() {
+        assert!(chat(new_active()).conversation().is_ok());
+        assert_eq!(
+            chat(ChatState::Pending).conversation(),
+            Err(TransitionError::ChatNotActive)
+        );
+        assert_eq!(
+            chat(ChatState::Declined).conversation(),
+            Err(TransitionError::ChatNotActive)
+        );
+    }
+
+    #[test]
+    fn the_time_of_a_change_is_never_earlier_than_the_previous_change() {
+        let chat = chat(ChatState::Pending);
+        let Transition::To(accepted) = chat.accept(recipient(), Timestamp::from_millis(1)).unwrap()
+        else {
+            panic!("accepting must change a pending chat");
         };
         assert_eq!(accepted.updated_at, chat.updated_at);
     }

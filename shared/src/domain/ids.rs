@@ -1,17 +1,17 @@
 use std::{fmt, num::NonZeroU64, str::FromStr};
 
-/// The largest integer that every JSON client reads exactly: 2^53 − 1.
-pub const MAX_INTEGER: u64 = (1 << 53) - 1;
+/// The largest integer that every JSON parser reads exactly: 2^53 − 1.
+pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
-/// A user of the system that this service is part of: 1 to [`MAX_INTEGER`].
+/// The id of a user in the system that this service is part of: 1 to [`MAX_SAFE_INTEGER`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(NonZeroU64);
 
 impl UserId {
-    /// `None` when out of range.
+    /// Returns `None` if the id is out of range.
     #[must_use]
     pub fn new(id: u64) -> Option<Self> {
-        (id <= MAX_INTEGER)
+        (id <= MAX_SAFE_INTEGER)
             .then(|| NonZeroU64::new(id))
             .flatten()
             .map(Self)
@@ -30,26 +30,26 @@ impl fmt::Display for UserId {
     }
 }
 
-/// A string is not the one canonical decimal form of an id.
+/// The text is not a canonical id.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a canonical id (users are 1 to {MAX_INTEGER}, without sign or leading zero)")]
-pub struct NotCanonical;
+#[error("not a valid id (user ids are 1 to {MAX_SAFE_INTEGER}, without sign or leading zeros)")]
+pub struct InvalidId;
 
 impl FromStr for UserId {
-    type Err = NotCanonical;
+    type Err = InvalidId;
 
-    /// Canonical decimal only: no sign, no leading zero, no white space, so that one user has one
-    /// name in keys and tokens.
-    fn from_str(text: &str) -> Result<Self, NotCanonical> {
+    /// Accepts only canonical decimal (no sign, no leading zeros, no white space), so that each user
+    /// has exactly one representation in keys and tokens.
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
         if text.starts_with('0') || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(NotCanonical);
+            return Err(InvalidId);
         }
-        text.parse().ok().and_then(Self::new).ok_or(NotCanonical)
+        text.parse().ok().and_then(Self::new).ok_or(InvalidId)
     }
 }
 
-/// The one chat of a pair of users, written `17-42`: the smaller id, `-`, the larger. Membership is
-/// decided from the id alone.
+/// The id of the chat of two users, written `17-42`: the smaller user id, `-`, the larger one. The id
+/// alone decides who is a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChatId {
     low: UserId,
@@ -57,7 +57,7 @@ pub struct ChatId {
 }
 
 impl ChatId {
-    /// The chat of two users; `None` for a user with oneself.
+    /// The id of the chat of two users. Returns `None` if both are the same user.
     #[must_use]
     pub fn between(one: UserId, other: UserId) -> Option<Self> {
         (one != other).then(|| Self {
@@ -66,13 +66,13 @@ impl ChatId {
         })
     }
 
-    /// The member with the smaller id.
+    /// The member with the smaller user id.
     #[must_use]
     pub fn low(self) -> UserId {
         self.low
     }
 
-    /// The member with the larger id.
+    /// The member with the larger user id.
     #[must_use]
     pub fn high(self) -> UserId {
         self.high
@@ -80,11 +80,11 @@ impl ChatId {
 
     /// Whether the user is one of the two members.
     #[must_use]
-    pub fn has(self, user: UserId) -> bool {
+    pub fn has_member(self, user: UserId) -> bool {
         user == self.low || user == self.high
     }
 
-    /// The member that is not `member`.
+    /// The other member.
     #[must_use]
     pub fn peer_of(self, member: UserId) -> UserId {
         if member == self.low {
@@ -102,47 +102,47 @@ impl fmt::Display for ChatId {
 }
 
 impl FromStr for ChatId {
-    type Err = NotCanonical;
+    type Err = InvalidId;
 
-    fn from_str(text: &str) -> Result<Self, NotCanonical> {
-        let (low, high) = text.split_once('-').ok_or(NotCanonical)?;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let (low, high) = text.split_once('-').ok_or(InvalidId)?;
         let (low, high) = (low.parse()?, high.parse()?);
         if low < high {
             Ok(Self { low, high })
         } else {
-            Err(NotCanonical)
+            Err(InvalidId)
         }
     }
 }
 
-/// The place of a message in its chat: 1 for the first, with no gaps. As a watermark or a count of
-/// messages it may be 0: before the first.
+/// The sequence number of a message in its chat: 1 for the first message, without gaps. A watermark
+/// or a message count can also be 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(u64);
 
 impl Seq {
-    /// Before the first message.
+    /// Precedes the first message.
     pub const ZERO: Self = Self(0);
 
-    /// From its number.
+    /// Creates a sequence number.
     #[must_use]
     pub fn new(seq: u64) -> Self {
         Self(seq)
     }
 
-    /// As a number.
+    /// The sequence number as an integer.
     #[must_use]
     pub fn get(self) -> u64 {
         self.0
     }
 
-    /// The place after this one.
+    /// The next sequence number.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 
-    /// The place `count` before this one, not below 0.
+    /// The sequence number `count` places earlier, at least 0.
     #[must_use]
     pub fn back(self, count: u64) -> Self {
         Self(self.0.saturating_sub(count))
@@ -178,16 +178,13 @@ mod tests {
             "٣",
             "9007199254740992",
         ] {
-            assert_eq!(bad.parse::<UserId>(), Err(NotCanonical), "{bad:?}");
+            assert_eq!(bad.parse::<UserId>(), Err(InvalidId), "{bad:?}");
         }
-        assert_eq!(
-            "99999999999999999999999".parse::<UserId>(),
-            Err(NotCanonical)
-        );
+        assert_eq!("99999999999999999999999".parse::<UserId>(), Err(InvalidId));
     }
 
     #[test]
-    fn a_chat_id_is_the_smaller_id_a_dash_and_the_larger() {
+    fn a_chat_id_is_the_smaller_user_id_a_dash_and_the_larger_one() {
         let (a, b) = (UserId::new(42).unwrap(), UserId::new(17).unwrap());
         let id = ChatId::between(a, b).unwrap();
         assert_eq!(id.to_string(), "17-42");
@@ -198,7 +195,7 @@ mod tests {
         for bad in [
             "42-17", "17-17", "017-42", "17-042", "+17-42", "17--42", "17-42-", "17", "-",
         ] {
-            assert_eq!(bad.parse::<ChatId>(), Err(NotCanonical), "{bad:?}");
+            assert_eq!(bad.parse::<ChatId>(), Err(InvalidId), "{bad:?}");
         }
     }
 }

@@ -2,54 +2,55 @@ use url::Url;
 
 use super::{ChatId, Seq, Timestamp, UserId};
 
-/// Most code points that a text may have.
+/// The maximum length of a text, in Unicode code points.
 pub const MAX_TEXT_CODE_POINTS: usize = 4_096;
-/// Most bytes that a URL may have.
+/// The maximum length of a URL, in bytes.
 pub const MAX_URL_BYTES: usize = 2_048;
-/// Code points of a text that a chat shows of its last message.
+/// The maximum length of the text in a [`MessagePreview`], in Unicode code points.
 pub const PREVIEW_CODE_POINTS: usize = 120;
 
-/// What a user says in a message: at least one of the three, each within its limits, as typed.
+/// The content of a message: at least one of its three parts is set. Each part is within its limits and
+/// stored exactly as the user typed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Content {
+pub struct MessageContent {
     text: Option<String>,
     image_url: Option<String>,
     link_preview_url: Option<String>,
 }
 
-/// A message cannot say this; the message tells the user what to do.
+/// The content of a message is invalid. `Display` tells the client what is allowed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidContent {
-    /// None of the three parts is there.
+pub enum ContentError {
+    /// None of the three parts is set.
     #[error("a message needs at least one of `text`, `imageUrl` and `linkPreviewUrl`")]
     Empty,
-    /// Only white space.
-    #[error("`text` must have at least one character that is not white space")]
+    /// The text contains only white space.
+    #[error("`text` must contain at least one character that is not white space")]
     BlankText,
-    /// Over the limit.
+    /// The text is too long.
     #[error("`text` must have at most {MAX_TEXT_CODE_POINTS} code points")]
     LongText,
-    /// Not an absolute https URL, or over the limit.
+    /// The URL is not an absolute `https` URL, or too long. Contains the name of the field.
     #[error("`{0}` must be an absolute https URL of at most {MAX_URL_BYTES} bytes")]
     Url(&'static str),
 }
 
-impl Content {
-    /// Checks the parts of a message and keeps them as they are.
+impl MessageContent {
+    /// Validates the parts of a message.
     ///
     /// # Errors
-    /// Says which part is wrong and how to mend it.
+    /// Names the invalid part.
     pub fn new(
         text: Option<String>,
         image_url: Option<String>,
         link_preview_url: Option<String>,
-    ) -> Result<Self, InvalidContent> {
+    ) -> Result<Self, ContentError> {
         if let Some(text) = &text {
             if text.chars().all(char::is_whitespace) {
-                return Err(InvalidContent::BlankText);
+                return Err(ContentError::BlankText);
             }
             if text.chars().count() > MAX_TEXT_CODE_POINTS {
-                return Err(InvalidContent::LongText);
+                return Err(ContentError::LongText);
             }
         }
         for (field, url) in [
@@ -57,11 +58,11 @@ impl Content {
             ("linkPreviewUrl", &link_preview_url),
         ] {
             if url.as_deref().is_some_and(|url| !is_absolute_https(url)) {
-                return Err(InvalidContent::Url(field));
+                return Err(ContentError::Url(field));
             }
         }
         if text.is_none() && image_url.is_none() && link_preview_url.is_none() {
-            return Err(InvalidContent::Empty);
+            return Err(ContentError::Empty);
         }
         Ok(Self {
             text,
@@ -70,7 +71,7 @@ impl Content {
         })
     }
 
-    /// Content that was checked when it was stored.
+    /// Content that was validated before it was stored.
     pub(crate) fn from_parts(
         text: Option<String>,
         image_url: Option<String>,
@@ -83,27 +84,27 @@ impl Content {
         }
     }
 
-    /// The text as typed.
+    /// The text.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         self.text.as_deref()
     }
 
-    /// The image's URL as typed.
+    /// The URL of an image.
     #[must_use]
     pub fn image_url(&self) -> Option<&str> {
         self.image_url.as_deref()
     }
 
-    /// The previewed link's URL as typed.
+    /// The URL of a page to preview.
     #[must_use]
     pub fn link_preview_url(&self) -> Option<&str> {
         self.link_preview_url.as_deref()
     }
 }
 
-/// The WHATWG parser forgives what a stored URL should not have: white space around and within,
-/// back-slashes, and `https:host`. Those are refused before it is asked.
+/// The WHATWG URL parser accepts input that a stored URL must not contain: white space, backslashes and
+/// `https:host`. This function rejects those before it calls the parser.
 fn is_absolute_https(url: &str) -> bool {
     url.len() <= MAX_URL_BYTES
         && url
@@ -116,30 +117,30 @@ fn is_absolute_https(url: &str) -> bool {
         && Url::parse(url).is_ok_and(|url| url.scheme() == "https" && url.has_host())
 }
 
-/// A message that was accepted.
+/// An accepted message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// The chat it belongs to.
     pub chat_id: ChatId,
-    /// Its place in the chat.
+    /// The sequence number in the chat.
     pub seq: Seq,
-    /// Who wrote it.
+    /// The user who sent it.
     pub sender: UserId,
-    /// What it says.
-    pub content: Content,
-    /// When it was accepted; never before the message before it.
+    /// The content.
+    pub content: MessageContent,
+    /// The time when the service accepted it. It is never earlier than that of the previous message.
     pub created_at: Timestamp,
 }
 
 impl Message {
-    /// What a chat shows of it in a list.
+    /// The preview that lists of chats show.
     #[must_use]
-    pub fn summary(&self) -> Summary {
+    pub fn preview(&self) -> MessagePreview {
         let text = self
             .content
             .text()
             .map(|text| text.chars().take(PREVIEW_CODE_POINTS).collect());
-        Summary {
+        MessagePreview {
             seq: self.seq,
             sender: self.sender,
             text,
@@ -148,16 +149,16 @@ impl Message {
     }
 }
 
-/// What a chat shows of its last message.
+/// The preview of a message in a list of chats.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// Its place in the chat.
+pub struct MessagePreview {
+    /// The sequence number in the chat.
     pub seq: Seq,
-    /// Who wrote it.
+    /// The user who sent it.
     pub sender: UserId,
-    /// The first [`PREVIEW_CODE_POINTS`] code points of its text, nothing appended.
+    /// The first [`PREVIEW_CODE_POINTS`] code points of the text, with nothing appended.
     pub text: Option<String>,
-    /// When it was accepted.
+    /// The time when the service accepted it.
     pub created_at: Timestamp,
 }
 
@@ -165,16 +166,16 @@ pub struct Summary {
 mod tests {
     use super::*;
 
-    fn text(text: &str) -> Result<Content, InvalidContent> {
-        Content::new(Some(text.to_owned()), None, None)
+    fn text(text: &str) -> Result<MessageContent, ContentError> {
+        MessageContent::new(Some(text.to_owned()), None, None)
     }
 
-    fn image(url: &str) -> Result<Content, InvalidContent> {
-        Content::new(None, Some(url.to_owned()), None)
+    fn image(url: &str) -> Result<MessageContent, ContentError> {
+        MessageContent::new(None, Some(url.to_owned()), None)
     }
 
     #[test]
-    fn a_text_is_kept_as_typed() {
+    fn a_text_is_stored_exactly_as_typed() {
         for typed in [" hi ", "a\nb\u{0}", "👩‍👩‍👧 שלום 你好", "\u{200b}"] {
             assert_eq!(text(typed).unwrap().text(), Some(typed));
         }
@@ -183,24 +184,24 @@ mod tests {
     #[test]
     fn a_text_has_at_most_4096_code_points_of_any_width() {
         assert!(text(&"👍".repeat(4_096)).is_ok());
-        assert_eq!(text(&"a".repeat(4_097)), Err(InvalidContent::LongText));
+        assert_eq!(text(&"a".repeat(4_097)), Err(ContentError::LongText));
     }
 
     #[test]
-    fn a_text_needs_a_character_that_is_not_white_space() {
+    fn a_text_must_contain_a_character_that_is_not_white_space() {
         for blank in ["", " ", "\n\t", "\u{a0}\u{3000}\u{2003}"] {
-            assert_eq!(text(blank), Err(InvalidContent::BlankText), "{blank:?}");
+            assert_eq!(text(blank), Err(ContentError::BlankText), "{blank:?}");
         }
-        let blank_beside_an_image = Content::new(
+        let blank_beside_an_image = MessageContent::new(
             Some(" ".to_owned()),
             Some("https://a.example/b".to_owned()),
             None,
         );
-        assert_eq!(blank_beside_an_image, Err(InvalidContent::BlankText));
+        assert_eq!(blank_beside_an_image, Err(ContentError::BlankText));
     }
 
     #[test]
-    fn a_url_is_absolute_https_within_2048_bytes() {
+    fn a_url_must_be_absolute_https_of_at_most_2048_bytes() {
         for good in [
             "https://a.example/b?c=d#e",
             "HTTPS://a.example",
@@ -229,17 +230,20 @@ mod tests {
             "data:text/plain,hi",
             &format!("{longest}x"),
         ] {
-            assert_eq!(image(bad), Err(InvalidContent::Url("imageUrl")), "{bad:?}");
+            assert_eq!(image(bad), Err(ContentError::Url("imageUrl")), "{bad:?}");
         }
     }
 
     #[test]
-    fn a_message_needs_one_of_its_three_parts() {
-        assert_eq!(Content::new(None, None, None), Err(InvalidContent::Empty));
+    fn a_message_must_have_at_least_one_part() {
+        assert_eq!(
+            MessageContent::new(None, None, None),
+            Err(ContentError::Empty)
+        );
     }
 
     #[test]
-    fn a_summary_shows_the_first_120_code_points_and_nothing_more() {
+    fn a_preview_contains_the_first_120_code_points_and_nothing_else() {
         let message = Message {
             chat_id: "17-42".parse().unwrap(),
             seq: Seq::new(1),
@@ -247,6 +251,6 @@ mod tests {
             content: text(&"é".repeat(121)).unwrap(),
             created_at: Timestamp::from_millis(0),
         };
-        assert_eq!(message.summary().text, Some("é".repeat(120)));
+        assert_eq!(message.preview().text, Some("é".repeat(120)));
     }
 }

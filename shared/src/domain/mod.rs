@@ -1,16 +1,19 @@
-//! What a chat is and what may happen to it: no I/O, no clock, no JSON.
+//! Chats, messages and the chat state machine: no I/O, no clock, no JSON.
 //!
-//! Values are parsed into these types once, at the edge, and are right from then on.
+//! Input is parsed into these types once, at the edge of the service, and is valid from then on.
 
 mod chat;
 mod ids;
 mod message;
 mod time;
 
-pub use chat::{Chat, Conversation, Member, Pending, Refusal, State, Status, Step};
-pub use ids::{ChatId, MAX_INTEGER, Seq, UserId};
+pub use chat::{
+    Chat, ChatState, ChatStatus, Conversation, MemberState, OpenRequest, Transition,
+    TransitionError,
+};
+pub use ids::{ChatId, InvalidId, MAX_SAFE_INTEGER, Seq, UserId};
 pub use message::{
-    Content, InvalidContent, MAX_TEXT_CODE_POINTS, MAX_URL_BYTES, Message, PREVIEW_CODE_POINTS,
-    Summary,
+    ContentError, MAX_TEXT_CODE_POINTS, MAX_URL_BYTES, Message, MessageContent, MessagePreview,
+    PREVIEW_CODE_POINTS,
 };
 pub use time::Timestamp;

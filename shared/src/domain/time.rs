@@ -1,14 +1,24 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A point in time, in milliseconds since 1970 UTC. Displays as RFC 3339 with milliseconds.
+use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+
+/// RFC 3339 in UTC with milliseconds.
+const RFC_3339: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+/// The last instant of the year 9999. RFC 3339 has no later years.
+const MAX_MILLIS: u64 = 253_402_300_799_999;
+
+/// A point in time, in milliseconds since 1970 UTC. `Display` is RFC 3339 with milliseconds.
+/// Times after the year 9999 are displayed as the end of that year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The machine's clock. Only the edge asks it; everything within takes time as a parameter.
+    /// Reads the clock. Only the edge of the service calls this; other code takes the time as a parameter.
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one place that reads the clock"
+        reason = "this is the only place that reads the clock"
     )]
     #[must_use]
     pub fn now() -> Self {
@@ -18,7 +28,7 @@ impl Timestamp {
         Self(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// From milliseconds since 1970 UTC.
+    /// Creates a timestamp from milliseconds since 1970 UTC.
     #[must_use]
     pub fn from_millis(millis: u64) -> Self {
         Self(millis)
@@ -50,7 +60,9 @@ impl std::ops::Add<Duration> for Timestamp {
 
 impl std::fmt::Display for Timestamp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(self.0)).fmt(f)
+        let nanos = i128::from(self.0.min(MAX_MILLIS)) * 1_000_000;
+        let time = OffsetDateTime::from_unix_timestamp_nanos(nanos).map_err(|_| std::fmt::Error)?;
+        f.write_str(&time.format(RFC_3339).map_err(|_| std::fmt::Error)?)
     }
 }
 
@@ -67,6 +79,10 @@ mod tests {
         assert_eq!(
             Timestamp::from_millis(1_767_225_599_007).to_string(),
             "2025-12-31T23:59:59.007Z"
+        );
+        assert_eq!(
+            Timestamp::from_millis(u64::MAX).to_string(),
+            "9999-12-31T23:59:59.999Z"
         );
     }
 }

@@ -1,63 +1,65 @@
-//! Bodies: JSON objects whose fields are known, given once, and of the right type. `null` is the
-//! same as absent.
+//! Parses request bodies. A body is a JSON object with known fields of the right type, each at most once.
+//! `null` is the same as absent.
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::error::Category;
 
 use crate::{
     Error,
-    domain::{Content, MAX_INTEGER, UserId},
+    domain::{MAX_SAFE_INTEGER, MessageContent, UserId},
 };
 
-/// Most bytes that a body may have, decoded.
+/// The maximum length of a decoded body, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
-/// Most characters that an error message repeats of what the client sent.
+/// The maximum length of client input in an error message, in characters.
 const MAX_ECHO: usize = 120;
 
-/// Whom to ask for a chat.
+/// A chat request.
 #[derive(Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NewChat))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SendChatRequestBody {
-    /// Another user than the caller. Written without fraction and exponent: 42, not 42.0.
-    #[cfg_attr(feature = "openapi", schema(required, value_type = super::openapi::UserIdNumber))]
+    /// The recipient: any user except the caller. Write it without fraction and exponent: 42, not 42.0.
+    #[cfg_attr(feature = "openapi", schema(required, value_type = super::schemas::UserIdNumber))]
     user_id: Option<UserIdNumber>,
 }
 
 impl SendChatRequestBody {
-    /// Whom the caller asks for a chat.
+    /// The recipient of the chat request.
     ///
     /// # Errors
-    /// [`Error::InvalidRequest`] when it is missing.
+    /// [`Error::InvalidRequest`] if it is missing.
     pub fn user_id(&self) -> Result<UserId, Error> {
         let id = self.user_id.as_ref().map(|id| id.0);
-        id.ok_or_else(|| Error::invalid("`userId` is required: the user to ask for a chat"))
+        id.ok_or_else(|| {
+            Error::invalid("`userId` is required: the id of the user who receives the chat request")
+        })
     }
 }
 
-/// A message to send: at least one of the three, not null.
+/// A message. At least one of the three fields is present and not null.
 #[derive(Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NewMessage))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SendMessageBody {
-    /// What the user typed.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::openapi::Text>))]
+    /// The text that the user typed.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::schemas::Text>))]
     text: Option<String>,
-    /// An image to show.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::openapi::HttpsUrl>))]
+    /// The URL of an image to show.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::schemas::HttpsUrl>))]
     image_url: Option<String>,
-    /// A page to show a preview of.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::openapi::HttpsUrl>))]
+    /// The URL of a page to show a preview of.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::schemas::HttpsUrl>))]
     link_preview_url: Option<String>,
 }
 
 impl SendMessageBody {
-    /// What the message says.
+    /// The validated content.
     ///
     /// # Errors
-    /// [`Error::InvalidRequest`] naming the field that is not within its limits.
-    pub fn content(self) -> Result<Content, Error> {
-        Ok(Content::new(
+    /// [`Error::InvalidRequest`] that names the invalid field.
+    pub fn content(self) -> Result<MessageContent, Error> {
+        Ok(MessageContent::new(
             self.text,
             self.image_url,
             self.link_preview_url,
@@ -76,7 +78,7 @@ impl<'de> Deserialize<'de> for UserIdNumber {
             type Value = UserIdNumber;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                write!(f, "a whole number from 1 to {MAX_INTEGER}")
+                write!(f, "a whole number from 1 to {MAX_SAFE_INTEGER}")
             }
 
             fn visit_u64<E: de::Error>(self, id: u64) -> Result<UserIdNumber, E> {
@@ -89,29 +91,30 @@ impl<'de> Deserialize<'de> for UserIdNumber {
     }
 }
 
-/// Reads a JSON body.
+/// Parses a JSON body.
 pub(super) fn parse<T: de::DeserializeOwned>(
     body: &[u8],
     content_type: Option<&str>,
 ) -> Result<T, Error> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    if !body.is_empty() && content_type.is_some_and(|it| !is_json(it)) {
+    if !body.is_empty() && content_type.is_some_and(|content_type| !is_json(content_type)) {
         return Err(Error::UnsupportedMediaType);
     }
     match first {
-        None => return Err(Error::invalid("a body is required: a JSON object")),
-        // serde would read a struct from an array, too.
+        None => return Err(Error::invalid("a body is required; send a JSON object")),
+        // serde would also accept an array for a struct.
         Some(b'{') => {}
         Some(_) => return Err(Error::invalid("the body must be a JSON object")),
     }
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| invalid(&error))?;
     json.end()
-        .map_err(|_| Error::invalid("the body must be one JSON object, nothing after it"))?;
+        .map_err(|_| Error::invalid("the body must be one JSON object with nothing after it"))?;
     Ok(value)
 }
 
-/// `application/json`, or any type that says its syntax is JSON (RFC 6839, 3.1).
+/// Whether a media type has JSON syntax: `application/json` or a type with the suffix `+json` (RFC 6839,
+/// section 3.1).
 fn is_json(content_type: &str) -> bool {
     let essence = content_type
         .split(';')
@@ -123,7 +126,7 @@ fn is_json(content_type: &str) -> bool {
         || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-/// Names the field and says what it must be, without repeating much of what was sent.
+/// An error that names the field and says what it must be. It repeats little of the input.
 fn invalid(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
     let field = Some(error.path().to_string())
         .filter(|path| path != "." && path != "?")
@@ -133,10 +136,10 @@ fn invalid(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
     let problem = match cause.classify() {
         Category::Data => match cause_text.rsplit_once("expected ") {
             Some((_, expected)) if cause_text.starts_with("invalid ") => {
-                format!("must be {}", without_place(expected))
+                format!("must be {}", without_position(expected))
             }
-            // An unknown field or one given twice: the text names it.
-            _ => return Error::invalid(format!("in the body: {}", without_place(&cause_text))),
+            // The text names the field, which is unknown or a duplicate.
+            _ => return Error::invalid(format!("in the body: {}", without_position(&cause_text))),
         },
         Category::Syntax | Category::Eof | Category::Io => {
             format!("is not valid JSON: {}", shorten(&cause_text))
@@ -148,7 +151,7 @@ fn invalid(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
     }
 }
 
-fn without_place(text: &str) -> String {
+fn without_position(text: &str) -> String {
     shorten(
         text.rsplit_once(" at line ")
             .map_or(text, |(problem, _)| problem),
@@ -167,12 +170,12 @@ mod tests {
         match parse::<SendMessageBody>(body, None) {
             Err(Error::InvalidRequest(message)) => message,
             Err(other) => panic!("{other:?}"),
-            Ok(_) => panic!("{body:?} was read"),
+            Ok(_) => panic!("{body:?} was accepted"),
         }
     }
 
     #[test]
-    fn what_is_wrong_with_a_body_is_said_by_field() {
+    fn an_error_names_the_invalid_field() {
         for (body, named) in [
             (&br#"{"text":5}"#[..], "`text` must be a string"),
             (br#"{"text":"a","text":"b"}"#, "duplicate field `text`"),
@@ -190,13 +193,13 @@ mod tests {
             let message = message_of(body);
             assert!(
                 message.contains(named),
-                "{message:?} does not say {named:?}"
+                "{message:?} does not contain {named:?}"
             );
         }
     }
 
     #[test]
-    fn a_message_repeats_little_of_what_was_sent() {
+    fn an_error_repeats_little_of_the_input() {
         let long = "x".repeat(10_000);
         assert!(message_of(format!(r#"{{"{long}":1}}"#).as_bytes()).len() < 200);
         let number =
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_type_whose_syntax_is_json_says_it_is_json() {
+    fn only_media_types_with_json_syntax_are_accepted() {
         for json in [
             "application/json",
             "Application/JSON; charset=utf-8",

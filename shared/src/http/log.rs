@@ -1,31 +1,32 @@
-//! One line of JSON a call, on standard output: what happened, for whoever looks, and the metrics
-//! that CloudWatch reads out of it. Never a token, a header, a body or a path as it came.
+//! Logging: writes one line of JSON per request to standard output, with the metrics that CloudWatch
+//! extracts from it. A line never contains a token, a header, a body or the path of a request.
 //!
 //! | Field | Meaning |
 //! |---|---|
 //! | `timestamp`, `level` | RFC 3339; `INFO`, `WARN` for a 503, `ERROR` for a 500 |
-//! | `requestId` | Lambda's; a refusal's body has the same |
-//! | `function`, `route` | the function, and the route as the template writes it |
-//! | `status`, `code` | what was answered; `code` of a refusal |
-//! | `durationMs` | from the event to the answer |
-//! | `attempts` | requests to DynamoDB, repeats included |
-//! | `coldStart` | whether it was the process's first call |
-//! | `cause` | why, of a 5xx |
+//! | `requestId` | the id of the Lambda invocation; error responses contain the same id |
+//! | `function`, `route` | the name of the function; the route as in the template |
+//! | `status`, `code` | the status code; the error code of an error |
+//! | `durationMs` | the time from the event to the response |
+//! | `attempts` | requests to `DynamoDB`, including retries |
+//! | `coldStart` | whether it was the first request of the process |
+//! | `cause` | the cause of a 5xx |
 //!
-//! Metrics, in the namespace `Chat`, for each stack: `Calls`, `Retries`, `Conflicts`, `ReadUnits`,
-//! `WriteUnits`; and for each `code`, `Errors`. A metric for each function would cost eleven times as
-//! much; the lines tell functions apart, and Lambda's own metrics do for nothing.
+//! The metrics are in the namespace `Chat`, with the dimension `stack`: `Calls`, `Retries`, `Conflicts`,
+//! `ReadUnits` and `WriteUnits`; with the dimensions `stack` and `code`: `Errors`. There is no dimension
+//! for the function, because it would multiply the cost of metrics by the number of functions. The log
+//! lines and Lambda's own metrics tell functions apart.
 //!
-//! `LOG_LEVEL` (`INFO`, `WARN`, `ERROR`) says from which level on a call's details are written. Its
-//! metrics always are, if there is a `STACK_NAME` that they belong to: with Lambda's own filter they
-//! would be lost together with the details.
+//! `LOG_LEVEL` (`INFO`, `WARN` or `ERROR`) is the minimum level for the details of a request. Metrics are
+//! written at every level if `STACK_NAME` is set. Lambda's own log level filter would drop them together
+//! with the details.
 //!
-//! The metrics are CloudWatch's embedded metric format, which is one more member of a line of JSON
-//! (`_aws`): the structs below are all that it takes, beside a line that is written anyway. Compared
-//! with `metrics_cloudwatch_embedded` 0.10, in a program that writes 100,000 lines of two metrics: the
-//! crate makes it 127 KB larger (432 instead of 305 KB), takes 1.1 instead of 0.5 µs of processor a
-//! line, leaves out counters that are 0, has one set of dimensions for all metrics, where errors need
-//! `code` beside `stack`, and brings 34 crates.
+//! The metrics use CloudWatch's embedded metric format, which is one more member (`_aws`) in the JSON
+//! line. The structs below replace a library, because the line is written anyway. The crate
+//! `metrics_cloudwatch_embedded` 0.10 was measured in a program that writes 100,000 lines with two
+//! metrics: the binary grows by 127 KB (432 instead of 305 KB), and a line takes 1.1 instead of 0.5 µs of
+//! CPU time. The crate also omits counters with the value 0, supports only one set of dimensions, where
+//! errors need `code` beside `stack`, and has 34 dependencies.
 
 use std::io::Write;
 
@@ -33,11 +34,11 @@ use serde::Serialize;
 
 use crate::{
     domain::Timestamp,
-    error::{Code, ConfigError},
-    store::Work,
+    error::{ConfigError, ErrorCode},
+    store::Usage,
 };
 
-/// How grave a call's outcome is.
+/// The severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 enum Level {
@@ -47,7 +48,7 @@ enum Level {
 }
 
 impl Level {
-    fn of(status: u16) -> Self {
+    fn from_status(status: u16) -> Self {
         match status {
             503 => Self::Warn,
             500.. => Self::Error,
@@ -56,36 +57,36 @@ impl Level {
     }
 }
 
-/// Writes the lines of one function.
-pub(super) struct Log {
+/// Writes the log lines of a function.
+pub(super) struct Logger {
     threshold: Level,
     function: String,
     stack: String,
 }
 
-/// What there is to say about a call.
-pub(super) struct Outcome<'a> {
-    /// When it was answered.
+/// The data of one log line.
+pub(super) struct LogRecord<'a> {
+    /// The time of the response.
     pub at: Timestamp,
     pub request_id: &'a str,
     pub route: &'a str,
     pub status: u16,
-    /// Of a refusal.
-    pub code: Option<Code>,
-    /// Of a 5xx.
+    /// The error code of an error response.
+    pub code: Option<ErrorCode>,
+    /// The cause of a 5xx.
     pub cause: Option<String>,
     pub duration: std::time::Duration,
-    pub cold_start: bool,
-    pub work: Work,
+    pub is_cold_start: bool,
+    pub usage: Usage,
 }
 
-impl Log {
-    /// Reads `LOG_LEVEL`, `STACK_NAME` and what Lambda calls the function.
+impl Logger {
+    /// Reads `LOG_LEVEL`, `STACK_NAME` and `AWS_LAMBDA_FUNCTION_NAME`.
     ///
     /// # Errors
-    /// When `LOG_LEVEL` is none.
-    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let threshold = match variable("LOG_LEVEL").as_deref() {
+    /// [`ConfigError`] if `LOG_LEVEL` is invalid.
+    pub fn from_env(env: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let threshold = match env("LOG_LEVEL").as_deref() {
             None | Some("" | "INFO") => Level::Info,
             Some("WARN") => Level::Warn,
             Some("ERROR") => Level::Error,
@@ -96,60 +97,60 @@ impl Log {
         };
         Ok(Self {
             threshold,
-            function: variable("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
-            stack: variable("STACK_NAME").unwrap_or_default(),
+            function: env("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
+            stack: env("STACK_NAME").unwrap_or_default(),
         })
     }
 
-    /// Writes a call's line.
-    pub fn write(&self, outcome: &Outcome<'_>) {
-        let Some(line) = self.line(outcome) else {
+    /// Writes the log line of a request.
+    pub fn write(&self, record: &LogRecord<'_>) {
+        let Some(line) = self.line(record) else {
             return;
         };
-        // A log that nobody takes any more is no reason not to answer.
+        // Ignore write errors: a closed stdout must not fail the request.
         let _ = std::io::stdout().lock().write_all(line.as_bytes());
     }
 
-    fn line(&self, outcome: &Outcome<'_>) -> Option<String> {
-        let level = Level::of(outcome.status);
-        let detailed = level >= self.threshold;
-        let measured = !self.stack.is_empty();
-        if !detailed && !measured {
+    fn line(&self, record: &LogRecord<'_>) -> Option<String> {
+        let level = Level::from_status(record.status);
+        let has_details = level >= self.threshold;
+        let has_metrics = !self.stack.is_empty();
+        if !has_details && !has_metrics {
             return None;
         }
-        let refused = outcome.code.is_some();
-        let directives: &[Directive] = if refused {
-            &[OF_STACK, OF_CODE]
+        let is_error = record.code.is_some();
+        let directives: &[Directive] = if is_error {
+            &[STACK_METRICS, ERROR_METRICS]
         } else {
-            &[OF_STACK]
+            &[STACK_METRICS]
         };
-        let work = &outcome.work;
+        let usage = &record.usage;
         let line = Line {
-            timestamp: outcome.at.to_string(),
+            timestamp: record.at.to_string(),
             level,
             function: &self.function,
-            code: outcome.code,
-            details: detailed.then(|| Details {
-                request_id: outcome.request_id,
-                route: outcome.route,
-                status: outcome.status,
-                duration_ms: (outcome.duration.as_secs_f64() * 10_000.0).round() / 10.0,
-                attempts: work.attempts,
-                cold_start: outcome.cold_start,
-                cause: outcome.cause.as_deref(),
+            code: record.code,
+            details: has_details.then(|| Details {
+                request_id: record.request_id,
+                route: record.route,
+                status: record.status,
+                duration_ms: (record.duration.as_secs_f64() * 10_000.0).round() / 10.0,
+                attempts: usage.attempts,
+                cold_start: record.is_cold_start,
+                cause: record.cause.as_deref(),
             }),
-            metrics: measured.then(|| Metrics {
+            metrics: has_metrics.then(|| Metrics {
                 aws: Embedded {
-                    timestamp: outcome.at.millis(),
+                    timestamp: record.at.millis(),
                     directives,
                 },
                 stack: &self.stack,
                 calls: 1,
-                errors: refused.then_some(1),
-                retries: work.retries(),
-                conflicts: work.conflicts,
-                read_units: work.read_units,
-                write_units: work.write_units,
+                errors: is_error.then_some(1),
+                retries: usage.retries(),
+                conflicts: usage.conflicts,
+                read_units: usage.read_units,
+                write_units: usage.write_units,
             }),
         };
         let mut line = serde_json::to_string(&line).ok()?;
@@ -165,7 +166,7 @@ struct Line<'a> {
     level: Level,
     function: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<Code>,
+    code: Option<ErrorCode>,
     #[serde(flatten)]
     details: Option<Details<'a>>,
     #[serde(flatten)]
@@ -210,7 +211,7 @@ struct Embedded {
     directives: &'static [Directive],
 }
 
-/// Which members of the line are metrics, and by which other members they are told apart.
+/// Names the members of the line that are metrics, and the members that are their dimensions.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Directive {
@@ -231,7 +232,7 @@ const fn count(name: &'static str) -> Metric {
     Metric { name, unit }
 }
 
-const OF_STACK: Directive = Directive {
+const STACK_METRICS: Directive = Directive {
     namespace: "Chat",
     dimensions: &[&["stack"]],
     metrics: &[
@@ -243,7 +244,7 @@ const OF_STACK: Directive = Directive {
     ],
 };
 
-const OF_CODE: Directive = Directive {
+const ERROR_METRICS: Directive = Directive {
     namespace: "Chat",
     dimensions: &[&["stack", "code"]],
     metrics: &[count("Errors")],
@@ -257,8 +258,8 @@ mod tests {
 
     use super::*;
 
-    fn outcome(status: u16, code: Option<Code>) -> Outcome<'static> {
-        Outcome {
+    fn record(status: u16, code: Option<ErrorCode>) -> LogRecord<'static> {
+        LogRecord {
             at: Timestamp::from_millis(1_767_225_600_000),
             request_id: "id",
             route: "GET /totals",
@@ -266,8 +267,8 @@ mod tests {
             code,
             cause: None,
             duration: Duration::from_micros(12_345),
-            cold_start: true,
-            work: Work {
+            is_cold_start: true,
+            usage: Usage {
                 operations: 2,
                 attempts: 5,
                 conflicts: 1,
@@ -277,23 +278,23 @@ mod tests {
         }
     }
 
-    fn line(variables: &[(&str, &str)], outcome: &Outcome<'_>) -> Option<Value> {
-        let variable = |name: &str| {
-            let found = variables.iter().find(|(it, _)| *it == name);
+    fn line(variables: &[(&str, &str)], record: &LogRecord<'_>) -> Option<Value> {
+        let env = |name: &str| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        let line = Log::from_variables(variable).unwrap().line(outcome)?;
+        let line = Logger::from_env(env).unwrap().line(record)?;
         assert_eq!(line.lines().count(), 1);
         Some(serde_json::from_str(&line).unwrap())
     }
 
     #[test]
-    fn a_line_tells_what_happened_and_carries_the_metrics() {
+    fn a_line_contains_the_details_and_the_metrics_of_a_request() {
         let variables = [
             ("STACK_NAME", "chat"),
             ("AWS_LAMBDA_FUNCTION_NAME", "totals"),
         ];
-        let mut line = line(&variables, &outcome(200, None)).unwrap();
+        let mut line = line(&variables, &record(200, None)).unwrap();
         let aws = line.as_object_mut().unwrap().remove("_aws").unwrap();
         let expected = json!({
             "timestamp": "2026-01-01T00:00:00.000Z", "level": "INFO", "function": "totals",
@@ -304,21 +305,21 @@ mod tests {
         assert_eq!(line, expected);
         assert_eq!(aws["Timestamp"], 1_767_225_600_000_u64);
         let [directive] = aws["CloudWatchMetrics"].as_array().unwrap().as_slice() else {
-            panic!("one set of metrics: {aws}")
+            panic!("expected one set of metrics: {aws}")
         };
         assert_eq!(directive["Namespace"], "Chat");
         assert_eq!(directive["Dimensions"], json!([["stack"]]));
         for metric in directive["Metrics"].as_array().unwrap() {
             let name = metric["Name"].as_str().unwrap();
-            assert!(line[name].is_number(), "{name} is in the line");
+            assert!(line[name].is_number(), "{name} must be in the line");
         }
     }
 
     #[test]
-    fn a_refusal_is_counted_by_its_code() {
+    fn an_error_is_counted_by_its_code() {
         let line = line(
             &[("STACK_NAME", "chat")],
-            &outcome(404, Some(Code::ChatNotFound)),
+            &record(404, Some(ErrorCode::ChatNotFound)),
         );
         let line = line.unwrap();
         assert_eq!(
@@ -331,9 +332,9 @@ mod tests {
     }
 
     #[test]
-    fn the_level_hides_details_and_never_metrics() {
+    fn the_level_hides_details_but_not_metrics() {
         let with_level = |level| [("STACK_NAME", "chat"), ("LOG_LEVEL", level)];
-        for (level, status, detailed) in [
+        for (level, status, has_details) in [
             ("INFO", 200, true),
             ("WARN", 200, false),
             ("WARN", 404, false),
@@ -341,16 +342,16 @@ mod tests {
             ("ERROR", 503, false),
             ("ERROR", 500, true),
         ] {
-            let line = line(&with_level(level), &outcome(status, None)).unwrap();
+            let line = line(&with_level(level), &record(status, None)).unwrap();
             assert_eq!(
                 line.get("requestId").is_some(),
-                detailed,
+                has_details,
                 "{level} {status}"
             );
             assert_eq!(line["Calls"], 1);
         }
-        // Nobody to count for, nothing to tell.
-        assert_eq!(line(&[("LOG_LEVEL", "WARN")], &outcome(200, None)), None);
-        assert!(Log::from_variables(|_| Some("LOUD".to_owned())).is_err());
+        // Without a stack name and below the level there is nothing to write.
+        assert_eq!(line(&[("LOG_LEVEL", "WARN")], &record(200, None)), None);
+        assert!(Logger::from_env(|_| Some("LOUD".to_owned())).is_err());
     }
 }

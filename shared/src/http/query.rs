@@ -1,75 +1,81 @@
-//! Query parameters. Unknown ones are ignored; known ones are given at most once and within range.
+//! Parses query parameters. Unknown parameters are ignored. A known parameter must be within its range
+//! and must not be repeated.
 
 use std::borrow::Cow;
 
 use super::cursor;
 use crate::{
     Error,
-    domain::{ChatId, MAX_INTEGER, Seq, UserId},
-    store::{ChatsFrom, Direction, List, MessagesFrom},
+    domain::{ChatId, MAX_SAFE_INTEGER, Seq, UserId},
+    store::{ChatList, ChatPageStart, MessagePageStart, RequestDirection},
 };
 
-pub(super) const DEFAULT_LIMIT: u64 = 15;
-pub(super) const MAX_LIMIT: u64 = 100;
-/// Deeper into a list of chats lead only cursors: an index cannot skip without reading.
-pub(super) const MAX_CHATS_SKIP: u64 = 1_000;
+pub(crate) const DEFAULT_LIMIT: u64 = 15;
+pub(crate) const MAX_LIMIT: u64 = 100;
+/// The maximum `skip` in lists of chats, because an index cannot skip rows without reading them. Cursors have no
+/// such limit.
+pub(crate) const MAX_CHATS_SKIP: u64 = 1_000;
 
-/// The query of one call.
-pub(super) struct Query<'a> {
+/// The query parameters of a request.
+pub(crate) struct Query<'a> {
     pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
 impl<'a> Query<'a> {
-    pub(super) fn new(query: &'a str) -> Self {
+    pub(crate) fn new(query: &'a str) -> Self {
         Self {
             pairs: form_urlencoded::parse(query.as_bytes()).collect(),
         }
     }
 
-    pub(super) fn direction(&self) -> Result<Direction, Error> {
+    pub(crate) fn direction(&self) -> Result<RequestDirection, Error> {
         match self.value("direction")? {
-            None | Some("sent") => Ok(Direction::Sent),
-            Some("received") => Ok(Direction::Received),
+            None | Some("sent") => Ok(RequestDirection::Sent),
+            Some("received") => Ok(RequestDirection::Received),
             Some(_) => Err(Error::invalid("`direction` must be `sent` or `received`")),
         }
     }
 
-    pub(super) fn chat_page(&self, user: UserId, list: List) -> Result<(ChatsFrom, usize), Error> {
+    pub(crate) fn chat_page(
+        &self,
+        user: UserId,
+        list: ChatList,
+    ) -> Result<(ChatPageStart, usize), Error> {
         let limit = self.limit()?;
         let skip = self.number("skip", 0, MAX_CHATS_SKIP)?;
         let cursor = self.value("cursor")?;
-        self.at_most_one_of(&["skip", "cursor"])?;
-        let from = match cursor {
-            Some(cursor) => {
-                ChatsFrom::After(cursor::read_chats(cursor, user, list).ok_or_else(foreign_cursor)?)
-            }
-            None => ChatsFrom::Skip(usize::try_from(skip.unwrap_or(0)).unwrap_or(usize::MAX)),
+        self.require_at_most_one(&["skip", "cursor"])?;
+        let start = match cursor {
+            Some(cursor) => ChatPageStart::After(
+                cursor::decode_chats(cursor, user, list).ok_or_else(invalid_cursor)?,
+            ),
+            None => ChatPageStart::Skip(usize::try_from(skip.unwrap_or(0)).unwrap_or(usize::MAX)),
         };
-        Ok((from, limit))
+        Ok((start, limit))
     }
 
-    pub(super) fn message_page(
+    pub(crate) fn message_page(
         &self,
         user: UserId,
         chat: Option<ChatId>,
-    ) -> Result<(MessagesFrom, usize), Error> {
+    ) -> Result<(MessagePageStart, usize), Error> {
         let limit = self.limit()?;
-        let skip = self.number("skip", 0, MAX_INTEGER)?;
-        let before = self.number("before", 1, MAX_INTEGER)?;
-        let after = self.number("after", 0, MAX_INTEGER)?;
+        let skip = self.number("skip", 0, MAX_SAFE_INTEGER)?;
+        let before = self.number("before", 1, MAX_SAFE_INTEGER)?;
+        let after = self.number("after", 0, MAX_SAFE_INTEGER)?;
         let cursor = self.value("cursor")?;
-        self.at_most_one_of(&["skip", "cursor", "before", "after"])?;
-        let from = if let Some(cursor) = cursor {
-            chat.and_then(|chat| cursor::read_messages(cursor, user, chat))
-                .ok_or_else(foreign_cursor)?
+        self.require_at_most_one(&["skip", "cursor", "before", "after"])?;
+        let start = if let Some(cursor) = cursor {
+            chat.and_then(|chat| cursor::decode_messages(cursor, user, chat))
+                .ok_or_else(invalid_cursor)?
         } else if let Some(seq) = before {
-            MessagesFrom::Before(Seq::new(seq))
+            MessagePageStart::Before(Seq::new(seq))
         } else if let Some(seq) = after {
-            MessagesFrom::After(Seq::new(seq))
+            MessagePageStart::After(Seq::new(seq))
         } else {
-            MessagesFrom::Skip(skip.unwrap_or(0))
+            MessagePageStart::Skip(skip.unwrap_or(0))
         };
-        Ok((from, limit))
+        Ok((start, limit))
     }
 
     fn limit(&self) -> Result<usize, Error> {
@@ -77,16 +83,16 @@ impl<'a> Query<'a> {
         Ok(usize::try_from(limit).unwrap_or(usize::MAX))
     }
 
-    fn number(&self, name: &str, least: u64, most: u64) -> Result<Option<u64>, Error> {
+    fn number(&self, name: &str, min: u64, max: u64) -> Result<Option<u64>, Error> {
         let Some(value) = self.value(name)? else {
             return Ok(None);
         };
         let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
         let number = digits.then(|| value.parse().ok()).flatten();
-        let number = number.filter(|number| (least..=most).contains(number));
+        let number = number.filter(|number| (min..=max).contains(number));
         let out_of_range = || {
             Error::invalid(format!(
-                "`{name}` must be a whole number from {least} to {most}"
+                "`{name}` must be a whole number from {min} to {max}"
             ))
         };
         number.ok_or_else(out_of_range).map(Some)
@@ -100,42 +106,40 @@ impl<'a> Query<'a> {
             .map(|(_, value)| value);
         let value = values.next();
         if values.next().is_some() {
-            return Err(Error::invalid(format!(
-                "`{name}` must be given at most once"
-            )));
+            return Err(Error::invalid(format!("`{name}` must not be repeated")));
         }
         Ok(value.map(AsRef::as_ref))
     }
 
-    fn at_most_one_of(&self, names: &[&str]) -> Result<(), Error> {
+    fn require_at_most_one(&self, names: &[&str]) -> Result<(), Error> {
         let given: Vec<_> = names
             .iter()
             .filter(|name| self.pairs.iter().any(|(key, _)| key == *name))
             .collect();
         match given[..] {
             [one, other, ..] => Err(Error::invalid(format!(
-                "`{one}` and `{other}` exclude one another"
+                "`{one}` and `{other}` cannot be combined; send only one of them"
             ))),
             _ => Ok(()),
         }
     }
 }
 
-fn foreign_cursor() -> Error {
-    Error::invalid("`cursor` must be the `nextCursor` of a page of this very list")
+fn invalid_cursor() -> Error {
+    Error::invalid("`cursor` must be the `nextCursor` of a page of the same list")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn messages(query: &str) -> Result<(MessagesFrom, usize), String> {
+    fn messages(query: &str) -> Result<(MessagePageStart, usize), String> {
         let page = Query::new(query).message_page(user(), Some(chat()));
         page.map_err(|error| error.to_string())
     }
 
-    fn chats(query: &str) -> Result<(ChatsFrom, usize), String> {
-        let page = Query::new(query).chat_page(user(), List::Active);
+    fn chats(query: &str) -> Result<(ChatPageStart, usize), String> {
+        let page = Query::new(query).chat_page(user(), ChatList::Active);
         page.map_err(|error| error.to_string())
     }
 
@@ -148,13 +152,16 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_the_first_15() {
-        assert_eq!(messages(""), Ok((MessagesFrom::Skip(0), 15)));
-        assert_eq!(chats("colour=red&before=x"), Ok((ChatsFrom::Skip(0), 15)));
+    fn the_default_is_the_first_15_entries() {
+        assert_eq!(messages(""), Ok((MessagePageStart::Skip(0), 15)));
+        assert_eq!(
+            chats("colour=red&before=x"),
+            Ok((ChatPageStart::Skip(0), 15))
+        );
     }
 
     #[test]
-    fn a_number_is_digits_within_its_range() {
+    fn a_number_must_consist_of_digits_and_be_within_its_range() {
         for name in ["limit", "skip", "before", "after"] {
             for bad in [
                 "",
@@ -179,7 +186,7 @@ mod tests {
         assert!(messages("before=0").is_err());
         assert_eq!(
             messages("after=0&limit=100"),
-            Ok((MessagesFrom::After(Seq::ZERO), 100))
+            Ok((MessagePageStart::After(Seq::ZERO), 100))
         );
         assert!(messages("skip=9007199254740991").is_ok());
         assert!(chats("skip=1000").is_ok());
@@ -187,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_given_twice_is_refused_even_when_equal() {
+    fn a_repeated_parameter_is_rejected_even_if_the_values_are_equal() {
         for name in ["limit", "skip", "cursor", "before", "after"] {
             let error = messages(&format!("{name}=1&{name}=1")).unwrap_err();
             assert!(error.contains(&format!("`{name}`")), "{error}");
@@ -195,16 +202,16 @@ mod tests {
     }
 
     #[test]
-    fn ways_to_page_exclude_one_another() {
+    fn paging_parameters_cannot_be_combined() {
         assert!(messages("skip=0&before=5").is_err());
         assert!(messages("before=5&after=5").is_err());
         assert!(chats("skip=0&cursor=x").is_err());
     }
 
     #[test]
-    fn a_cursor_is_of_use_only_to_its_user_in_its_list() {
-        let place = MessagesFrom::Before(Seq::new(7));
-        let cursor = cursor::of_messages(user(), chat(), place).unwrap();
+    fn a_cursor_is_valid_only_for_its_user_and_its_list() {
+        let place = MessagePageStart::Before(Seq::new(7));
+        let cursor = cursor::encode_messages(user(), chat(), place).unwrap();
         assert_eq!(messages(&format!("cursor={cursor}")), Ok((place, 15)));
         let other_user = Query::new("").message_page(UserId::new(42).unwrap(), Some(chat()));
         assert!(other_user.is_ok());
@@ -220,7 +227,11 @@ mod tests {
                 .message_page(user(), Some("17-43".parse().unwrap()))
                 .is_err()
         );
-        assert!(Query::new(&query).chat_page(user(), List::Active).is_err());
+        assert!(
+            Query::new(&query)
+                .chat_page(user(), ChatList::Active)
+                .is_err()
+        );
         assert!(messages("cursor=").is_err());
         assert!(messages("cursor=bm90IGEgY3Vyc29y").is_err());
     }

@@ -1,46 +1,55 @@
+//! Chat requests and their answers.
+
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
     Store,
-    items::{ChatItem, SentItem, TotalsItem},
+    items::{ChatItem, OpenRequestsItem, TotalsItem},
     read_chat,
     transaction::{Write, number},
 };
 use crate::{
     Error,
-    domain::{Chat, ChatId, Refusal, Step, UserId},
+    domain::{Chat, ChatId, Transition, TransitionError, UserId},
 };
 
-/// What a chat request came to.
-pub enum Requested {
-    /// The pair has a chat from now on.
-    New(Chat),
-    /// The pair had one; this is how it is now.
+/// The outcome of a chat request.
+pub enum RequestOutcome {
+    /// The pair had no chat.
+    Created(Chat),
+    /// The pair had a chat. Contains its current state, which the request may have changed.
     Existing(Chat),
 }
 
 impl Store {
-    /// `requester` asks for the chat `id` with its other member.
+    /// `requester` sends a chat request to the other member of the chat `id`.
     ///
-    /// Most requests are the pair's first, so that is tried without a read: the refusal brings the
-    /// chat along when there is one.
+    /// Most requests are the first of their pair. The transaction therefore assumes that the pair has no
+    /// chat. If there is one, the failed condition returns it, and no separate read is needed.
     ///
     /// # Errors
-    /// [`Refusal::ChatDeclined`] to who was declined; [`Error::TooManyPendingRequests`].
-    pub async fn request_chat(&self, requester: UserId, id: ChatId) -> Result<Requested, Error> {
+    /// [`TransitionError::ChatDeclined`] if the other member has declined a request of `requester`;
+    /// [`Error::TooManyPendingRequests`].
+    pub async fn request_chat(
+        &self,
+        requester: UserId,
+        id: ChatId,
+    ) -> Result<RequestOutcome, Error> {
         let mut current: Option<Chat> = None;
         loop {
             let next = match &current {
-                None => Chat::requested(id, requester, self.now),
+                None => Chat::new_request(id, requester, self.now),
                 Some(chat) => match chat.request(requester, self.now)? {
-                    Step::Unchanged => return Ok(Requested::Existing(chat.clone())),
-                    Step::To(next) => next,
+                    Transition::Unchanged => return Ok(RequestOutcome::Existing(chat.clone())),
+                    Transition::To(next) => next,
                 },
             };
-            match self.change_chat(current.as_ref(), &next).await? {
-                Change::Done if current.is_none() => return Ok(Requested::New(next)),
-                Change::Done => return Ok(Requested::Existing(next)),
-                Change::Overtaken(found) => current = found,
+            match self.write_transition(current.as_ref(), &next).await? {
+                WriteOutcome::Applied if current.is_none() => {
+                    return Ok(RequestOutcome::Created(next));
+                }
+                WriteOutcome::Applied => return Ok(RequestOutcome::Existing(next)),
+                WriteOutcome::Stale(found) => current = found,
             }
         }
     }
@@ -48,71 +57,75 @@ impl Store {
     /// `by` accepts the request.
     ///
     /// # Errors
-    /// [`Error::ChatNotFound`], and what [`Chat::accept`] refuses.
+    /// [`Error::ChatNotFound`], and the errors of [`Chat::accept`].
     pub async fn accept_chat(&self, by: UserId, id: ChatId) -> Result<Chat, Error> {
-        self.answer(id, |chat| chat.accept(by, self.now)).await
+        self.apply_transition(id, |chat| chat.accept(by, self.now))
+            .await
     }
 
     /// `by` declines the request.
     ///
     /// # Errors
-    /// [`Error::ChatNotFound`], and what [`Chat::decline`] refuses.
+    /// [`Error::ChatNotFound`], and the errors of [`Chat::decline`].
     pub async fn decline_chat(&self, by: UserId, id: ChatId) -> Result<Chat, Error> {
-        self.answer(id, |chat| chat.decline(by, self.now)).await
+        self.apply_transition(id, |chat| chat.decline(by, self.now))
+            .await
     }
 
-    async fn answer(
+    async fn apply_transition(
         &self,
         id: ChatId,
-        step: impl Fn(&Chat) -> Result<Step, Refusal>,
+        transition: impl Fn(&Chat) -> Result<Transition, TransitionError>,
     ) -> Result<Chat, Error> {
         let mut current = self.chat(id).await?;
         loop {
             let chat = current.ok_or(Error::ChatNotFound)?;
-            let next = match step(&chat)? {
-                Step::Unchanged => return Ok(chat),
-                Step::To(next) => next,
+            let next = match transition(&chat)? {
+                Transition::Unchanged => return Ok(chat),
+                Transition::To(next) => next,
             };
-            match self.change_chat(Some(&chat), &next).await? {
-                Change::Done => return Ok(next),
-                Change::Overtaken(found) => current = found,
+            match self.write_transition(Some(&chat), &next).await? {
+                WriteOutcome::Applied => return Ok(next),
+                WriteOutcome::Stale(found) => current = found,
             }
         }
     }
 
-    /// Makes a chat what it becomes, and counts the open request that it was or becomes, in one
-    /// transaction; unless it is no longer what it was.
-    async fn change_chat(&self, from: Option<&Chat>, to: &Chat) -> Result<Change, Error> {
+    /// Replaces the chat `from` by `to` and updates the counters of open requests, in one transaction. It
+    /// is conditional on the status and the requester of `from`.
+    async fn write_transition(
+        &self,
+        from: Option<&Chat>,
+        to: &Chat,
+    ) -> Result<WriteOutcome, Error> {
         const STATE: usize = 0;
         const OPEN_REQUESTS: usize = 1;
 
         let mut writes = vec![self.put_chat(from, to)?];
-        if let Some(before) = from.and_then(Chat::pending) {
+        if let Some(before) = from.and_then(Chat::open_request) {
             writes.push(self.count_open_request(before.requester, -1));
             writes.push(self.count_pending(before.recipient, to.id, -1));
         }
-        if let Some(after) = to.pending() {
+        if let Some(after) = to.open_request() {
             writes.push(self.count_open_request(after.requester, 1));
             writes.push(self.count_pending(after.recipient, to.id, 1));
         }
-        let Err(mut refused) = self.transact(writes).await? else {
-            return Ok(Change::Done);
+        let Err(mut failures) = self.transact(writes).await? else {
+            return Ok(WriteOutcome::Applied);
         };
-        if refused.failed(STATE) {
-            return Ok(Change::Overtaken(
-                refused.old_item(STATE).map(read_chat).transpose()?,
+        if failures.failed(STATE) {
+            return Ok(WriteOutcome::Stale(
+                failures.take_old_item(STATE).map(read_chat).transpose()?,
             ));
         }
         debug_assert!(
-            refused.failed(OPEN_REQUESTS),
-            "no other write has a condition"
+            failures.failed(OPEN_REQUESTS),
+            "only these two writes have a condition"
         );
-        Err(Error::TooManyPendingRequests(
-            self.connection.max_open_requests,
-        ))
+        Err(Error::TooManyPendingRequests(self.table.max_open_requests))
     }
 
-    /// Status and requester are all that a step relies on.
+    /// The condition covers the status and the requester, because a transition depends only on these.
     fn put_chat(&self, from: Option<&Chat>, to: &Chat) -> Result<Write, Error> {
         let item = ChatItem::write(to)?;
         let Some(from) = from else {
@@ -129,54 +142,61 @@ impl Store {
         ))
     }
 
-    /// One more, within the cap, or one less open request that `requester` has sent.
-    fn count_open_request(&self, requester: UserId, by: i64) -> Write {
-        let cap = self.connection.max_open_requests;
+    /// Adds `change` to the number of open requests that `requester` has sent. An increase is conditional on
+    /// the cap.
+    fn count_open_request(&self, requester: UserId, change: i64) -> Write {
+        let cap = self.table.max_open_requests;
         let mut values = vec![
-            (":by", number(by)),
-            (":type", AttributeValue::S(SentItem::KIND.to_owned())),
+            (":change", number(change)),
+            (
+                ":type",
+                AttributeValue::S(OpenRequestsItem::ENTITY_TYPE.to_owned()),
+            ),
         ];
-        let capped = by > 0 && cap > 0;
-        if capped {
+        let is_capped = change > 0 && cap > 0;
+        if is_capped {
             values.push((":cap", number(cap)));
         }
         self.update(
-            SentItem::key(requester),
-            "SET #type = :type ADD #open :by",
-            capped.then_some("attribute_not_exists(#open) OR #open < :cap"),
-            &[("#type", "type"), ("#open", SentItem::OPEN)],
+            OpenRequestsItem::key(requester),
+            "SET #type = :type ADD #open :change",
+            is_capped.then_some("attribute_not_exists(#open) OR #open < :cap"),
+            &[("#type", "type"), ("#open", OpenRequestsItem::OPEN)],
             values,
         )
     }
 
-    /// One more or one less request that waits for `recipient`.
-    fn count_pending(&self, recipient: UserId, chat: ChatId, by: i64) -> Write {
-        self.count_total(TotalsItem::PENDING, recipient, chat, by)
+    /// Adds `change` to the number of unanswered requests that `recipient` has received.
+    fn count_pending(&self, recipient: UserId, chat: ChatId, change: i64) -> Write {
+        self.count_total(TotalsItem::PENDING, recipient, chat, change)
     }
 
-    /// Adds to the total named `attribute` that `owner` sees, on behalf of one chat.
+    /// Adds `change` to the total `attribute` of `owner`, in the shard of the chat.
     pub(super) fn count_total(
         &self,
         attribute: &str,
         owner: UserId,
         chat: ChatId,
-        by: i64,
+        change: i64,
     ) -> Write {
         self.update(
             TotalsItem::key(owner, chat),
-            "SET #type = :type ADD #total :by",
+            "SET #type = :type ADD #total :change",
             None,
             &[("#type", "type"), ("#total", attribute)],
             vec![
-                (":by", number(by)),
-                (":type", AttributeValue::S(TotalsItem::KIND.to_owned())),
+                (":change", number(change)),
+                (
+                    ":type",
+                    AttributeValue::S(TotalsItem::ENTITY_TYPE.to_owned()),
+                ),
             ],
         )
     }
 }
 
-enum Change {
-    Done,
-    /// Another call came first; the chat as that call left it.
-    Overtaken(Option<Chat>),
+enum WriteOutcome {
+    Applied,
+    /// Another request has changed the chat. Contains the current chat.
+    Stale(Option<Chat>),
 }

@@ -1,126 +1,148 @@
-//! The client of DynamoDB, made for a short start: whatever is done here, each cold start pays for.
+//! The `DynamoDB` client. Every cold start pays for the work in this module.
 //!
-//! - **Without the configuration chain.** Lambda gives region and credentials as variables, the
-//!   template the endpoint. Looking for them in files and building clients of other services to ask for
-//!   them takes up to 1 ms and makes a binary a sixth larger (`docs/benchmark/tried.md`). `local` has
-//!   that chain, for people.
-//! - **Amazon's roots alone.** Parsing the system's 145 certificates was three fifths of the
-//!   instructions from the process's start to its first answer. AWS signs its endpoints under
-//!   [five roots](https://www.amazontrust.com/repository/). For other endpoints, and where
-//!   `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, the system's store is taken.
-//! - **Connected during init** ([`connect`]), when Lambda gives a function a whole processor.
+//! - **Configuration from the environment only.** `aws-config` loads region, endpoint and retry settings
+//!   from environment variables. Lambda and the template set them. It reads no profile files and does not
+//!   build the default credential chain, which would try files, containers and other services. What this
+//!   costs is in `docs/performance.md`.
+//! - **Only Amazon's root certificates.** Parsing the 145 certificates of the system store took three
+//!   fifths of all instructions from the start of the process to the first response. The endpoints of AWS
+//!   are signed under [five roots](https://www.amazontrust.com/repository/). Other endpoints use the
+//!   system store, and so do all endpoints if `SSL_CERT_FILE` or `SSL_CERT_DIR` is set.
+//! - **Connections are opened during init** ([`open_connections`]), while Lambda gives the function a whole
+//!   CPU.
 
 use std::time::Duration;
 
+use aws_config::{
+    BehaviorVersion, SdkConfig,
+    environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider},
+    retry::RetryConfig,
+    timeout::TimeoutConfig,
+};
+use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_sdk_dynamodb::{
     Client, Config,
     config::{
-        BehaviorVersion, ConfigBag, Credentials, IdentityCache, Intercept, Region,
-        RuntimeComponents, StalledStreamProtectionConfig,
-        interceptors::BeforeTransmitInterceptorContextMut, retry::RetryConfig,
-        timeout::TimeoutConfig,
+        ConfigBag, IdentityCache, Intercept, ProvideCredentials, RuntimeComponents,
+        StalledStreamProtectionConfig, interceptors::BeforeTransmitInterceptorContextMut,
     },
     error::BoxError,
     types::AttributeValue,
 };
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
+use aws_types::service_config::ServiceConfigKey;
 use futures_util::future::join_all;
 
-use super::meter::Meter;
+use super::usage::UsageCounter;
 use crate::error::ConfigError;
 
-/// Amazon Trust Services' roots, as AWS recommends to trust them.
+/// The root certificates of Amazon Trust Services that AWS recommends to trust.
 const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
 
-/// How long the start waits for a connection, at most.
+/// The maximum time to open a connection, also during init.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A client as the environment says.
+/// The maximum time of one attempt of an operation.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Creates a client from the environment of the process.
 ///
-/// The SDK's behaviour is set openly because its defaults change between behaviour versions. An
-/// attempt may take 2 s, opening a connection 1 s. The SDK makes 4 attempts at what is throttled,
-/// broken or lost (a transaction with the same token each time), waiting up to 25, 50, 100 ms in
-/// between. It never repeats a cancelled transaction: `transaction.rs` does.
-pub(super) fn from_variables(
-    variable: impl Fn(&str) -> Option<String>,
-    meter: Meter,
-) -> Result<Client, ConfigError> {
-    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-    let needed = |name| set(name).ok_or(ConfigError::new(name, "is not set: Lambda sets it"));
-    let region = set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION"));
-    let region = region.ok_or(ConfigError::new("AWS_REGION", "is not set: Lambda sets it"))?;
-    let endpoint = set("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| set("AWS_ENDPOINT_URL"));
-    let endpoint = endpoint.ok_or(ConfigError::new(
-        "AWS_ENDPOINT_URL_DYNAMODB",
-        "is not set: give it https://dynamodb.REGION.amazonaws.com, as the template does",
-    ))?;
-    let has_own_store = set("SSL_CERT_FILE")
-        .or_else(|| set("SSL_CERT_DIR"))
-        .is_some();
-    let credentials = Credentials::new(
-        needed("AWS_ACCESS_KEY_ID")?,
-        needed("AWS_SECRET_ACCESS_KEY")?,
-        set("AWS_SESSION_TOKEN"),
-        None,
-        "environment",
-    );
-    let http_client = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(
-            tls::rustls_provider::CryptoMode::Ring,
-        ))
-        .tls_context(trust(&endpoint, has_own_store))
-        .build_https();
-    let config = Config::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .region(Region::new(region))
+/// The SDK retries operations that are throttled, fail or get lost. The template sets the number of attempts
+/// (`AWS_MAX_ATTEMPTS`); the delays are at most 25, 50, 100, … 400 ms. A transaction keeps its token. The SDK
+/// does not retry a cancelled transaction; `transaction.rs` does. The behavior version is pinned, because
+/// defaults of the SDK change between versions.
+pub(super) async fn from_env(usage: UsageCounter) -> Result<Client, ConfigError> {
+    let credentials = EnvironmentVariableCredentialsProvider::new()
+        .provide_credentials()
+        .await;
+    let credentials = credentials.map_err(|_| {
+        ConfigError::new(
+            "AWS_ACCESS_KEY_ID",
+            "or AWS_SECRET_ACCESS_KEY is not set; Lambda sets both",
+        )
+    })?;
+    let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .region(EnvironmentVariableRegionProvider::new())
         .credentials_provider(credentials)
-        .endpoint_url(endpoint)
-        .http_client(http_client)
-        .retry_config(
-            RetryConfig::standard()
-                .with_max_attempts(4)
-                .with_initial_backoff(Duration::from_millis(25))
-                .with_max_backoff(Duration::from_millis(400)),
+        .profile_files(
+            // An empty profile instead of files. The builder requires at least one.
+            EnvConfigFiles::builder()
+                .with_contents(EnvConfigFileKind::Config, "")
+                .build(),
         )
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(CONNECT_TIMEOUT)
-                .operation_attempt_timeout(Duration::from_secs(2))
+                .operation_attempt_timeout(ATTEMPT_TIMEOUT)
                 .build(),
         )
-        // Answers are small, and an attempt has a time limit of its own.
+        // Responses are small, and each attempt has a time limit.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        // They stay the same as long as the process lives.
+        // Lambda replaces the process before its credentials expire.
         .identity_cache(IdentityCache::no_cache())
-        .interceptor(meter)
+        .load()
+        .await;
+    if config.region().is_none() {
+        return Err(ConfigError::new("AWS_REGION", "is not set; Lambda sets it"));
+    }
+    let retry_config = config.retry_config().cloned();
+    let retry_config = retry_config
+        .unwrap_or_else(RetryConfig::standard)
+        .with_initial_backoff(Duration::from_millis(25))
+        .with_max_backoff(Duration::from_millis(400));
+    let http_client = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::Ring,
+        ))
+        .tls_context(tls_context(endpoint(&config).as_deref()))
+        .build_https();
+    let config = Config::from(&config)
+        .to_builder()
+        .retry_config(retry_config)
+        .http_client(http_client)
+        .interceptor(usage)
         .build();
     Ok(Client::from_conf(config))
 }
 
-fn trust(endpoint: &str, has_own_store: bool) -> TlsContext {
-    let store = if is_for_amazons_roots(endpoint) && !has_own_store {
+/// The endpoint that is configured for `DynamoDB` or for all services. `None`: the endpoint of AWS.
+fn endpoint(config: &SdkConfig) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id("DynamoDB")
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build();
+    let service_config = config.service_config();
+    let for_service = service_config.and_then(|config| config.load_config(key.ok()?));
+    for_service.or_else(|| config.endpoint_url().map(str::to_owned))
+}
+
+fn tls_context(endpoint: Option<&str>) -> TlsContext {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let has_custom_store = is_set("SSL_CERT_FILE") || is_set("SSL_CERT_DIR");
+    let store = if endpoint.is_none_or(needs_only_amazon_roots) && !has_custom_store {
         TrustStore::empty().with_pem_certificate(AMAZON_ROOTS)
     } else {
         TrustStore::default()
     };
     let context = TlsContext::builder().with_trust_store(store).build();
-    context.expect("a trust store is all that it takes")
+    context.expect("a TLS context requires only a trust store")
 }
 
-/// Whether the system's store is not needed: for AWS, and where there is no TLS.
-fn is_for_amazons_roots(endpoint: &str) -> bool {
+/// Whether an endpoint does not need the system store: it is an endpoint of AWS, or it has no TLS.
+fn needs_only_amazon_roots(endpoint: &str) -> bool {
     url::Url::parse(endpoint).is_ok_and(|url| {
         let host = url.host_str().unwrap_or_default();
         url.scheme() != "https" || host.ends_with(".amazonaws.com")
     })
 }
 
-/// Opens the connections that the first call will use, and runs the code that each call runs, so that
-/// both are done before somebody waits. It asks DynamoDB for its health, which needs no permission
-/// and costs nothing. Whether that works does not matter here: the first call will see.
-pub(super) async fn connect(client: &Client, connections: usize) {
+/// Opens the connections that the first request will use, and runs the code of a request once. It sends
+/// `GET /` to `DynamoDB`, a health check that needs no permission and is free. Failures are ignored: the
+/// first request will report them.
+pub(super) async fn open_connections(client: &Client, connections: usize) {
     let key = || AttributeValue::S(String::new());
-    let asked = (0..connections).map(|_| {
+    let requests = (0..connections).map(|_| {
         client
             .get_item()
             .table_name("-")
@@ -130,10 +152,10 @@ pub(super) async fn connect(client: &Client, connections: usize) {
             .interceptor(HealthCheck)
             .send()
     });
-    let _ = tokio::time::timeout(CONNECT_TIMEOUT, join_all(asked)).await;
+    let _ = tokio::time::timeout(CONNECT_TIMEOUT, join_all(requests)).await;
 }
 
-/// Sends `GET /` in the place of what was to be sent.
+/// Replaces a request by `GET /`.
 #[derive(Debug)]
 struct HealthCheck;
 
@@ -158,15 +180,18 @@ impl Intercept for HealthCheck {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::config::{Credentials, Region};
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
     use super::*;
 
     #[test]
-    fn amazons_roots_are_trusted_for_aws_alone() {
+    fn only_amazon_roots_are_trusted_for_aws_and_the_system_store_for_other_endpoints() {
         for (endpoint, expected) in [
             ("https://dynamodb.eu-central-1.amazonaws.com", true),
             ("https://dynamodb.us-east-1.amazonaws.com/", true),
             ("https://dynamodb.us-east-1.amazonaws.com:443", true),
-            ("http://localhost:8000", true), // no TLS, nothing to trust
+            ("http://localhost:8000", true), // no TLS
             ("https://localhost:8000", false),
             ("HTTPS://localhost:8000", false),
             ("https://evil.example?.amazonaws.com", false),
@@ -174,41 +199,36 @@ mod tests {
             ("https://evil-amazonaws.com", false),
             ("https://evil.example/.amazonaws.com", false),
         ] {
-            assert_eq!(is_for_amazons_roots(endpoint), expected, "{endpoint}");
+            assert_eq!(needs_only_amazon_roots(endpoint), expected, "{endpoint}");
         }
     }
 
-    /// The HTTP client panics on a certificate that it cannot read, when it is first used.
+    /// The HTTP client panics at its first use if it cannot read a certificate. This endpoint reads the
+    /// start of a TLS handshake and closes the connection.
     #[tokio::test]
-    async fn amazons_roots_can_be_read_and_an_endpoint_that_is_not_there_stops_nobody() {
-        let variable = |name: &str| {
-            let value = match name {
-                "AWS_REGION" => "us-east-1",
-                "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => "x",
-                "AWS_ENDPOINT_URL" => "https://nowhere.amazonaws.com:1",
-                _ => return None,
-            };
-            Some(value.to_owned())
-        };
-        let client = from_variables(variable, Meter::default()).unwrap();
-        connect(&client, 2).await;
-    }
+    async fn the_amazon_roots_are_readable_and_a_broken_endpoint_does_not_fail_init() {
+        const TLS_HANDSHAKE: u8 = 0x16;
 
-    #[test]
-    fn what_lambda_sets_is_needed_and_named_when_it_is_missing() {
-        let all = [
-            "AWS_REGION",
-            "AWS_ENDPOINT_URL_DYNAMODB",
-            "AWS_ACCESS_KEY_ID",
-            "AWS_SECRET_ACCESS_KEY",
-        ];
-        for missing in all {
-            let variable = |name: &str| {
-                let is_set = all.contains(&name) && name != missing;
-                is_set.then(|| "x".to_owned())
-            };
-            let error = from_variables(variable, Meter::default()).unwrap_err();
-            assert!(error.to_string().contains(missing), "{error}");
-        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            connection.read_u8().await.unwrap()
+        });
+        let http_client = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(
+                tls::rustls_provider::CryptoMode::Ring,
+            ))
+            .tls_context(tls_context(None))
+            .build_https();
+        let config = Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::new("x", "x", None, None, "test"))
+            .endpoint_url(format!("https://127.0.0.1:{port}"))
+            .http_client(http_client)
+            .build();
+        open_connections(&Client::from_conf(config), 1).await;
+        assert_eq!(server.await.unwrap(), TLS_HANDSHAKE);
     }
 }

@@ -1,16 +1,16 @@
-//! The item kinds of the table. Each type owns its keys and attribute names; nothing else formats a
-//! key. Every item says its kind in `type`.
+//! The item types of the table. Each type owns its keys and attribute names; no other code formats a key.
+//! The attribute `type` of an item names its type.
 //!
 //! | Item | pk | sk |
 //! |---|---|---|
 //! | [`ChatItem`] | `CHAT#17-42` | `STATE` |
 //! | [`MessageItem`] | `CHAT#17-42` | `MSG#0000000000000009` |
-//! | [`KeyItem`] | `CHAT#17-42` | `KEY#42#<idempotency key>` |
+//! | [`IdempotencyItem`] | `CHAT#17-42` | `KEY#42#<idempotency key>` |
 //! | [`TotalsItem`] | `USER#42` | `TOTALS#0` … `TOTALS#7` |
-//! | [`SentItem`] | `USER#42` | `SENT` |
+//! | [`OpenRequestsItem`] | `USER#42` | `SENT` |
 //!
-//! `STATE` sorts after `MSG#`, so one descending query brings a chat and its newest messages. Times
-//! are numbers: milliseconds since 1970 UTC, but seconds where DynamoDB's TTL reads them.
+//! `STATE` sorts after `MSG#`, so that one descending query returns a chat and its newest messages. Times
+//! are numbers: milliseconds since 1970 UTC, except `expiresAt`, which the table's TTL reads in seconds.
 
 use std::{collections::HashMap, fmt, str::FromStr};
 
@@ -21,27 +21,43 @@ use serde_dynamo::AttributeValue as SerdeValue;
 use crate::{
     Error,
     domain::{
-        Chat, ChatId, Content, Conversation, Member, Message, Seq, State, Status, Summary,
-        Timestamp, UserId,
+        Chat, ChatId, ChatState, ChatStatus, Conversation, MemberState, Message, MessageContent,
+        MessagePreview, Seq, Timestamp, UserId,
     },
 };
 
-/// An item as the SDK carries it.
-pub(super) type Item = HashMap<String, AttributeValue>;
+/// An item as the SDK represents it.
+pub type Item = HashMap<String, AttributeValue>;
 
-/// Where an item is: partition key and sort key.
-pub(super) type Key = (String, String);
+/// The primary key of an item.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ItemKey {
+    /// The partition key.
+    pub pk: String,
+    /// The sort key.
+    pub sk: String,
+}
 
-/// Items a user's totals are spread over.
-pub(super) const SHARDS: u64 = 8;
+impl ItemKey {
+    /// Creates a key.
+    pub fn new(pk: impl Into<String>, sk: impl Into<String>) -> Self {
+        Self {
+            pk: pk.into(),
+            sk: sk.into(),
+        }
+    }
+}
 
-/// An item of the table cannot be what it says.
+/// The number of items that hold the totals of one user.
+pub const TOTALS_SHARDS: u64 = 8;
+
+/// An item cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("unreadable item: {0}")]
-struct Unreadable(String);
+struct UnreadableItem(String);
 
 fn unreadable(what: impl fmt::Display) -> Error {
-    Error::Internal(Box::new(Unreadable(what.to_string())))
+    Error::Internal(Box::new(UnreadableItem(what.to_string())))
 }
 
 fn read<T: DeserializeOwned>(item: Item) -> Result<T, Error> {
@@ -66,95 +82,120 @@ fn user(id: u64) -> Result<UserId, Error> {
     UserId::new(id).ok_or_else(|| unreadable(format_args!("user {id}")))
 }
 
-fn counted(count: u64) -> i64 {
+fn to_counter(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn count(counted: i64) -> Result<u64, Error> {
-    u64::try_from(counted).map_err(|_| unreadable("a negative count"))
+fn from_counter(counter: i64) -> Result<u64, Error> {
+    u64::try_from(counter).map_err(|_| unreadable("a negative count"))
 }
 
-fn chat_pk(id: ChatId) -> String {
-    format!("CHAT#{id}")
-}
-
-fn user_pk(id: UserId) -> String {
-    format!("USER#{id}")
-}
-
-/// Whose items a partition holds.
+/// The owner of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
+pub enum Partition {
+    /// The items of a chat.
     Chat(ChatId),
+    /// The items of a user.
     User(UserId),
 }
 
-impl Owner {
-    /// `None` when it is nobody's.
-    pub(super) fn of(pk: &str) -> Option<Self> {
+impl Partition {
+    /// Parses a partition key. Returns `None` if it is not a key of this service.
+    #[must_use]
+    pub fn parse(pk: &str) -> Option<Self> {
         if let Some(id) = pk.strip_prefix("CHAT#") {
             return id.parse().ok().map(Self::Chat);
         }
         let id = pk.strip_prefix("USER#")?;
         id.parse().ok().map(Self::User)
     }
+
+    /// The partition key.
+    #[must_use]
+    pub fn pk(self) -> String {
+        match self {
+            Self::Chat(id) => format!("CHAT#{id}"),
+            Self::User(id) => format!("USER#{id}"),
+        }
+    }
 }
 
-/// The state of a chat, and the row of both indexes.
+/// The state of a chat. It is also the row in both indexes.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ChatItem {
-    pub(super) pk: String,
-    sk: String,
+pub struct ChatItem {
+    /// The partition key.
+    pub pk: String,
+    /// The sort key.
+    pub sk: String,
+    /// [`ChatItem::ENTITY_TYPE`].
     #[serde(rename = "type")]
-    kind: String,
-    pub(super) requester_id: u64,
-    recipient_id: u64,
-    pub(super) status: String,
-    pub(super) seq: u64,
-    pub(super) low_unread: i64,
-    pub(super) low_read_seq: u64,
-    pub(super) high_unread: i64,
-    pub(super) high_read_seq: u64,
+    pub entity_type: String,
+    /// The user who sent the latest chat request.
+    pub requester_id: u64,
+    /// The other member.
+    pub recipient_id: u64,
+    /// `pending`, `active` or `declined`.
+    pub status: String,
+    /// The number of the last message, or 0.
+    pub seq: u64,
+    /// The unread count of the member with the smaller user id.
+    pub low_unread: i64,
+    /// The watermark of the member with the smaller user id.
+    pub low_read_seq: u64,
+    /// The unread count of the member with the larger user id.
+    pub high_unread: i64,
+    /// The watermark of the member with the larger user id.
+    pub high_read_seq: u64,
+    /// The preview of the last message.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) last_message: Option<SummaryItem>,
-    created_at: u64,
-    pub(super) updated_at: u64,
-    requester_key: String,
-    recipient_key: String,
-    activity: String,
+    pub last_message: Option<PreviewItem>,
+    /// Milliseconds since 1970 UTC.
+    pub created_at: u64,
+    /// Milliseconds since 1970 UTC.
+    pub updated_at: u64,
+    /// The partition key in [`Index::ByRequester`].
+    pub requester_key: String,
+    /// The partition key in [`Index::ByRecipient`].
+    pub recipient_key: String,
+    /// The sort key in both indexes: [`ActivityKey`].
+    pub activity: String,
 }
 
-/// What the state of a chat holds of its last message.
+/// The preview of the last message in a [`ChatItem`].
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct SummaryItem {
-    pub(super) seq: u64,
+pub struct PreviewItem {
+    /// The sequence number of the message.
+    pub seq: u64,
     sender_id: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     created_at: u64,
 }
 
-/// An index: its name and its two key attributes.
+/// An index of chats.
 #[derive(Clone, Copy)]
-pub(super) enum Index {
-    /// Chats by who asked.
+pub enum Index {
+    /// Chats by requester.
     ByRequester,
-    /// Chats by who was asked.
+    /// Chats by recipient.
     ByRecipient,
 }
 
 impl Index {
-    pub(super) fn name(self) -> &'static str {
+    /// The name of the index.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::ByRequester => "byRequester",
             Self::ByRecipient => "byRecipient",
         }
     }
 
-    /// All chats of a partition, or those below a place in it.
-    pub(super) fn condition(self, below: bool) -> &'static str {
+    /// The key condition for a partition (`:key`), or for its rows below a sort key (`:below`).
+    #[must_use]
+    pub fn condition(self, below: bool) -> &'static str {
         match (self, below) {
             (Self::ByRequester, false) => "requesterKey = :key",
             (Self::ByRequester, true) => "requesterKey = :key AND activity < :below",
@@ -163,88 +204,98 @@ impl Index {
         }
     }
 
-    /// The state is in the partition key because a filter would page wrongly.
-    pub(super) fn key(user: UserId, status: Status) -> String {
+    /// The partition key for the chats of a user. It contains the status, because a filter would return
+    /// pages with too few rows.
+    #[must_use]
+    pub fn key(user: UserId, status: ChatStatus) -> String {
         format!("{user}#{}", status_name(status))
     }
 }
 
-fn status_name(status: Status) -> &'static str {
+fn status_name(status: ChatStatus) -> &'static str {
     match status {
-        Status::Pending => ChatItem::PENDING,
-        Status::Active => ChatItem::ACTIVE,
-        Status::Declined => "declined",
+        ChatStatus::Pending => ChatItem::STATUS_PENDING,
+        ChatStatus::Active => ChatItem::STATUS_ACTIVE,
+        ChatStatus::Declined => ChatItem::STATUS_DECLINED,
     }
 }
 
 impl ChatItem {
     const SK: &str = "STATE";
-    pub(super) const KIND: &str = "Chat";
+    /// The value of `type`.
+    pub const ENTITY_TYPE: &str = "Chat";
 
-    /// Value of `status` in an active chat.
-    pub(super) const ACTIVE: &str = "active";
-    /// Value of `status` while a request waits for its answer.
-    pub(super) const PENDING: &str = "pending";
+    /// The value of `status` for an active chat.
+    pub const STATUS_ACTIVE: &str = "active";
+    /// The value of `status` for a pending request.
+    pub const STATUS_PENDING: &str = "pending";
+    const STATUS_DECLINED: &str = "declined";
 
-    pub(super) fn key(id: ChatId) -> Key {
-        (chat_pk(id), Self::SK.to_owned())
+    /// The key of a chat.
+    #[must_use]
+    pub fn key(id: ChatId) -> ItemKey {
+        ItemKey::new(Partition::Chat(id).pk(), Self::SK)
     }
 
-    /// Whether a row of the chat's partition is its state.
-    pub(super) fn is(item: &Item) -> bool {
+    /// Whether an item of a chat's partition is the chat's state.
+    pub(super) fn matches(item: &Item) -> bool {
         has_sort_key(item, Self::SK)
     }
 
-    pub(super) fn read(item: Item) -> Result<Self, Error> {
+    /// Reads an item.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if an attribute is missing or has the wrong type.
+    pub fn read(item: Item) -> Result<Self, Error> {
         read(item)
     }
 
     pub(super) fn write(chat: &Chat) -> Result<Item, Error> {
-        let nothing = Conversation::default();
+        let empty = Conversation::default();
         let conversation = match &chat.state {
-            State::Active(conversation) => conversation,
-            State::Pending | State::Declined => &nothing,
+            ChatState::Active(conversation) => conversation,
+            ChatState::Pending | ChatState::Declined => &empty,
         };
-        let (pk, sk) = Self::key(chat.id);
+        let ItemKey { pk, sk } = Self::key(chat.id);
         write(&Self {
             pk,
             sk,
-            kind: Self::KIND.to_owned(),
+            entity_type: Self::ENTITY_TYPE.to_owned(),
             requester_id: chat.requester.get(),
             recipient_id: chat.recipient().get(),
             status: status_name(chat.status()).to_owned(),
             seq: conversation.seq.get(),
-            low_unread: counted(conversation.low.unread),
+            low_unread: to_counter(conversation.low.unread),
             low_read_seq: conversation.low.read_seq.get(),
-            high_unread: counted(conversation.high.unread),
+            high_unread: to_counter(conversation.high.unread),
             high_read_seq: conversation.high.read_seq.get(),
-            last_message: conversation.last_message.as_ref().map(SummaryItem::new),
+            last_message: conversation.last_message.as_ref().map(PreviewItem::new),
             created_at: chat.created_at.millis(),
             updated_at: chat.updated_at.millis(),
             requester_key: Index::key(chat.requester, chat.status()),
             recipient_key: Index::key(chat.recipient(), chat.status()),
-            activity: Activity::of(chat).to_string(),
+            activity: ActivityKey::of(chat).to_string(),
         })
     }
 
     pub(super) fn into_chat(self) -> Result<Chat, Error> {
         let id = self.id()?;
         let state = match self.status.as_str() {
-            Self::PENDING => State::Pending,
-            "declined" => State::Declined,
-            Self::ACTIVE => State::Active(Conversation {
+            Self::STATUS_PENDING => ChatState::Pending,
+            Self::STATUS_DECLINED => ChatState::Declined,
+            Self::STATUS_ACTIVE => ChatState::Active(Conversation {
                 seq: Seq::new(self.seq),
-                low: Member {
-                    unread: count(self.low_unread)?,
+                low: MemberState {
+                    unread: from_counter(self.low_unread)?,
                     read_seq: Seq::new(self.low_read_seq),
                 },
-                high: Member {
-                    unread: count(self.high_unread)?,
+                high: MemberState {
+                    unread: from_counter(self.high_unread)?,
                     read_seq: Seq::new(self.high_read_seq),
                 },
                 last_message: self
                     .last_message
-                    .map(SummaryItem::into_summary)
+                    .map(PreviewItem::into_preview)
                     .transpose()?,
             }),
             other => return Err(unreadable(format_args!("status {other} of {id}"))),
@@ -258,15 +309,20 @@ impl ChatItem {
         })
     }
 
-    pub(super) fn id(&self) -> Result<ChatId, Error> {
-        match Owner::of(&self.pk) {
-            Some(Owner::Chat(id)) => Ok(id),
+    /// The id of the chat, from the partition key.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if it is not the partition key of a chat.
+    pub fn id(&self) -> Result<ChatId, Error> {
+        match Partition::parse(&self.pk) {
+            Some(Partition::Chat(id)) => Ok(id),
             _ => Err(unreadable(&self.pk)),
         }
     }
 
-    /// What the chat knows of a member: unread count and watermark, whatever the status.
-    pub(super) fn member(&self, id: ChatId, member: UserId) -> (i64, u64) {
+    /// The unread count and the watermark of a member, in any status.
+    #[must_use]
+    pub fn member(&self, id: ChatId, member: UserId) -> (i64, u64) {
         if member == id.low() {
             (self.low_unread, self.low_read_seq)
         } else {
@@ -274,20 +330,22 @@ impl ChatItem {
         }
     }
 
-    /// The attributes that place the chat in the indexes: what each is, and what it should be.
-    pub(super) fn index_keys(&self, id: ChatId) -> [(&'static str, &str, String); 3] {
+    /// The key attributes of the indexes: name, actual value and expected value.
+    #[must_use]
+    pub fn index_keys(&self, id: ChatId) -> [(&'static str, &str, String); 3] {
         let key = |user: u64| format!("{user}#{}", self.status);
-        let activity = Activity::at(Timestamp::from_millis(self.updated_at), id);
+        let activity = ActivityKey::at(Timestamp::from_millis(self.updated_at), id);
         [
             ("requesterKey", &self.requester_key, key(self.requester_id)),
             ("recipientKey", &self.recipient_key, key(self.recipient_id)),
             ("activity", &self.activity, activity.to_string()),
         ]
-        .map(|(name, is, should_be)| (name, is.as_str(), should_be))
+        .map(|(name, actual, expected)| (name, actual.as_str(), expected))
     }
 
-    /// The attributes that hold what the chat knows of a member: unread count and watermark.
-    pub(super) fn member_attributes(id: ChatId, member: UserId) -> (&'static str, &'static str) {
+    /// The names of the attributes for the unread count and the watermark of a member.
+    #[must_use]
+    pub fn member_attributes(id: ChatId, member: UserId) -> (&'static str, &'static str) {
         if member == id.low() {
             ("lowUnread", "lowReadSeq")
         } else {
@@ -296,13 +354,13 @@ impl ChatItem {
     }
 }
 
-impl SummaryItem {
-    pub(super) fn new(summary: &Summary) -> Self {
+impl PreviewItem {
+    pub(super) fn new(preview: &MessagePreview) -> Self {
         Self {
-            seq: summary.seq.get(),
-            sender_id: summary.sender.get(),
-            text: summary.text.clone(),
-            created_at: summary.created_at.millis(),
+            seq: preview.seq.get(),
+            sender_id: preview.sender.get(),
+            text: preview.text.clone(),
+            created_at: preview.created_at.millis(),
         }
     }
 
@@ -310,8 +368,8 @@ impl SummaryItem {
         serde_dynamo::to_attribute_value(self).map_err(|error| Error::Internal(Box::new(error)))
     }
 
-    fn into_summary(self) -> Result<Summary, Error> {
-        Ok(Summary {
+    fn into_preview(self) -> Result<MessagePreview, Error> {
+        Ok(MessagePreview {
             seq: Seq::new(self.seq),
             sender: user(self.sender_id)?,
             text: self.text,
@@ -320,16 +378,16 @@ impl SummaryItem {
     }
 }
 
-/// The place of a chat in a list, latest activity first: when it was last asked for, answered or
-/// written to, then its id. Fixed width, so that text sorts as numbers do.
+/// The sort key of a chat in lists: the time of the latest activity, then the chat id. Fixed width, so
+/// that text and numbers have the same order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Activity {
+pub struct ActivityKey {
     at: Timestamp,
     chat: ChatId,
 }
 
-impl Activity {
-    /// Where a chat is now.
+impl ActivityKey {
+    /// The current key of a chat.
     #[must_use]
     pub fn of(chat: &Chat) -> Self {
         Self {
@@ -338,20 +396,20 @@ impl Activity {
         }
     }
 
-    /// Where a chat is once something happens to it at `at`.
+    /// The key of a chat whose latest activity is at `at`.
     pub(super) fn at(at: Timestamp, chat: ChatId) -> Self {
         Self { at, chat }
     }
 }
 
-impl fmt::Display for Activity {
+impl fmt::Display for ActivityKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (low, high) = (self.chat.low().get(), self.chat.high().get());
         write!(f, "{:015}#{low:016}-{high:016}", self.at.millis())
     }
 }
 
-impl FromStr for Activity {
+impl FromStr for ActivityKey {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -360,12 +418,13 @@ impl FromStr for Activity {
         let (low, high) = pair.split_once('-').ok_or(())?;
         let low = UserId::new(number(low)?).ok_or(())?;
         let high = UserId::new(number(high)?).ok_or(())?;
-        let activity = Self {
+        let key = Self {
             at: Timestamp::from_millis(number(at)?),
             chat: ChatId::between(low, high).ok_or(())?,
         };
-        if activity.to_string() == text {
-            Ok(activity)
+        // Only the canonical form is valid.
+        if key.to_string() == text {
+            Ok(key)
         } else {
             Err(())
         }
@@ -375,11 +434,11 @@ impl FromStr for Activity {
 /// A message.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct MessageItem {
+pub struct MessageItem {
     pk: String,
     sk: String,
     #[serde(rename = "type")]
-    kind: String,
+    entity_type: String,
     sender_id: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
@@ -391,27 +450,27 @@ pub(super) struct MessageItem {
 }
 
 impl MessageItem {
-    /// Below every message of a chat.
-    pub(super) const LOWEST: &str = "MSG#";
+    /// The start of the sort keys of messages.
+    pub(super) const SK_PREFIX: &str = "MSG#";
 
-    pub(super) fn key(id: ChatId, seq: Seq) -> Key {
-        (chat_pk(id), Self::sk(seq))
+    pub(super) fn key(id: ChatId, seq: Seq) -> ItemKey {
+        ItemKey::new(Self::pk(id), Self::sk(seq))
     }
 
     pub(super) fn pk(id: ChatId) -> String {
-        chat_pk(id)
+        Partition::Chat(id).pk()
     }
 
     pub(super) fn sk(seq: Seq) -> String {
-        format!("{}{:016}", Self::LOWEST, seq.get())
+        format!("{}{:016}", Self::SK_PREFIX, seq.get())
     }
 
     pub(super) fn write(message: &Message) -> Result<Item, Error> {
-        let (pk, sk) = Self::key(message.chat_id, message.seq);
+        let ItemKey { pk, sk } = Self::key(message.chat_id, message.seq);
         write(&Self {
             pk,
             sk,
-            kind: "Message".to_owned(),
+            entity_type: "Message".to_owned(),
             sender_id: message.sender.get(),
             text: message.content.text().map(str::to_owned),
             image_url: message.content.image_url().map(str::to_owned),
@@ -420,42 +479,50 @@ impl MessageItem {
         })
     }
 
-    pub(super) fn read(item: Item, chat_id: ChatId) -> Result<Message, Error> {
+    /// Reads an item of the chat `chat_id`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if an attribute is missing or has the wrong type.
+    pub fn read(item: Item, chat_id: ChatId) -> Result<Message, Error> {
         let item: Self = read(item)?;
         let seq = item
             .sk
-            .strip_prefix(Self::LOWEST)
+            .strip_prefix(Self::SK_PREFIX)
             .and_then(|seq| seq.parse().ok());
         Ok(Message {
             chat_id,
             seq: Seq::new(seq.ok_or_else(|| unreadable(&item.sk))?),
             sender: user(item.sender_id)?,
-            content: Content::from_parts(item.text, item.image_url, item.link_preview_url),
+            content: MessageContent::from_parts(item.text, item.image_url, item.link_preview_url),
             created_at: Timestamp::from_millis(item.created_at),
         })
     }
 }
 
-/// What was sent under an idempotency key.
+/// An idempotency key, and the message that was sent with it.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct KeyItem {
+pub struct IdempotencyItem {
     pk: String,
     sk: String,
     #[serde(rename = "type")]
-    kind: String,
-    /// The message's place in the chat.
-    pub(super) seq: u64,
-    /// A digest of the message's content.
+    entity_type: String,
+    /// The sequence number of the message.
+    pub seq: u64,
+    /// A digest of the content of the message.
     #[serde(with = "serde_bytes")]
     pub(super) hash: Vec<u8>,
-    /// Seconds since 1970 UTC; the table's TTL deletes the item some time after.
+    /// Seconds since 1970 UTC. The table's TTL deletes the item some time later.
     expires_at: u64,
 }
 
-impl KeyItem {
-    pub(super) fn is((_, sk): &Key) -> bool {
-        sk.starts_with("KEY#")
+impl IdempotencyItem {
+    const SK_PREFIX: &str = "KEY#";
+
+    /// Whether a key of a chat's partition is the key of an idempotency item.
+    #[must_use]
+    pub fn matches_key(key: &ItemKey) -> bool {
+        key.sk.starts_with(Self::SK_PREFIX)
     }
 
     pub(super) fn write(
@@ -467,85 +534,110 @@ impl KeyItem {
         expires_at: Timestamp,
     ) -> Result<Item, Error> {
         write(&Self {
-            pk: chat_pk(id),
-            sk: format!("KEY#{sender}#{key}"),
-            kind: "IdempotencyKey".to_owned(),
+            pk: Partition::Chat(id).pk(),
+            sk: format!("{}{sender}#{key}", Self::SK_PREFIX),
+            entity_type: "IdempotencyKey".to_owned(),
             seq: seq.get(),
             hash: hash.to_vec(),
             expires_at: expires_at.seconds(),
         })
     }
 
-    pub(super) fn read(item: Item) -> Result<Self, Error> {
+    /// Reads an item.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if an attribute is missing or has the wrong type.
+    pub fn read(item: Item) -> Result<Self, Error> {
         read(item)
     }
 }
 
-/// One shard of a user's totals.
+/// One shard of the totals of a user.
 #[derive(Deserialize)]
-pub(super) struct TotalsItem {
-    /// Messages that the user has not read.
+pub struct TotalsItem {
+    /// The number of unread messages.
     #[serde(default)]
-    pub(super) unread: i64,
-    /// Requests that wait for the user's answer.
+    pub unread: i64,
+    /// The number of received requests that are not answered.
     #[serde(default)]
-    pub(super) pending: i64,
+    pub pending: i64,
 }
 
 impl TotalsItem {
-    pub(super) const KIND: &str = "Totals";
-    /// Begins the sort key of each shard.
-    pub(super) const PREFIX: &str = "TOTALS#";
-    /// The attribute behind [`TotalsItem::unread`].
-    pub(super) const UNREAD: &str = "unread";
-    /// The attribute behind [`TotalsItem::pending`].
-    pub(super) const PENDING: &str = "pending";
+    /// The value of `type`.
+    pub const ENTITY_TYPE: &str = "Totals";
+    /// The start of the sort key of each shard.
+    pub const SK_PREFIX: &str = "TOTALS#";
+    /// The name of the attribute for [`TotalsItem::unread`].
+    pub const UNREAD: &str = "unread";
+    /// The name of the attribute for [`TotalsItem::pending`].
+    pub const PENDING: &str = "pending";
 
-    /// The shard that counts for one chat. All that a chat adds to a user's totals it adds to the
-    /// same shard, so no shard is ever negative. The hash (Fibonacci, of both ids) must never
-    /// change: what was added to one shard would be taken from another.
-    pub(super) fn key(owner: UserId, chat: ChatId) -> Key {
+    /// The key of the shard that counts for a chat. Everything that a chat adds to the totals of a user is
+    /// in the same shard, so that no shard becomes negative. The hash (Fibonacci hashing of both user ids)
+    /// must never change, because a later subtraction must find the shard of the addition.
+    #[must_use]
+    pub fn key(owner: UserId, chat: ChatId) -> ItemKey {
         let mixed = (chat.low().get().rotate_left(32) ^ chat.high().get())
             .wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let shard = (mixed >> 32) % SHARDS;
-        (user_pk(owner), format!("{}{shard}", Self::PREFIX))
+        let shard = (mixed >> 32) % TOTALS_SHARDS;
+        ItemKey::new(Self::pk(owner), format!("{}{shard}", Self::SK_PREFIX))
     }
 
-    pub(super) fn pk(owner: UserId) -> String {
-        user_pk(owner)
+    /// The partition key of all counters of a user.
+    #[must_use]
+    pub fn pk(owner: UserId) -> String {
+        Partition::User(owner).pk()
     }
 
-    pub(super) fn read(item: Item) -> Result<Self, Error> {
+    /// Reads an item.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if an attribute has the wrong type.
+    pub fn read(item: Item) -> Result<Self, Error> {
         read(item)
     }
 }
 
-/// How many open requests a user has sent. One item, so that the cap can be a condition.
+/// The number of open requests that a user has sent. It is a single item, so that a condition can enforce
+/// the cap.
 #[derive(Deserialize)]
-pub(super) struct SentItem {
+pub struct OpenRequestsItem {
+    /// The number of open requests.
     #[serde(default)]
-    pub(super) open: i64,
+    pub open: i64,
 }
 
-impl SentItem {
-    pub(super) const KIND: &str = "OpenRequests";
-    /// The attribute behind [`SentItem::open`].
-    pub(super) const OPEN: &str = "open";
+impl OpenRequestsItem {
+    /// The value of `type`.
+    pub const ENTITY_TYPE: &str = "OpenRequests";
+    /// The name of the attribute for [`OpenRequestsItem::open`].
+    pub const OPEN: &str = "open";
     const SK: &str = "SENT";
 
-    pub(super) fn key(owner: UserId) -> Key {
-        (user_pk(owner), Self::SK.to_owned())
+    /// The key of a user's counter.
+    #[must_use]
+    pub fn key(owner: UserId) -> ItemKey {
+        ItemKey::new(Partition::User(owner).pk(), Self::SK)
     }
 
-    pub(super) fn is(item: &Item) -> bool {
+    /// Whether an item of a user's partition is this counter.
+    #[must_use]
+    pub fn matches(item: &Item) -> bool {
         has_sort_key(item, Self::SK)
     }
 
-    pub(super) fn is_sk(sk: &str) -> bool {
-        sk == Self::SK
+    /// Whether a key of a user's partition is the key of this counter.
+    #[must_use]
+    pub fn matches_key(key: &ItemKey) -> bool {
+        key.sk == Self::SK
     }
 
-    pub(super) fn read(item: Item) -> Result<Self, Error> {
+    /// Reads an item.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if an attribute has the wrong type.
+    pub fn read(item: Item) -> Result<Self, Error> {
         read(item)
     }
 }
@@ -559,25 +651,25 @@ mod tests {
     }
 
     #[test]
-    fn activity_sorts_by_time_then_chat_at_a_fixed_width() {
-        let small = Activity::at(Timestamp::from_millis(9), chat_id("2-3"));
+    fn activity_keys_sort_by_time_then_chat_and_have_a_fixed_width() {
+        let small = ActivityKey::at(Timestamp::from_millis(9), chat_id("2-3"));
         let large =
-            Activity::at(Timestamp::from_millis(10), chat_id("1-9007199254740991")).to_string();
+            ActivityKey::at(Timestamp::from_millis(10), chat_id("1-9007199254740991")).to_string();
         assert!(small.to_string() < large);
         assert_eq!(small.to_string().len(), large.len());
         assert_eq!(small.to_string().parse(), Ok(small));
-        assert_eq!("9#2-3".parse::<Activity>(), Err(()));
+        assert_eq!("9#2-3".parse::<ActivityKey>(), Err(()));
     }
 
     #[test]
-    fn a_chat_stays_in_one_shard_and_chats_spread_over_all() {
+    fn a_chat_has_one_shard_and_chats_are_spread_over_all_shards() {
         let me = UserId::new(1).unwrap();
         let shard_of = |other| {
             TotalsItem::key(
                 me,
                 ChatId::between(me, UserId::new(other).unwrap()).unwrap(),
             )
-            .1
+            .sk
         };
         assert_eq!(shard_of(42), "TOTALS#3");
         let mut counts = HashMap::new();
@@ -592,9 +684,9 @@ mod tests {
     }
 
     #[test]
-    fn a_chat_reads_back_as_it_was_written() {
+    fn a_chat_is_the_same_after_writing_and_reading() {
         let id = chat_id("17-42");
-        let mut chat = Chat::requested(id, id.high(), Timestamp::from_millis(5));
+        let mut chat = Chat::new_request(id, id.high(), Timestamp::from_millis(5));
         let read_back = |chat: &Chat| {
             ChatItem::read(ChatItem::write(chat).unwrap())
                 .unwrap()
@@ -602,17 +694,17 @@ mod tests {
                 .unwrap()
         };
         assert_eq!(read_back(&chat), chat);
-        chat.state = State::Active(Conversation {
+        chat.state = ChatState::Active(Conversation {
             seq: Seq::new(3),
-            low: Member {
+            low: MemberState {
                 unread: 1,
                 read_seq: Seq::new(2),
             },
-            high: Member {
+            high: MemberState {
                 unread: 0,
                 read_seq: Seq::new(3),
             },
-            last_message: Some(Summary {
+            last_message: Some(MessagePreview {
                 seq: Seq::new(3),
                 sender: id.high(),
                 text: Some("👍".to_owned()),

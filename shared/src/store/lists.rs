@@ -1,92 +1,99 @@
+//! Lists of chats.
+
 use super::{
-    Range, Store,
-    items::{Activity, Index},
+    KeyQuery, Store,
+    items::{ActivityKey, Index},
     read_chat,
 };
 use crate::{
     Error,
-    domain::{Chat, Status, UserId},
+    domain::{Chat, ChatStatus, UserId},
 };
 
-/// One of the lists of chats.
+/// A list of chats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum List {
-    /// The chats that both agreed to.
+pub enum ChatList {
+    /// Active chats.
     Active,
-    /// Requests that wait for an answer.
-    Pending(Direction),
+    /// Requests that are not answered.
+    Pending(RequestDirection),
     /// Requests that were declined.
-    Declined(Direction),
+    Declined(RequestDirection),
 }
 
-/// Whose requests.
+/// Selects sent or received requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Those that the caller has sent.
+pub enum RequestDirection {
+    /// Requests that the user has sent.
     Sent,
-    /// Those that the caller has received.
+    /// Requests that the user has received.
     Received,
 }
 
-/// Where a page of chats begins.
+/// The start of a page of chats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChatsFrom {
-    /// After this many of the latest.
+pub enum ChatPageStart {
+    /// Skips this many chats.
     Skip(usize),
-    /// After this one.
-    After(Activity),
+    /// Starts after this chat.
+    After(ActivityKey),
 }
 
-/// Some chats of a list, latest activity first.
+/// A page of chats, latest activity first.
 pub struct ChatPage {
     /// The chats.
     pub chats: Vec<Chat>,
-    /// Where the next page begins; `None` at the end.
-    pub next: Option<Activity>,
+    /// The start of the next page, or `None` at the end.
+    pub next: Option<ActivityKey>,
 }
 
 impl Store {
-    /// A page of one of the user's lists. It comes from indexes, which follow the table within about
-    /// a second.
+    /// A page of one of the user's lists. It comes from indexes, which are up to date within about a
+    /// second.
     ///
-    /// A user's active chats are in two indexes, by who once asked: both are asked at once and
-    /// merged. One more chat than wanted is read, to know whether there is a next page.
+    /// The active chats of a user are in two indexes, because the user was either the requester or the
+    /// recipient. Both are queried in parallel and merged. The query reads one chat more than the page
+    /// has, to find out whether there is a next page.
     ///
     /// # Errors
     /// Only 5xx.
     pub async fn list_chats(
         &self,
         user: UserId,
-        list: List,
-        from: ChatsFrom,
+        list: ChatList,
+        start: ChatPageStart,
         limit: usize,
     ) -> Result<ChatPage, Error> {
-        let (skip, below) = match from {
-            ChatsFrom::Skip(skip) => (skip, None),
-            ChatsFrom::After(activity) => (0, Some(activity)),
+        let (skip, below) = match start {
+            ChatPageStart::Skip(skip) => (skip, None),
+            ChatPageStart::After(key) => (0, Some(key)),
         };
-        let want = skip + limit + 1;
-        let chats_of = |index, status| self.chats_of(index, user, status, below, want);
+        let max_items = skip + limit + 1;
+        let chats_of = |index, status| self.chats_of(index, user, status, below, max_items);
         let mut chats = match list {
-            List::Active => {
-                let (mut asked, been_asked) = tokio::try_join!(
-                    chats_of(Index::ByRequester, Status::Active),
-                    chats_of(Index::ByRecipient, Status::Active),
+            ChatList::Active => {
+                let (mut sent, received) = tokio::try_join!(
+                    chats_of(Index::ByRequester, ChatStatus::Active),
+                    chats_of(Index::ByRecipient, ChatStatus::Active),
                 )?;
-                asked.extend(been_asked);
-                asked
+                sent.extend(received);
+                sent
             }
-            List::Pending(direction) => chats_of(direction.index(), Status::Pending).await?,
-            List::Declined(direction) => chats_of(direction.index(), Status::Declined).await?,
+            ChatList::Pending(direction) => {
+                chats_of(direction.index(), ChatStatus::Pending).await?
+            }
+            ChatList::Declined(direction) => {
+                chats_of(direction.index(), ChatStatus::Declined).await?
+            }
         };
-        chats.sort_by_key(|chat| std::cmp::Reverse(Activity::of(chat)));
-        // An index may show a chat's old row beside its new one for a moment.
+        chats.sort_by_key(|chat| std::cmp::Reverse(ActivityKey::of(chat)));
+        // For a moment, an index may contain the old and the new row of a chat.
         let mut seen = std::collections::HashSet::new();
         chats.retain(|chat| seen.insert(chat.id));
 
         let more = chats.len() > skip + limit;
         let chats: Vec<_> = chats.into_iter().skip(skip).take(limit).collect();
-        let next = chats.last().filter(|_| more).map(Activity::of);
+        let next = chats.last().filter(|_| more).map(ActivityKey::of);
         Ok(ChatPage { chats, next })
     }
 
@@ -94,19 +101,19 @@ impl Store {
         &self,
         index: Index,
         user: UserId,
-        status: Status,
-        below: Option<Activity>,
-        want: usize,
+        status: ChatStatus,
+        below: Option<ActivityKey>,
+        max_items: usize,
     ) -> Result<Vec<Chat>, Error> {
         let mut values = vec![(":key", Index::key(user, status))];
-        values.extend(below.map(|activity| (":below", activity.to_string())));
-        let range = Range {
+        values.extend(below.map(|key| (":below", key.to_string())));
+        let query = KeyQuery {
             index: Some(index.name()),
             condition: index.condition(below.is_some()),
             values,
             ascending: false,
         };
-        self.query(range, want)
+        self.query(query, max_items)
             .await?
             .into_iter()
             .map(read_chat)
@@ -114,7 +121,7 @@ impl Store {
     }
 }
 
-impl Direction {
+impl RequestDirection {
     fn index(self) -> Index {
         match self {
             Self::Sent => Index::ByRequester,

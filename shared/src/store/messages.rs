@@ -1,102 +1,104 @@
+//! Sending, listing and marking messages.
+
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use ring::digest::{Context, SHA256};
 
 use super::{
-    Range, Store,
-    items::{Activity, ChatItem, KeyItem, MessageItem, SummaryItem, TotalsItem},
+    KeyQuery, Store,
+    items::{ActivityKey, ChatItem, IdempotencyItem, MessageItem, PreviewItem, TotalsItem},
     read_chat,
     transaction::{Backoff, Write, number},
 };
 use crate::{
     Error,
-    domain::{Chat, ChatId, Content, MAX_INTEGER, Message, Seq, UserId},
+    domain::{Chat, ChatId, MAX_SAFE_INTEGER, Message, MessageContent, Seq, UserId},
 };
 
-/// How long an idempotency key is good.
+/// The lifetime of an idempotency key.
 const KEY_LIFETIME: Duration = Duration::from_hours(24);
 
-/// How often what is not yet readable of a transaction is read again: for a second on average.
-const REREADS: usize = 8;
-/// After this time all of a transaction is readable.
-const LONGEST_COMMIT: Duration = Duration::from_secs(10);
+/// How often an item of a transaction that is not readable yet is read again: for one second on average.
+const MAX_REREADS: usize = 8;
+/// After this time, all items of a transaction are readable.
+const MAX_COMMIT_TIME: Duration = Duration::from_secs(10);
 
-/// The caller's name for one message, so that sending it again does not send it twice: 1 to 64
-/// visible ASCII characters.
+/// A key that a client chooses for one message, so that a repeated request does not send it twice. It has
+/// 1 to 64 visible ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
-/// Not an idempotency key.
+/// The text is not a valid idempotency key.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`Idempotency-Key` must have 1 to 64 visible ASCII characters")]
-pub struct InvalidKey;
+pub struct InvalidIdempotencyKey;
 
 impl IdempotencyKey {
-    /// Most characters that a key may have.
+    /// The maximum length of a key.
     pub const MAX_LENGTH: usize = 64;
 }
 
 impl std::str::FromStr for IdempotencyKey {
-    type Err = InvalidKey;
+    type Err = InvalidIdempotencyKey;
 
-    fn from_str(key: &str) -> Result<Self, InvalidKey> {
-        let fits = (1..=Self::MAX_LENGTH).contains(&key.len())
-            && key.bytes().all(|b| b.is_ascii_graphic());
-        if fits {
+    fn from_str(key: &str) -> Result<Self, InvalidIdempotencyKey> {
+        let is_valid = (1..=Self::MAX_LENGTH).contains(&key.len())
+            && key.bytes().all(|byte| byte.is_ascii_graphic());
+        if is_valid {
             Ok(Self(key.to_owned()))
         } else {
-            Err(InvalidKey)
+            Err(InvalidIdempotencyKey)
         }
     }
 }
 
-/// What sending came to.
-pub enum Sent {
+/// The outcome of sending a message.
+pub enum SendOutcome {
     /// The message was accepted.
-    New(Message),
-    /// It was accepted before, under the same key.
+    Sent(Message),
+    /// The same message was accepted earlier, with the same key.
     Replayed {
-        /// The message as it was accepted.
+        /// The message.
         message: Message,
-        /// Whether its recipient has read it since.
-        read: bool,
+        /// Whether the recipient has read it.
+        is_read: bool,
     },
 }
 
-/// Where a page of messages begins.
+/// The start of a page of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MessagesFrom {
-    /// After this many of the newest, newest first.
+pub enum MessagePageStart {
+    /// Skips this many of the newest messages. The page is newest first.
     Skip(u64),
-    /// Before this one, newest first.
+    /// Only messages before this one. The page is newest first.
     Before(Seq),
-    /// After this one, oldest first.
+    /// Only messages after this one. The page is oldest first.
     After(Seq),
 }
 
-/// Some messages of a chat.
+/// A page of messages.
 pub struct MessagePage {
-    /// The chat, with the watermarks that say what has been read.
+    /// The chat with its watermarks.
     pub chat: Chat,
     /// The messages.
     pub messages: Vec<Message>,
-    /// Where the next page begins; `None` at the end.
-    pub next: Option<MessagesFrom>,
+    /// The start of the next page, or `None` at the end.
+    pub next: Option<MessagePageStart>,
 }
 
 impl MessagePage {
-    /// Of what was read: nothing that is newer than the chat's state.
-    fn new(chat: Chat, mut messages: Vec<Message>, from: MessagesFrom, limit: usize) -> Self {
+    /// Creates a page from the items that were read. Messages newer than the state of the chat are removed.
+    fn new(chat: Chat, mut messages: Vec<Message>, start: MessagePageStart, limit: usize) -> Self {
         messages.retain(|message| message.seq <= chat.seq());
         let last = messages.last().map(|message| message.seq);
-        let next = match from {
-            MessagesFrom::After(_) => last
+        let next = match start {
+            MessagePageStart::After(_) => last
                 .filter(|last| messages.len() == limit && *last < chat.seq())
-                .map(MessagesFrom::After),
-            MessagesFrom::Skip(_) | MessagesFrom::Before(_) => {
-                last.filter(|last| last.get() > 1).map(MessagesFrom::Before)
-            }
+                .map(MessagePageStart::After),
+            MessagePageStart::Skip(_) | MessagePageStart::Before(_) => last
+                .filter(|last| last.get() > 1)
+                .map(MessagePageStart::Before),
         };
         Self {
             chat,
@@ -105,41 +107,41 @@ impl MessagePage {
         }
     }
 
-    /// Whether it holds each message of its range: as the chat was when its state was read.
-    fn is_whole(&self, from: MessagesFrom, limit: usize) -> bool {
+    /// Whether the page contains every message of its range that the state of the chat includes.
+    fn is_complete(&self, start: MessagePageStart, limit: usize) -> bool {
         let limit = u64::try_from(limit).unwrap_or(u64::MAX);
         let newest = self.chat.seq();
-        let available = match from {
-            MessagesFrom::Skip(skip) => newest.back(skip),
-            MessagesFrom::Before(seq) => newest.min(seq.back(1)),
-            MessagesFrom::After(seq) => newest.back(seq.get()),
+        let available = match start {
+            MessagePageStart::Skip(skip) => newest.back(skip),
+            MessagePageStart::Before(seq) => newest.min(seq.back(1)),
+            MessagePageStart::After(seq) => newest.back(seq.get()),
         };
         self.messages.len() as u64 == limit.min(available.get())
     }
 }
 
 impl Store {
-    /// Accepts a message into a chat as its next.
+    /// Adds a message to a chat.
     ///
     /// # Errors
-    /// [`Error::ChatNotFound`]; [`crate::domain::Refusal::ChatNotActive`];
-    /// [`Error::IdempotencyKeyReused`] when another message was sent under the key.
+    /// [`Error::ChatNotFound`]; [`crate::domain::TransitionError::ChatNotActive`];
+    /// [`Error::IdempotencyKeyReused`] if another message was sent with the key.
     pub async fn send_message(
         &self,
         sender: UserId,
         id: ChatId,
-        content: Content,
+        content: MessageContent,
         key: Option<&IdempotencyKey>,
-    ) -> Result<Sent, Error> {
+    ) -> Result<SendOutcome, Error> {
         const STATE: usize = 0;
         const KEY: usize = 3;
 
         let hash = key.map(|_| digest(&content));
         let mut chat = self.chat(id).await?.ok_or(Error::ChatNotFound)?;
         loop {
-            // No key can have been used in a chat that is not active: once active, it stays so.
+            // A chat that is not active never was, so no key can have been used in it.
             let seq = chat.conversation()?.seq.next();
-            let created_at = chat.not_before_last_change(self.now);
+            let created_at = chat.next_change_time(self.now);
             let message = Message {
                 chat_id: id,
                 seq,
@@ -148,35 +150,37 @@ impl Store {
                 created_at,
             };
             let mut writes = vec![
-                self.append(&chat, &message)?,
+                self.append_message(&chat, &message)?,
                 self.insert(MessageItem::write(&message)?),
                 self.count_total(TotalsItem::UNREAD, id.peer_of(sender), id, 1),
             ];
             if let (Some(key), Some(hash)) = (key, &hash) {
-                writes.push(self.remember(&message, key, hash)?);
+                writes.push(self.store_key(&message, key, hash)?);
             }
-            let Err(mut refused) = self.transact(writes).await? else {
-                return Ok(Sent::New(message));
+            let Err(mut failures) = self.transact(writes).await? else {
+                return Ok(SendOutcome::Sent(message));
             };
-            if refused.failed(STATE) {
-                chat = refused
-                    .old_item(STATE)
+            if failures.failed(STATE) {
+                chat = failures
+                    .take_old_item(STATE)
                     .map(read_chat)
                     .ok_or(Error::ChatNotFound)??;
             }
-            // When the key and the seq are both taken, the key decides: the message is there.
-            if let (Some(taken), Some(hash)) = (refused.old_item(KEY), &hash) {
-                return self.replay(&chat, &KeyItem::read(taken)?, hash).await;
+            // If the conditions on the key and on `seq` both fail, the key decides: the message exists.
+            if let (Some(taken), Some(hash)) = (failures.take_old_item(KEY), &hash) {
+                return self
+                    .replay(&chat, &IdempotencyItem::read(taken)?, hash)
+                    .await;
             }
         }
     }
 
-    /// Marks all messages of the chat's other member as read by `reader`.
+    /// Marks all messages of the other member as read by `reader`.
     ///
-    /// Conditional on the unread count, because that is what the total is lowered by. The watermark is
-    /// set to the `seq` that the chat has when it is marked, not to one that was read before: so the
-    /// count and the watermark belong together, whatever other devices marked and however many messages
-    /// came in between.
+    /// The transaction is conditional on the unread count, because the total decreases by it. It sets the
+    /// watermark to the `seq` of the chat at the time of the write, not to a `seq` that was read earlier.
+    /// The count and the watermark are therefore consistent, even if other devices mark messages and new
+    /// messages arrive at the same time.
     ///
     /// # Errors
     /// [`Error::ChatNotFound`].
@@ -185,109 +189,115 @@ impl Store {
 
         let mut chat = self.chat(id).await?.ok_or(Error::ChatNotFound)?;
         loop {
-            let before = chat.member(reader);
+            let before = chat.member_state(reader);
             if before.unread == 0 {
                 return Ok(());
             }
             let (unread, read_seq) = ChatItem::member_attributes(id, reader);
             let mark = self.update(
                 ChatItem::key(id),
-                "SET #unread = :none, #readSeq = seq",
+                "SET #unread = :zero, #readSeq = seq",
                 Some("#unread = :unread"),
                 &[("#unread", unread), ("#readSeq", read_seq)],
-                vec![(":none", number(0)), (":unread", number(before.unread))],
+                vec![(":zero", number(0)), (":unread", number(before.unread))],
             );
-            let read = i64::try_from(before.unread).unwrap_or(i64::MAX);
+            let marked = i64::try_from(before.unread).unwrap_or(i64::MAX);
             let writes = vec![
                 mark,
-                self.count_total(TotalsItem::UNREAD, reader, id, -read),
+                self.count_total(TotalsItem::UNREAD, reader, id, -marked),
             ];
-            let Err(mut refused) = self.transact(writes).await? else {
+            let Err(mut failures) = self.transact(writes).await? else {
                 return Ok(());
             };
-            chat = refused
-                .old_item(STATE)
+            chat = failures
+                .take_old_item(STATE)
                 .map(read_chat)
                 .ok_or(Error::ChatNotFound)??;
         }
     }
 
-    /// A page of a chat's messages: all of its range, as it was when the chat's state was read.
+    /// A page of the messages of a chat, consistent with the state of the chat.
     ///
-    /// State and messages are several items. They are read at different instants, and DynamoDB writes
-    /// the items of a transaction together but not at one instant, so that a message can be readable
-    /// a moment before the one before it. Messages never change, so the page is right once it holds
-    /// every message that the state knows of and none that it does not. Until then they are read again:
-    /// who catches up with `after` would never see what was not there. A gap that stays is served:
-    /// somebody deleted a message.
+    /// The state and the messages are separate items that are read at different times. `DynamoDB` applies
+    /// all writes of a transaction, but a reader of several items can see some of them earlier than
+    /// others, for example a message before its predecessor. Messages never change. The page is therefore
+    /// correct if it contains every message that the state includes, and no other. Otherwise the messages
+    /// are read again, because a client that catches up with `after` would never see a missing message.
+    /// If a gap stays, the page is returned with the gap: somebody has deleted the item.
     ///
     /// # Errors
     /// [`Error::ChatNotFound`].
     pub async fn list_messages(
         &self,
         id: ChatId,
-        from: MessagesFrom,
+        start: MessagePageStart,
         limit: usize,
     ) -> Result<MessagePage, Error> {
-        let (chat, messages) = match from {
-            MessagesFrom::Skip(0) => self.newest(id, limit).await?,
-            MessagesFrom::Skip(_) => {
+        let (chat, messages) = match start {
+            MessagePageStart::Skip(0) => self.newest_messages(id, limit).await?,
+            MessagePageStart::Skip(_) => {
                 let chat = self.chat(id).await?.ok_or(Error::ChatNotFound)?;
-                let messages = self.range(id, from, chat.seq(), limit).await?;
+                let messages = self.messages_from(id, start, chat.seq(), limit).await?;
                 (chat, messages)
             }
-            MessagesFrom::Before(_) | MessagesFrom::After(_) => {
-                let messages = self.range(id, from, Seq::new(MAX_INTEGER), limit);
+            MessagePageStart::Before(_) | MessagePageStart::After(_) => {
+                let messages = self.messages_from(id, start, Seq::new(MAX_SAFE_INTEGER), limit);
                 let (chat, messages) = tokio::try_join!(self.chat(id), messages)?;
                 (chat.ok_or(Error::ChatNotFound)?, messages)
             }
         };
-        let settled = chat.updated_at + LONGEST_COMMIT <= self.now;
-        let mut page = MessagePage::new(chat, messages, from, limit);
+        let is_settled = chat.updated_at + MAX_COMMIT_TIME <= self.now;
+        let mut page = MessagePage::new(chat, messages, start, limit);
         let mut backoff = Backoff::new();
-        for _ in 0..REREADS {
-            if settled || page.is_whole(from, limit) {
+        for _ in 0..MAX_REREADS {
+            if is_settled || page.is_complete(start, limit) {
                 break;
             }
             backoff.wait().await;
-            let messages = self.range(id, from, page.chat.seq(), limit).await?;
-            page = MessagePage::new(page.chat, messages, from, limit);
+            let messages = self
+                .messages_from(id, start, page.chat.seq(), limit)
+                .await?;
+            page = MessagePage::new(page.chat, messages, start, limit);
         }
         Ok(page)
     }
 
-    /// The messages of a page of a chat that has messages up to `newest`.
-    async fn range(
+    /// The messages of a page, in a chat whose last message is `newest`.
+    async fn messages_from(
         &self,
         id: ChatId,
-        from: MessagesFrom,
+        start: MessagePageStart,
         newest: Seq,
         limit: usize,
     ) -> Result<Vec<Message>, Error> {
         let first = Seq::new(1);
-        let (first, last, ascending) = match from {
-            MessagesFrom::Skip(skip) => (first, newest.back(skip), false),
-            MessagesFrom::Before(seq) => (first, newest.min(seq.back(1)), false),
-            MessagesFrom::After(seq) => (seq.next(), newest, true),
+        let (first, last, ascending) = match start {
+            MessagePageStart::Skip(skip) => (first, newest.back(skip), false),
+            MessagePageStart::Before(seq) => (first, newest.min(seq.back(1)), false),
+            MessagePageStart::After(seq) => (seq.next(), newest, true),
         };
         self.messages(id, first, last, ascending, limit).await
     }
 
-    /// The chat and its newest messages: one range of one partition, downwards from its state.
-    async fn newest(&self, id: ChatId, limit: usize) -> Result<(Chat, Vec<Message>), Error> {
-        let range = Range {
+    /// The chat and its newest messages, in one descending query that starts at the state of the chat.
+    async fn newest_messages(
+        &self,
+        id: ChatId,
+        limit: usize,
+    ) -> Result<(Chat, Vec<Message>), Error> {
+        let query = KeyQuery {
             index: None,
             condition: "pk = :pk AND sk >= :lowest",
             values: vec![
                 (":pk", MessageItem::pk(id)),
-                (":lowest", MessageItem::LOWEST.to_owned()),
+                (":lowest", MessageItem::SK_PREFIX.to_owned()),
             ],
             ascending: false,
         };
-        let mut items = self.query(range, limit + 1).await?.into_iter();
+        let mut items = self.query(query, limit + 1).await?.into_iter();
         let state = items
             .next()
-            .filter(ChatItem::is)
+            .filter(ChatItem::matches)
             .ok_or(Error::ChatNotFound)?;
         let messages = items
             .map(|item| MessageItem::read(item, id))
@@ -295,7 +305,7 @@ impl Store {
         Ok((read_chat(state)?, messages))
     }
 
-    /// Up to `limit` messages from `first` to `last`, both included.
+    /// Up to `limit` messages from `first` to `last`, inclusive.
     async fn messages(
         &self,
         id: ChatId,
@@ -307,7 +317,7 @@ impl Store {
         if first > last {
             return Ok(Vec::new());
         }
-        let range = Range {
+        let query = KeyQuery {
             index: None,
             condition: "pk = :pk AND sk BETWEEN :first AND :last",
             values: vec![
@@ -317,38 +327,41 @@ impl Store {
             ],
             ascending,
         };
-        let items = self.query(range, limit).await?;
+        let items = self.query(query, limit).await?;
         items
             .into_iter()
             .map(|item| MessageItem::read(item, id))
             .collect()
     }
 
-    /// Makes a message the chat's last, unless another came first.
-    fn append(&self, chat: &Chat, message: &Message) -> Result<Write, Error> {
+    /// Makes a message the last message of a chat, on condition that `seq` has not changed.
+    fn append_message(&self, chat: &Chat, message: &Message) -> Result<Write, Error> {
         let (unread, _) = ChatItem::member_attributes(chat.id, chat.id.peer_of(message.sender));
-        let activity = Activity::at(message.created_at, chat.id);
+        let activity = ActivityKey::at(message.created_at, chat.id);
         Ok(self.update(
             ChatItem::key(chat.id),
-            "SET seq = :next, #unread = #unread + :one, lastMessage = :summary, \
+            "SET seq = :next, #unread = #unread + :one, lastMessage = :preview, \
              updatedAt = :now, activity = :activity",
             Some("seq = :seq AND #status = :active"),
             &[("#unread", unread), ("#status", "status")],
             vec![
                 (":next", number(message.seq)),
                 (":one", number(1)),
-                (":summary", SummaryItem::new(&message.summary()).write()?),
+                (":preview", PreviewItem::new(&message.preview()).write()?),
                 (":now", number(message.created_at.millis())),
                 (":activity", AttributeValue::S(activity.to_string())),
                 (":seq", number(chat.seq())),
-                (":active", AttributeValue::S(ChatItem::ACTIVE.to_owned())),
+                (
+                    ":active",
+                    AttributeValue::S(ChatItem::STATUS_ACTIVE.to_owned()),
+                ),
             ],
         ))
     }
 
-    /// Takes an idempotency key for a message, unless it is taken. One that has expired is free even
+    /// Stores an idempotency key, on condition that it is not in use. An expired key can be used again even
     /// before the table's TTL deletes it.
-    fn remember(
+    fn store_key(
         &self,
         message: &Message,
         key: &IdempotencyKey,
@@ -357,44 +370,52 @@ impl Store {
         let expires_at = self.now + KEY_LIFETIME;
         let (chat, sender) = (message.chat_id, message.sender);
         Ok(self.put(
-            KeyItem::write(chat, sender, &key.0, message.seq, hash, expires_at)?,
+            IdempotencyItem::write(chat, sender, &key.0, message.seq, hash, expires_at)?,
             "attribute_not_exists(pk) OR expiresAt <= :now",
             &[],
             vec![(":now", number(self.now.seconds()))],
         ))
     }
 
-    async fn replay(&self, chat: &Chat, taken: &KeyItem, hash: &[u8]) -> Result<Sent, Error> {
-        if taken.hash != hash {
+    /// Returns the message that was sent with the same key.
+    async fn replay(
+        &self,
+        chat: &Chat,
+        existing: &IdempotencyItem,
+        hash: &[u8],
+    ) -> Result<SendOutcome, Error> {
+        if existing.hash != hash {
             return Err(Error::IdempotencyKeyReused);
         }
-        let place = MessageItem::key(chat.id, Seq::new(taken.seq));
-        let mut found = self.get(place.clone()).await?;
-        // The key may be readable a moment before the message that came with it.
+        let key = MessageItem::key(chat.id, Seq::new(existing.seq));
+        let mut item = self.get(key.clone()).await?;
+        // The key can be readable earlier than the message of the same transaction.
         let mut backoff = Backoff::new();
-        for _ in 0..REREADS {
-            if found.is_some() {
+        for _ in 0..MAX_REREADS {
+            if item.is_some() {
                 break;
             }
             backoff.wait().await;
-            found = self.get(place.clone()).await?;
+            item = self.get(key.clone()).await?;
         }
-        let found = found.ok_or_else(|| Error::Internal("a key without its message".into()))?;
-        let message = MessageItem::read(found, chat.id)?;
-        let read = chat.has_been_read(&message);
-        Ok(Sent::Replayed { message, read })
+        let item = item.ok_or_else(|| {
+            Error::Internal("the message of an idempotency key is missing".into())
+        })?;
+        let message = MessageItem::read(item, chat.id)?;
+        let is_read = chat.is_read(&message);
+        Ok(SendOutcome::Replayed { message, is_read })
     }
 }
 
-/// A digest of what a message says, not of the bytes it was sent as.
-fn digest(content: &Content) -> Vec<u8> {
+/// A digest of the content of a message. It does not depend on how the JSON was formatted.
+fn digest(content: &MessageContent) -> Vec<u8> {
     let mut sha256 = Context::new(&SHA256);
     for part in [
         content.text(),
         content.image_url(),
         content.link_preview_url(),
     ] {
-        // Lengths keep the parts apart; a missing one differs from an empty one.
+        // The lengths separate the parts. A missing part differs from an empty one.
         let length = part.map_or(u64::MAX, |part| part.len() as u64);
         sha256.update(&length.to_be_bytes());
         sha256.update(part.unwrap_or_default().as_bytes());
@@ -412,16 +433,20 @@ mod tests {
             assert!(good.parse::<IdempotencyKey>().is_ok(), "{good:?}");
         }
         for bad in ["", " ", "a b", "é", "a\n", "\u{7f}", &"k".repeat(65)] {
-            assert_eq!(bad.parse::<IdempotencyKey>(), Err(InvalidKey), "{bad:?}");
+            assert_eq!(
+                bad.parse::<IdempotencyKey>(),
+                Err(InvalidIdempotencyKey),
+                "{bad:?}"
+            );
         }
     }
 
     #[test]
-    fn the_same_words_in_another_field_are_another_message() {
+    fn the_same_text_in_another_field_is_another_message() {
         let url = || Some("https://a.example".to_owned());
-        let as_image = Content::new(None, url(), None).unwrap();
-        let as_preview = Content::new(None, None, url()).unwrap();
-        let as_text = Content::new(url(), None, None).unwrap();
+        let as_image = MessageContent::new(None, url(), None).unwrap();
+        let as_preview = MessageContent::new(None, None, url()).unwrap();
+        let as_text = MessageContent::new(url(), None, None).unwrap();
         assert_ne!(digest(&as_image), digest(&as_preview));
         assert_ne!(digest(&as_image), digest(&as_text));
         assert_eq!(digest(&as_image), digest(&as_image.clone()));

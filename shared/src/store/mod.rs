@@ -1,32 +1,33 @@
-//! How chats are kept: one DynamoDB table, the only module that knows its keys, conditions and
-//! transactions.
+//! Persistence: one `DynamoDB` table. The only module that knows its keys, conditions and transactions.
 //!
-//! Design goals, in this order: the promises of the API hold whatever races or fails; a call costs
-//! few round trips and little capacity; the code stays small.
+//! Design goals, in this order: the guarantees of the API hold under concurrency and failures; a request
+//! needs few round trips and little capacity; the code stays small.
 //!
-//! - **One transaction a change.** Whatever touches more than one item is one `TransactWriteItems`
-//!   whose conditions make it right, asking for the old item on refusal: a refusal then explains
-//!   itself without a second read. There is no bare `ADD`: a retry after a lost answer would count
-//!   twice, where a transaction's token makes it count once.
-//! - **Optimistic concurrency.** A change is planned from the chat as read, and conditional on what
-//!   the plan relied on. When another call came first, it is planned again from the item that the
-//!   refusal brought along.
-//! - **A dense `seq` a chat**: `skip` is a key range, so any depth costs the same; clients see gaps.
-//! - **A watermark, not a flag a message**: marking 100,000 messages costs what marking one does.
-//! - **Totals in [`items::SHARDS`] shards** a user: a transaction holds an item for some 25 ms, and
-//!   one counter would make fifty senders to one user conflict most of the time.
+//! - **One transaction per change.** Every change of more than one item is one `TransactWriteItems` call
+//!   whose conditions make it correct. The conditions return the old item on failure, so that no second
+//!   read is needed to explain an error. No counter is changed by a plain `ADD` in an `UpdateItem`: a
+//!   retry after a lost response would count twice. A transaction has a token that prevents this.
+//! - **Optimistic concurrency.** A change is computed from the chat as it was read, and is conditional on
+//!   the values that it depends on. If another request came first, the change is computed again from the
+//!   item that the failed condition returned.
+//! - **A dense `seq` per chat.** `skip` is a key range, so that every page costs the same. Clients can
+//!   detect gaps.
+//! - **A watermark per member instead of a flag per message.** Marking 100,000 messages as read costs the
+//!   same as marking one.
+//! - **Totals in [`items::TOTALS_SHARDS`] shards per user.** A transaction locks an item for about 25 ms.
+//!   With a single counter item, the transactions of fifty senders to one user would conflict most of the
+//!   time.
 //!
-//! Item kinds and their keys are in [`items`]; retries are in `transaction.rs`.
+//! The item types and their keys are in [`items`], the retry policy is in `transaction.rs`.
 
-mod audit;
 mod chats;
 mod client;
-mod items;
+pub mod items;
 mod lists;
 mod messages;
-mod meter;
 mod totals;
 mod transaction;
+mod usage;
 
 use std::sync::Arc;
 
@@ -36,104 +37,120 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnConsumedCapacity},
 };
 
-pub use audit::{AuditEvent, AuditOptions, AuditProgress, Broken};
-pub use chats::Requested;
-pub use items::Activity;
-pub use lists::{ChatPage, ChatsFrom, Direction, List};
-pub use messages::{IdempotencyKey, InvalidKey, MessagePage, MessagesFrom, Sent};
-pub use meter::Work;
+pub use chats::RequestOutcome;
+pub use items::ActivityKey;
+pub use lists::{ChatList, ChatPage, ChatPageStart, RequestDirection};
+pub use messages::{
+    IdempotencyKey, InvalidIdempotencyKey, MessagePage, MessagePageStart, SendOutcome,
+};
 pub use totals::Totals;
+pub use transaction::{Backoff, ConditionFailures, Write, number};
+pub use usage::Usage;
 
 use crate::{
     Error,
     domain::{Chat, ChatId, Timestamp},
     error::ConfigError,
 };
-use items::{ChatItem, Item};
-use meter::Meter;
+use items::{ChatItem, Item, ItemKey};
+use usage::UsageCounter;
 
-/// Open sent requests a user may have unless `MAX_OPEN_REQUESTS` says otherwise.
+/// The default of `MAX_OPEN_REQUESTS`.
 const DEFAULT_MAX_OPEN_REQUESTS: u64 = 100;
 
-/// The table of one process: connected once, used by every call.
+/// The table and its client. A process creates it once and uses it for all requests.
 #[derive(Clone)]
-pub struct Connection {
+pub struct TableClient {
     client: Client,
     table: Arc<str>,
     max_open_requests: u64,
-    meter: Meter,
+    usage: UsageCounter,
 }
 
-/// The store as one call sees it: with the time of that call.
+/// The store for one request. It contains the time of the request.
 pub struct Store {
-    connection: Connection,
+    table: TableClient,
     now: Timestamp,
 }
 
-impl Connection {
-    /// Connects as the environment says: `TABLE_NAME`, `MAX_OPEN_REQUESTS` (0 is no cap) and what
-    /// Lambda sets for the SDK; `variable` looks one up. As many connections are opened as a call
-    /// uses at once.
+impl TableClient {
+    /// Creates a client from the environment and opens `connections` connections. `env` looks up
+    /// `TABLE_NAME` and `MAX_OPEN_REQUESTS` (0 means no cap). The SDK reads its own variables.
     ///
     /// # Errors
-    /// When a variable is missing or wrong.
-    pub async fn from_variables(
-        variable: impl Fn(&str) -> Option<String>,
+    /// [`ConfigError`] if a variable is missing or invalid.
+    pub async fn connect(
+        env: impl Fn(&str) -> Option<String>,
         connections: usize,
     ) -> Result<Self, ConfigError> {
-        let table = variable("TABLE_NAME")
+        let table = env("TABLE_NAME")
             .filter(|name| !name.is_empty())
             .ok_or(ConfigError::new(
                 "TABLE_NAME",
-                "is not set: give it the name of the DynamoDB table",
+                "is not set; set it to the name of the DynamoDB table",
             ))?;
-        let max_open_requests = match variable("MAX_OPEN_REQUESTS").as_deref() {
+        let max_open_requests = match env("MAX_OPEN_REQUESTS").as_deref() {
             None | Some("") => DEFAULT_MAX_OPEN_REQUESTS,
             Some(cap) => cap.parse().map_err(|_| {
-                ConfigError::new("MAX_OPEN_REQUESTS", "must be a whole number; 0 is no cap")
+                ConfigError::new(
+                    "MAX_OPEN_REQUESTS",
+                    "must be a whole number; 0 means no cap",
+                )
             })?,
         };
-        let meter = Meter::default();
-        let client = client::from_variables(variable, meter.clone())?;
-        client::connect(&client, connections).await;
-        meter.take();
+        let usage = UsageCounter::default();
+        let client = client::from_env(usage.clone()).await?;
+        client::open_connections(&client, connections).await;
+        usage.drain();
         Ok(Self {
             client,
             table: table.into(),
             max_open_requests,
-            meter,
+            usage,
         })
     }
 
-    /// Uses a table through a client that is there already, without a cap on open requests.
+    /// Uses an existing client, without a cap on open requests.
     #[must_use]
     pub fn new(client: Client, table: &str) -> Self {
         Self {
             client,
             table: table.into(),
             max_open_requests: 0,
-            meter: Meter::default(),
+            usage: UsageCounter::default(),
         }
     }
 
-    /// What was asked of the table since the last look.
+    /// Returns the usage since the previous call, and resets it.
     #[must_use]
-    pub fn work(&self) -> Work {
-        self.meter.take()
+    pub fn drain_usage(&self) -> Usage {
+        self.usage.drain()
     }
 
-    /// The store for a call that happens at `now`.
+    /// The store for a request at `now`.
     #[must_use]
-    pub fn at(&self, now: Timestamp) -> Store {
+    pub fn store_at(&self, now: Timestamp) -> Store {
         Store {
-            connection: self.clone(),
+            table: self.clone(),
             now,
         }
     }
 }
 
 impl Store {
-    /// The chat as it is now; `None` when the pair has none.
+    /// The SDK client, for operations that the store does not offer.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.table.client
+    }
+
+    /// The name of the table.
+    #[must_use]
+    pub fn table_name(&self) -> &str {
+        &self.table.table
+    }
+
+    /// The current chat, or `None` if the pair has no chat.
     pub(crate) async fn chat(&self, id: ChatId) -> Result<Option<Chat>, Error> {
         self.get(ChatItem::key(id))
             .await?
@@ -141,81 +158,91 @@ impl Store {
             .transpose()
     }
 
-    /// One consistent read.
-    async fn get(&self, (pk, sk): (String, String)) -> Result<Option<Item>, Error> {
-        self.connection.meter.operation();
+    /// Reads one item with a consistent read.
+    ///
+    /// # Errors
+    /// Only 5xx.
+    pub async fn get(&self, key: ItemKey) -> Result<Option<Item>, Error> {
+        self.table.usage.count_operation();
         let output = self
-            .connection
-            .client
+            .client()
             .get_item()
-            .table_name(&*self.connection.table)
-            .key("pk", AttributeValue::S(pk))
-            .key("sk", AttributeValue::S(sk))
+            .table_name(self.table_name())
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
             .consistent_read(true)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()
             .await
-            .map_err(failed)?;
-        self.connection
-            .meter
-            .read(output.consumed_capacity.as_ref());
+            .map_err(classify_error)?;
+        self.table
+            .usage
+            .count_read(output.consumed_capacity.as_ref());
         Ok(output.item)
     }
 
-    /// Up to `want` items of one key range, continued over the pages that DynamoDB cuts at 1 MB.
-    async fn query(&self, range: Range<'_>, want: usize) -> Result<Vec<Item>, Error> {
-        let mut found: Vec<Item> = Vec::new();
+    /// Reads up to `max_items` items of a key range. Continues over the pages that `DynamoDB` cuts at
+    /// 1 MB.
+    ///
+    /// # Errors
+    /// Only 5xx.
+    pub async fn query(&self, query: KeyQuery<'_>, max_items: usize) -> Result<Vec<Item>, Error> {
+        let mut items: Vec<Item> = Vec::new();
         let mut start = None;
         loop {
-            let left = want - found.len();
-            let mut query = self
-                .connection
-                .client
+            let remaining = max_items - items.len();
+            let mut request = self
+                .client()
                 .query()
-                .table_name(&*self.connection.table)
-                .key_condition_expression(range.condition)
-                .consistent_read(range.index.is_none())
-                .scan_index_forward(range.ascending)
-                .limit(i32::try_from(left).unwrap_or(i32::MAX))
-                .set_index_name(range.index.map(str::to_owned))
+                .table_name(self.table_name())
+                .key_condition_expression(query.condition)
+                .consistent_read(query.index.is_none())
+                .scan_index_forward(query.ascending)
+                .limit(i32::try_from(remaining).unwrap_or(i32::MAX))
+                .set_index_name(query.index.map(str::to_owned))
                 .set_exclusive_start_key(start)
                 .return_consumed_capacity(ReturnConsumedCapacity::Total);
-            for (name, value) in &range.values {
-                query = query.expression_attribute_values(*name, AttributeValue::S(value.clone()));
+            for (name, value) in &query.values {
+                request =
+                    request.expression_attribute_values(*name, AttributeValue::S(value.clone()));
             }
-            self.connection.meter.operation();
-            let output = query.send().await.map_err(failed)?;
-            self.connection
-                .meter
-                .read(output.consumed_capacity.as_ref());
-            found.extend(output.items.unwrap_or_default());
+            self.table.usage.count_operation();
+            let output = request.send().await.map_err(classify_error)?;
+            self.table
+                .usage
+                .count_read(output.consumed_capacity.as_ref());
+            items.extend(output.items.unwrap_or_default());
             start = output.last_evaluated_key;
-            if start.is_none() || found.len() >= want {
-                return Ok(found);
+            if start.is_none() || items.len() >= max_items {
+                return Ok(items);
             }
         }
     }
 }
 
-/// What a query asks for: a key condition and its values.
-struct Range<'a> {
-    index: Option<&'a str>,
-    condition: &'a str,
-    values: Vec<(&'a str, String)>,
-    ascending: bool,
+/// A query for a range of keys. It is consistent, except on an index.
+pub struct KeyQuery<'a> {
+    /// The index, or `None` for the table.
+    pub index: Option<&'a str>,
+    /// The key condition expression.
+    pub condition: &'a str,
+    /// The values of the placeholders in the condition.
+    pub values: Vec<(&'a str, String)>,
+    /// Whether the sort keys are in ascending order.
+    pub ascending: bool,
 }
 
 fn read_chat(item: Item) -> Result<Chat, Error> {
     ChatItem::read(item)?.into_chat()
 }
 
-/// What a failed call to DynamoDB means to the caller: worth repeating, or a defect.
-fn failed<E>(error: SdkError<E>) -> Error
+/// Converts an SDK error: [`Error::Unavailable`] if a retry can succeed, otherwise [`Error::Internal`].
+pub fn classify_error<E>(error: SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let transient = is_transient(&error);
-    let cause = Box::new(Failure(error));
+    let cause = Box::new(RedactedSdkError(error));
     if transient {
         Error::Unavailable(cause)
     } else {
@@ -223,7 +250,7 @@ where
     }
 }
 
-/// Whether the same call may go through later: throttled, broken on their side, or lost.
+/// Whether a retry can succeed: the request was throttled, lost, or failed on the server's side.
 fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     match error {
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
@@ -246,12 +273,13 @@ fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     }
 }
 
-/// An SDK error that shows its causes: its own `Display` says only "service error". Never shown in
-/// full, as `Debug` would: the raw answer that it carries may hold what users wrote.
+/// An SDK error for the log. Its `Display` shows the chain of causes, because the `Display` of the SDK error
+/// is only "service error". It never shows the `Debug` form, because that contains the raw response,
+/// which may contain texts of users.
 #[derive(Debug)]
-struct Failure<E>(E);
+struct RedactedSdkError<E>(E);
 
-impl<E: std::error::Error> std::fmt::Display for Failure<E> {
+impl<E: std::error::Error> std::fmt::Display for RedactedSdkError<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.0)?;
         let mut causes = std::iter::successors(self.0.source(), |cause| cause.source());
@@ -259,4 +287,4 @@ impl<E: std::error::Error> std::fmt::Display for Failure<E> {
     }
 }
 
-impl<E: std::error::Error> std::error::Error for Failure<E> {}
+impl<E: std::error::Error> std::error::Error for RedactedSdkError<E> {}

@@ -1,51 +1,52 @@
+//! Totals of a user.
+
 use super::{
-    Range, Store,
-    items::{SHARDS, SentItem, TotalsItem},
+    KeyQuery, Store,
+    items::{OpenRequestsItem, TOTALS_SHARDS, TotalsItem},
 };
 use crate::{Error, domain::UserId};
 
-/// What waits for a user.
+/// The totals of a user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Requests that wait for the user's answer.
-    pub pending: u64,
-    /// Messages that the user has not read, over all chats.
-    pub unread: u64,
-    /// Requests of the user's own that wait for an answer.
-    pub sent: u64,
+    /// Requests that the user has received and not answered.
+    pub received_requests: u64,
+    /// Unread messages in all chats.
+    pub unread_messages: u64,
+    /// Requests that the user has sent and that are not answered.
+    pub sent_requests: u64,
 }
 
 impl Store {
-    /// All of a user's counters, in one consistent query of at most nine small items.
+    /// Reads all counters of a user with one consistent query of at most nine small items.
     ///
     /// # Errors
     /// Only 5xx.
     pub async fn totals(&self, user: UserId) -> Result<Totals, Error> {
-        let range = Range {
+        let query = KeyQuery {
             index: None,
             condition: "pk = :pk",
             values: vec![(":pk", TotalsItem::pk(user))],
             ascending: true,
         };
+        let max_items = usize::try_from(TOTALS_SHARDS).unwrap_or_default() + 1;
         let mut totals = Totals::default();
-        for item in self
-            .query(range, usize::try_from(SHARDS).unwrap_or_default() + 1)
-            .await?
-        {
-            if SentItem::is(&item) {
-                totals.sent += count(SentItem::read(item)?.open);
+        for item in self.query(query, max_items).await? {
+            if OpenRequestsItem::matches(&item) {
+                totals.sent_requests += from_counter(OpenRequestsItem::read(item)?.open);
             } else {
                 let shard = TotalsItem::read(item)?;
-                totals.pending += count(shard.pending);
-                totals.unread += count(shard.unread);
+                totals.received_requests += from_counter(shard.pending);
+                totals.unread_messages += from_counter(shard.unread);
             }
         }
         Ok(totals)
     }
 }
 
-/// Counters are never negative: each is changed only together with what it counts.
-fn count(counter: i64) -> u64 {
-    debug_assert!(counter >= 0, "a counter fell below zero");
+/// A counter is never negative, because each change of it is in the transaction that changes what it
+/// counts.
+fn from_counter(counter: i64) -> u64 {
+    debug_assert!(counter >= 0, "a counter must not be negative");
     u64::try_from(counter).unwrap_or(0)
 }

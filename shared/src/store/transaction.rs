@@ -1,20 +1,25 @@
-//! One change of several items, and when it is tried again. The whole retry policy:
+//! Transactions, and the retry policy:
 //!
-//! - **The SDK** makes 4 attempts at an operation that is throttled, broken or lost, waiting up to 25, 50
-//!   and 100 ms in between; an attempt may take 2 s (`sdk_config`). Reads have no more than that.
-//! - **A transaction** is then tried again here, as is one that was cancelled when nothing decided
-//!   against it: when no condition failed and each reason is `TransactionConflict`, `ThrottlingError`,
-//!   `ProvisionedThroughputExceeded` or none. Repeats carry the same token, so that an attempt whose
-//!   answer was lost counts once. Between them lies a random time of up to 25, 50, 100, 200, then
-//!   400 ms ([`Backoff`]): a transaction holds its items for some 25 ms.
-//! - **The first write decides.** A failed condition is a decision for the caller, who gets the old
-//!   item; but while the first write, the chat's state, is in conflict, the others' failed conditions
-//!   may be one half of what another transaction is just doing, so that is tried again, too.
-//! - **There is no limit on attempts but time**: 500 ms before the invocation's deadline
-//!   [`crate::http::serve`] answers 503 with `Retry-After`. The change has then happened whole or not
-//!   at all, and repeating the call is safe.
-//! - **A plan that was overtaken** is made anew from the old item, as another transaction under a new
+//! - **The SDK** makes 4 attempts (`AWS_MAX_ATTEMPTS` in the template) at an operation that is throttled,
+//!   fails or gets lost, with delays of at most 25, 50 and 100 ms. One attempt takes at most 2 s
+//!   (`client.rs`). Reads have no other retries.
+//! - **A transaction** is then retried here. It is also retried if it was cancelled but no condition
+//!   decided against it: no condition failed, and every cancellation reason is `TransactionConflict`,
+//!   `ThrottlingError`, `ProvisionedThroughputExceeded` or none. All attempts have the same token, so that
+//!   an attempt whose response was lost counts once. The delays are random, at most 25, 50, 100, 200 and
+//!   then 400 ms ([`Backoff`]), because a transaction locks its items for about 25 ms.
+//! - **The first write decides.** A failed condition goes to the caller of [`Store::transact`] with the
+//!   old item. There is one exception: while the first write, the state of the chat, is in conflict, the
+//!   failed conditions of other writes may be the visible half of another transaction that is still being
+//!   applied. The transaction is then retried, too.
+//! - **Time is the only limit.** 500 ms before the deadline of the invocation, [`crate::http::serve`]
+//!   returns a 503 with `Retry-After`. The change has then been applied completely or not at all, so that
+//!   the client can retry safely.
+//! - **A stale change** is computed again from the old item and sent as a new transaction with a new
 //!   token.
+//!
+//! The `backon` crate is not used here, because the decision to retry needs the cancellation reasons and
+//! counts conflicts; the loop would not become simpler.
 
 use std::time::Duration;
 
@@ -26,48 +31,58 @@ use aws_sdk_dynamodb::{
         ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
     },
 };
-use ring::rand::{SecureRandom, SystemRandom};
+use uuid::Uuid;
 
 use super::{
-    Store, failed,
-    items::{Item, Key},
+    RedactedSdkError, Store, classify_error,
+    items::{Item, ItemKey},
 };
 use crate::Error;
 
-/// Random waits of up to 25, 50, 100, 200, then 400 ms ("full jitter").
-pub(super) struct Backoff(Duration);
+/// Exponential backoff with full jitter: random delays of at most 25, 50, 100, 200 and then 400 ms.
+pub struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Backoff {
-    const FIRST: Duration = Duration::from_millis(25);
-    const LONGEST: Duration = Duration::from_millis(400);
+    const INITIAL: Duration = Duration::from_millis(25);
+    const MAX: Duration = Duration::from_millis(400);
 
-    pub(super) fn new() -> Self {
-        Self(Self::FIRST)
+    /// Starts with the shortest delay.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Self::INITIAL)
     }
 
-    pub(super) async fn wait(&mut self) {
+    /// Waits, and doubles the maximum of the next delay.
+    pub async fn wait(&mut self) {
         tokio::time::sleep(self.0.mul_f64(fastrand::f64())).await;
-        self.0 = (self.0 * 2).min(Self::LONGEST);
+        self.0 = (self.0 * 2).min(Self::MAX);
     }
 }
 
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 const CONFLICT: &str = "TransactionConflict";
 
-/// A condition of the transaction failed; nothing was written.
+/// At least one condition of the transaction failed. Nothing was written.
 #[derive(Debug)]
-pub(super) struct Refused(Vec<CancellationReason>);
+pub struct ConditionFailures(Vec<CancellationReason>);
 
-impl Refused {
-    /// Whether the condition of the transaction's `index`th write failed.
-    pub(super) fn failed(&self, index: usize) -> bool {
+impl ConditionFailures {
+    /// Whether the condition of the write at `index` failed.
+    #[must_use]
+    pub fn failed(&self, index: usize) -> bool {
         self.0
             .get(index)
             .is_some_and(|reason| reason.code() == Some(CONDITION_FAILED))
     }
 
-    /// The item that made the condition of the `index`th write fail.
-    pub(super) fn old_item(&mut self, index: usize) -> Option<Item> {
+    /// Takes the item for which the condition of the write at `index` failed.
+    pub fn take_old_item(&mut self, index: usize) -> Option<Item> {
         if self.failed(index) {
             self.0.get_mut(index)?.item.take()
         } else {
@@ -76,41 +91,48 @@ impl Refused {
     }
 }
 
-/// A write and the condition that makes it right.
-pub(super) type Write = TransactWriteItem;
+/// One write of a transaction, with its condition.
+pub type Write = TransactWriteItem;
 
 impl Store {
-    /// Applies all writes or none. The first one decides: see the module.
-    pub(super) async fn transact(&self, writes: Vec<Write>) -> Result<Result<(), Refused>, Error> {
-        let token = new_token()?;
+    /// Applies all writes or none. The documentation of the module describes the retries.
+    ///
+    /// # Errors
+    /// The inner error if a condition failed, otherwise only 5xx.
+    pub async fn transact(
+        &self,
+        writes: Vec<Write>,
+    ) -> Result<Result<(), ConditionFailures>, Error> {
+        // A transaction token of DynamoDB has at most 36 characters, as a UUID has. It must be unique:
+        // DynamoDB takes two transactions with the same token for one.
+        let token = Uuid::new_v4().to_string();
         let mut backoff = Backoff::new();
-        let meter = &self.connection.meter;
-        meter.operation();
+        let usage = &self.table.usage;
+        usage.count_operation();
         loop {
             let outcome = self
-                .connection
-                .client
+                .client()
                 .transact_write_items()
                 .set_transact_items(Some(writes.clone()))
                 .client_request_token(&token)
                 .return_consumed_capacity(ReturnConsumedCapacity::Total)
                 .send()
                 .await;
-            match outcome.map_err(verdict) {
+            match outcome.map_err(classify) {
                 Ok(output) => {
-                    meter.wrote(output.consumed_capacity());
+                    usage.count_write(output.consumed_capacity());
                     return Ok(Ok(()));
                 }
-                Err(Verdict::Refused(refused)) => return Ok(Err(refused)),
-                Err(Verdict::Conflict) => meter.conflict(),
-                Err(Verdict::Failed(Error::Unavailable(_))) => {}
-                Err(Verdict::Failed(error)) => return Err(error),
+                Err(TransactionError::ConditionFailed(failures)) => return Ok(Err(failures)),
+                Err(TransactionError::Conflict) => usage.count_conflict(),
+                Err(TransactionError::Other(Error::Unavailable(_))) => {}
+                Err(TransactionError::Other(error)) => return Err(error),
             }
             backoff.wait().await;
         }
     }
 
-    /// Writes a whole item when `condition` holds for what is there.
+    /// Replaces an item if the existing item meets `condition`.
     pub(super) fn put(
         &self,
         item: Item,
@@ -119,7 +141,7 @@ impl Store {
         values: Vec<(&str, AttributeValue)>,
     ) -> Write {
         let mut put = Put::builder()
-            .table_name(&*self.connection.table)
+            .table_name(self.table_name())
             .set_item(Some(item))
             .condition_expression(condition)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
@@ -129,33 +151,37 @@ impl Store {
         for (name, value) in values {
             put = put.expression_attribute_values(name, value);
         }
-        let put = put.build().expect("table and item are set above");
+        let put = put.build().expect("the table and the item are set");
         Write::builder().put(put).build()
     }
 
-    /// Writes a new item, whose key another condition of the transaction keeps unique.
+    /// Writes a new item. Another condition of the transaction must ensure that its key is unique.
     pub(super) fn insert(&self, item: Item) -> Write {
         let put = Put::builder()
-            .table_name(&*self.connection.table)
+            .table_name(self.table_name())
             .set_item(Some(item))
             .build();
-        let put = put.expect("table and item are set above");
+        let put = put.expect("the table and the item are set");
         Write::builder().put(put).build()
     }
 
-    /// Changes attributes of an item, when `condition` (if any) holds.
-    pub(super) fn update(
+    /// Updates attributes of an item if it meets `condition`.
+    ///
+    /// # Panics
+    /// Never: all required values are set.
+    #[must_use]
+    pub fn update(
         &self,
-        (pk, sk): Key,
+        key: ItemKey,
         update: &str,
         condition: Option<&str>,
         names: &[(&str, &str)],
         values: Vec<(&str, AttributeValue)>,
     ) -> Write {
         let mut builder = Update::builder()
-            .table_name(&*self.connection.table)
-            .key("pk", AttributeValue::S(pk))
-            .key("sk", AttributeValue::S(sk))
+            .table_name(self.table_name())
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
             .update_expression(update)
             .set_condition_expression(condition.map(str::to_owned))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
@@ -167,57 +193,49 @@ impl Store {
         }
         let update = builder
             .build()
-            .expect("table, key and expression are set above");
+            .expect("the table, the key and the expression are set");
         Write::builder().update(update).build()
     }
 }
 
-/// A number as an attribute.
-pub(super) fn number(number: impl std::fmt::Display + Copy) -> AttributeValue {
+/// Converts a number to an attribute value.
+#[must_use]
+pub fn number(number: impl std::fmt::Display + Copy) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
-enum Verdict {
-    /// A condition decided against it.
-    Refused(Refused),
-    /// Nothing decided, as another transaction held an item; it may go through later.
+enum TransactionError {
+    /// A condition failed.
+    ConditionFailed(ConditionFailures),
+    /// Another transaction has locked an item. A retry can succeed.
     Conflict,
-    /// Nothing decided; [`Error::Unavailable`] when it may go through later.
-    Failed(Error),
+    /// Another error. [`Error::Unavailable`] if a retry can succeed.
+    Other(Error),
 }
 
-fn verdict(error: SdkError<TransactWriteItemsError>) -> Verdict {
+fn classify(error: SdkError<TransactWriteItemsError>) -> TransactionError {
     if let SdkError::ServiceError(context) = &error
         && let TransactWriteItemsError::TransactionCanceledException(cancelled) = context.err()
     {
         let reasons = cancelled.cancellation_reasons();
         let codes = || reasons.iter().map(|reason| reason.code().unwrap_or("None"));
-        let is_decided = |code| matches!(code, "None" | CONDITION_FAILED);
-        let may_pass = |code| {
+        let is_final = |code| matches!(code, "None" | CONDITION_FAILED);
+        let is_transient = |code| {
             matches!(
                 code,
                 CONFLICT | "ProvisionedThroughputExceeded" | "ThrottlingError"
             )
         };
-        if codes().next().is_some_and(is_decided) && codes().any(|code| code == CONDITION_FAILED) {
-            return Verdict::Refused(Refused(reasons.to_vec()));
+        if codes().next().is_some_and(is_final) && codes().any(|code| code == CONDITION_FAILED) {
+            return TransactionError::ConditionFailed(ConditionFailures(reasons.to_vec()));
         }
-        if codes().any(may_pass) && codes().all(|code| is_decided(code) || may_pass(code)) {
+        if codes().any(is_transient) && codes().all(|code| is_final(code) || is_transient(code)) {
             if codes().any(|code| code == CONFLICT) {
-                return Verdict::Conflict;
+                return TransactionError::Conflict;
             }
-            return Verdict::Failed(Error::Unavailable(Box::new(super::Failure(error))));
+            let cause = Box::new(RedactedSdkError(error));
+            return TransactionError::Other(Error::Unavailable(cause));
         }
     }
-    Verdict::Failed(failed(error))
-}
-
-/// A transaction's idempotency token (at most 36 characters). Two transactions with one token would
-/// be taken for one, so it comes from the system's randomness.
-fn new_token() -> Result<String, Error> {
-    let mut bytes = [0; 16];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| Error::Internal("the system gave no randomness".into()))?;
-    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+    TransactionError::Other(classify_error(error))
 }

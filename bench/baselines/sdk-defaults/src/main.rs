@@ -1,6 +1,6 @@
-//! `GET /totals` as it comes out of the SDK's guide: every crate with its default features, the client
-//! from the default configuration, connected at the first call. The same token, query and answer as
-//! the chat's own function.
+//! `GET /totals` with the SDK's default settings, as its developer guide shows them: every crate has its
+//! default features, the client uses the default configuration, and the first request opens the
+//! connection. Token, query and response are the same as in the chat function.
 
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::{
@@ -32,14 +32,14 @@ async fn main() -> Result<(), Error> {
         key: DecodingKey::from_secret(std::env::var("JWT_SECRET")?.as_bytes()),
     };
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
-        function.answer(&event.payload).await
+        function.handle(&event.payload).await
     }))
     .await
 }
 
 impl Function {
-    async fn answer(&self, event: &Value) -> Result<Value, Error> {
-        let Some(user) = self.user(event) else {
+    async fn handle(&self, event: &Value) -> Result<Value, Error> {
+        let Some(user) = self.authenticate(event) else {
             return Ok(json!({"statusCode": 401}));
         };
         let output = self
@@ -70,7 +70,8 @@ impl Function {
         }))
     }
 
-    fn user(&self, event: &Value) -> Option<u64> {
+    /// The user of a valid token.
+    fn authenticate(&self, event: &Value) -> Option<u64> {
         let header = event["headers"]["authorization"].as_str()?;
         let token = header.strip_prefix("Bearer ")?;
         let validation = Validation::new(Algorithm::HS256);

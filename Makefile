@@ -1,0 +1,56 @@
+# `make help` lists the commands. Each is also documented where it is implemented: `scripts/NAME.sh --help`.
+.DEFAULT_GOAL := help
+.PHONY: help run test check ci generate tutorial schemathesis web sizes bench mutants sam-local check-built smoke \
+  cloudformation deny
+
+help: ## List these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-15s %s\n", $$1, $$2}'
+
+run: ## Start the development server at http://localhost:3000
+	cargo run
+
+test: ## Run all Rust tests
+	cargo test --workspace --locked
+
+check: ## Check the format and run clippy
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- --deny warnings
+
+ci: ## Run everything that must pass before a merge
+	.ci/run
+
+generate: ## Write openapi.yaml, events/ and the endpoint table of docs/api.md from the code
+	cargo run --quiet --locked -- generate
+
+tutorial: ## Run the README's tutorial against the development server
+	scripts/test-tutorial.sh
+
+schemathesis: ## Test the development server with requests generated from openapi.yaml
+	scripts/schemathesis.sh
+
+web: ## Test a generated TypeScript client, and the documentation page in a browser
+	scripts/test-web.sh
+
+sizes: ## Check the size and memory of deployed functions against their budget
+	scripts/check-sizes.sh
+
+bench: ## Run all benchmarks (about seven minutes after the build)
+	cargo run --release --locked --bin chat-bench
+
+mutants: ## Mutation testing of the modules without I/O (scripts/mutants.sh --help for the others)
+	scripts/mutants.sh pure
+
+sam-local: ## Run the functions in Lambda's container with `sam local` (needs Docker)
+	scripts/test-sam-local.sh
+
+check-built: ## Check what `sam build` has built, before a deployment
+	scripts/check-built-functions.sh
+
+smoke: ## Run the tutorial against a deployment: JWT_SECRET=… make smoke URL=https://…
+	scripts/smoke-test.sh '$(URL)'
+
+cloudformation: ## Create the stack in a CloudFormation emulator
+	"$$(scripts/python-tools.sh cloudformation)/python" scripts/check-cloudformation.py
+
+deny: ## Check licenses, bans and sources of dependencies
+	scripts/check-dependencies.sh

@@ -1,0 +1,79 @@
+//! Runs one process of a function: starts it, invokes it, and reads its CPU time and memory.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{time::ClockId, unistd::Pid};
+use serde_json::Value;
+
+use crate::{Result, runtime_api::RuntimeApi};
+
+/// A function process that waits for events. Dropping it kills the process.
+pub struct FunctionProcess<'a> {
+    api: &'a mut RuntimeApi,
+    child: Child,
+    /// Init duration: from before the process is created until it requests its first event.
+    pub init: Duration,
+}
+
+impl<'a> FunctionProcess<'a> {
+    /// Starts a function and waits until it is ready. Its standard output is discarded, because
+    /// reading the output would use CPU time during the measurement.
+    pub fn start(api: &'a mut RuntimeApi, mut command: Command) -> Result<Self> {
+        api.reset();
+        command.env("AWS_LAMBDA_RUNTIME_API", api.address());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let started_at = Instant::now();
+        let child = command.spawn()?;
+        let mut process = Self {
+            api,
+            child,
+            init: Duration::ZERO,
+        };
+        process.init = process.api.wait_until_ready()? - started_at;
+        Ok(process)
+    }
+
+    /// Invokes the function and returns how long the response took. The process is ready for the
+    /// next event when this returns. Fails if the response is not a success.
+    pub fn invoke(&mut self, event: &str) -> Result<Duration> {
+        let (duration, response) = self.api.invoke(event)?;
+        let status = serde_json::from_slice::<Value>(&response)?["statusCode"].as_u64();
+        if !status.is_some_and(|status| (200..300).contains(&status)) {
+            let response = String::from_utf8_lossy(&response);
+            return Err(format!("the function did not return success: {response}").into());
+        }
+        self.api.wait_until_ready()?;
+        Ok(duration)
+    }
+
+    /// CPU time of the process so far.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        cpu_time(self.child.id())
+    }
+
+    /// Peak resident memory of the process in bytes.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let mut lines = status.lines();
+        let peak = lines.find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
+        let peak = peak.ok_or("/proc/PID/status has no line VmHWM")?;
+        let kibibytes: u64 = peak.trim().parse()?;
+        Ok(kibibytes * 1024)
+    }
+}
+
+impl Drop for FunctionProcess<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// CPU time of all threads of a process so far. It includes threads that have ended.
+pub fn cpu_time(process_id: u32) -> Result<Duration> {
+    let process_id = Pid::from_raw(i32::try_from(process_id)?);
+    Ok(ClockId::pid_cpu_clock_id(process_id)?.now()?.into())
+}

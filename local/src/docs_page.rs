@@ -1,0 +1,212 @@
+//! API documentation page at `/docs`, with which developers send requests as a sample user, and the
+//! OpenAPI document. Only the development server has these routes.
+//!
+//! The page works without a network: this program contains all its files, and its content security
+//! policy allows requests to this stack only.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, Method, Response, header, request},
+};
+use chat_shared::{
+    domain::{Timestamp, UserId},
+    openapi,
+};
+use serde_json::json;
+
+use crate::{DEVELOPMENT_SECRET, tokens::TokenSigner};
+
+/// The path of the page.
+pub const PAGE_PATH: &str = "/docs";
+/// The user that the page signs in without `?user=…`.
+const DEFAULT_USER: u64 = 17;
+/// Long enough for a page that stays open all day.
+const TOKEN_LIFETIME: Duration = Duration::from_hours(12);
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+/// Inline styles are allowed because Scalar adds them to the page. Everything else must come from
+/// this server.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; \
+    style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; \
+    connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'none'";
+
+/// Serves the page and the OpenAPI document.
+pub(crate) struct DocsPage {
+    /// `None` if the page must not contain a token.
+    signer: Option<TokenSigner>,
+}
+
+impl DocsPage {
+    /// Reads the functions' environment variables, so that the functions accept the page's tokens.
+    ///
+    /// The page signs tokens only with the development secret. Any other secret may be the one of a
+    /// deployment, and every program on this machine can request the page.
+    pub fn new(environment: &BTreeMap<String, String>) -> Self {
+        let secret = environment.get("JWT_SECRET");
+        let is_public_secret = secret.is_some_and(|secret| secret == DEVELOPMENT_SECRET);
+        let signer = TokenSigner::from_env(|name| environment.get(name).cloned());
+        Self {
+            signer: signer.filter(|_| is_public_secret),
+        }
+    }
+
+    /// The response to a request for the page or the document, or `None` for any other request.
+    ///
+    /// The page contains a token, so it is only for users of this machine. It does not exist under
+    /// another host name, because a page of that host could read it (DNS rebinding).
+    pub fn respond(&self, parts: &request::Parts) -> Option<Response<Body>> {
+        if ![Method::GET, Method::HEAD].contains(&parts.method) || !is_this_machine(parts) {
+            return None;
+        }
+        let (content_type, body) = match parts.uri.path() {
+            PAGE_PATH => ("text/html; charset=utf-8", self.page(parts).into()),
+            "/docs/page.js" => (JAVASCRIPT, include_str!("docs_page/page.js").into()),
+            "/docs/page.css" => ("text/css", include_str!("docs_page/page.css").into()),
+            "/docs/scalar.js" => (
+                JAVASCRIPT,
+                scalar_api_reference::get_asset("scalar.js")?.into(),
+            ),
+            "/openapi.json" => (
+                "application/json",
+                serde_json::to_vec_pretty(&openapi::document()).ok()?.into(),
+            ),
+            "/openapi.yaml" => ("application/yaml", openapi::to_yaml().ok()?.into()),
+            _ => return None,
+        };
+        let mut response = Response::new(body);
+        for (name, value) in [
+            (header::CONTENT_TYPE, content_type),
+            (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+            (header::CACHE_CONTROL, "no-store"),
+            (header::REFERRER_POLICY, "no-referrer"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ] {
+            let value = HeaderValue::from_static(value);
+            response.headers_mut().insert(name, value);
+        }
+        Some(response)
+    }
+
+    fn page(&self, parts: &request::Parts) -> String {
+        let query = parts.uri.query().unwrap_or_default();
+        let mut parameters = form_urlencoded::parse(query.as_bytes());
+        let user = parameters.find(|(name, _)| name == "user");
+        let user = user.and_then(|(_, user)| user.parse::<UserId>().ok());
+        let user = user.or_else(|| UserId::new(DEFAULT_USER));
+        let token = user.and_then(|user| self.token(user));
+        let settings = json!({"user": user.map(UserId::get), "token": token}).to_string();
+        // `<` is the only character that could end the script element.
+        let settings = settings.replace('<', "\\u003c");
+        include_str!("docs_page/page.html").replace("SETTINGS", &settings)
+    }
+
+    /// A token for the user, if the page may sign one.
+    fn token(&self, user: UserId) -> Option<String> {
+        let expires_at = (Timestamp::now() + TOKEN_LIFETIME).seconds();
+        let signer = self.signer.as_ref()?;
+        Some(signer.sign(user, expires_at))
+    }
+}
+
+/// Whether the request's `Host` header is a name of this machine.
+fn is_this_machine(parts: &request::Parts) -> bool {
+    let host = parts.headers.get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    ["localhost", "127.0.0.1"].contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+    use chat_shared::auth::Authenticator;
+
+    use super::*;
+
+    async fn request(method: &str, host: &str, path: &str) -> Option<(Response<()>, String)> {
+        request_with(DEVELOPMENT_SECRET, method, host, path).await
+    }
+
+    async fn request_with(
+        secret: &str,
+        method: &str,
+        host: &str,
+        path: &str,
+    ) -> Option<(Response<()>, String)> {
+        let environment = BTreeMap::from([("JWT_SECRET".to_owned(), secret.to_owned())]);
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("host", host).body(()).unwrap();
+        let (parts, ()) = request.into_parts();
+        let (parts, body) = DocsPage::new(&environment).respond(&parts)?.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let text = String::from_utf8(body.into()).unwrap();
+        Some((Response::from_parts(parts, ()), text))
+    }
+
+    async fn get(path: &str) -> (Response<()>, String) {
+        request("GET", "localhost:3000", path).await.unwrap()
+    }
+
+    /// The user of the token in a page.
+    fn token_user(page: &str) -> u64 {
+        let (_, token) = page.split_once(r#""token":""#).unwrap();
+        let token = token.split('"').next().unwrap();
+        let variable = |name: &str| (name == "JWT_SECRET").then(|| DEVELOPMENT_SECRET.to_owned());
+        let authenticator = Authenticator::from_env(variable).unwrap();
+        let user = authenticator.authenticate(Some(&format!("Bearer {token}")));
+        user.unwrap().get()
+    }
+
+    #[tokio::test]
+    async fn the_page_is_signed_in_as_ann_or_as_the_requested_user() {
+        assert_eq!(token_user(&get("/docs").await.1), 17);
+        assert_eq!(token_user(&get("/docs?user=42").await.1), 42);
+        assert_eq!(token_user(&get("/docs?user=%3Cscript%3E").await.1), 17);
+    }
+
+    #[tokio::test]
+    async fn the_page_has_no_token_with_any_other_secret() {
+        let secret = "a secret of a deployment, with 32 bytes";
+        let page = request_with(secret, "GET", "localhost", "/docs?user=42").await;
+        let (_, page) = page.unwrap();
+        assert!(page.contains(r#""token":null"#), "{page}");
+    }
+
+    #[tokio::test]
+    async fn the_page_may_send_requests_to_this_server_only_and_names_no_other_host() {
+        for path in [
+            "/docs",
+            "/docs/page.js",
+            "/docs/page.css",
+            "/docs/scalar.js",
+        ] {
+            let (response, body) = get(path).await;
+            let policy = response.headers()["content-security-policy"]
+                .to_str()
+                .unwrap();
+            assert!(policy.starts_with("default-src 'none'"), "{policy}");
+            assert!(!policy.contains("http"), "{policy}");
+            let is_own = path != "/docs/scalar.js";
+            assert!(!(is_own && body.contains("://")), "{path}: {body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_document_is_served_as_json_and_yaml() {
+        let json: serde_json::Value = serde_json::from_str(&get("/openapi.json").await.1).unwrap();
+        assert_eq!(json, serde_json::to_value(openapi::document()).unwrap());
+        assert_eq!(get("/openapi.yaml").await.1, openapi::to_yaml().unwrap());
+    }
+
+    #[tokio::test]
+    async fn another_host_method_or_path_gets_no_page() {
+        for host in ["evil.example:3000", "localhost.evil.example", ""] {
+            assert!(request("GET", host, "/docs").await.is_none(), "{host}");
+        }
+        assert!(request("POST", "localhost:3000", "/docs").await.is_none());
+        assert!(request("GET", "localhost:3000", "/docs/x").await.is_none());
+        assert!(request("GET", "127.0.0.1:3000", "/docs").await.is_some());
+    }
+}

@@ -1,0 +1,195 @@
+//! HTTP API emulation: serves the template's routes as an API Gateway HTTP API does (payload format
+//! 2.0), and logs each request.
+//!
+//! It reproduces what clients and functions can observe: path parameters and `rawPath` are decoded,
+//! but not the query string; header names are lower-case; repeated headers and query parameters are
+//! joined with commas; bodies that are not text are base64-encoded; headers and bodies have size
+//! limits; CORS; the gateway's own error responses, which have only the field `message`; and a
+//! client never learns why a function failed.
+//!
+//! This is own code because no maintained crate was found that emulates an HTTP API in front of function
+//! binaries.
+
+mod cors;
+mod event;
+mod response;
+mod routing;
+
+use std::{convert::Infallible, fmt::Display, net::SocketAddr, sync::Arc, time::Instant};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderValue, Response, StatusCode, header, request},
+};
+use chat_shared::domain::Timestamp;
+use tokio::{net::TcpListener, sync::watch};
+
+pub(crate) use self::event::{common_log_time, query_parameters};
+use self::{
+    event::build_event,
+    response::{from_function, gateway_error},
+    routing::RouteTable,
+};
+use crate::{
+    LogSink,
+    docs_page::DocsPage,
+    lambda::{Invocation, InvokeError, Lambda, new_id},
+    template::{Cors, Template},
+};
+
+/// API Gateway's limit on the request line and all headers together.
+const MAX_HEADER_BYTES: usize = 10_240;
+/// API Gateway's limit on a request body.
+const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
+
+struct Gateway {
+    routes: RouteTable,
+    cors: Option<Cors>,
+    lambda: Arc<Lambda>,
+    docs: DocsPage,
+    log: LogSink,
+}
+
+/// Serves requests until `stop` becomes true, then lets the requests in progress finish.
+pub(crate) fn serve(
+    listener: TcpListener,
+    template: &Template,
+    lambda: Arc<Lambda>,
+    docs: DocsPage,
+    log: LogSink,
+    mut stop: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + Send + 'static {
+    let gateway = Gateway {
+        routes: RouteTable::new(&template.routes),
+        cors: template.cors.clone(),
+        lambda,
+        docs,
+        log,
+    };
+    let router = Router::new().fallback(handle).with_state(Arc::new(gateway));
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    async move {
+        let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
+        let _ = axum::serve(listener, service)
+            .with_graceful_shutdown(stopped)
+            .await;
+    }
+}
+
+async fn handle(
+    State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Result<Response<Body>, Infallible> {
+    // The request runs in its own task: a client that disconnects cancels neither the invocation,
+    // which Lambda would finish as well, nor the line in the log.
+    let response = tokio::spawn(respond_and_log(gateway, client, request)).await;
+    Ok(response.unwrap_or_else(|_| gateway_error(StatusCode::INTERNAL_SERVER_ERROR)))
+}
+
+async fn respond_and_log(
+    gateway: Arc<Gateway>,
+    client: SocketAddr,
+    request: Request,
+) -> Response<Body> {
+    let start = Instant::now();
+    let (parts, body) = request.into_parts();
+    // The documentation page does not exist on a real gateway. It comes first, because pages of
+    // other origins must not be able to read it: the CORS headers below would allow that.
+    if let Some(response) = gateway.docs.respond(&parts) {
+        return response;
+    }
+    let origin = parts.headers.get(header::ORIGIN).cloned();
+    let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+    let request_id = new_id();
+    let source_ip = client.ip().to_string();
+    let (mut response, note) = gateway
+        .respond(parts, body, &request_id, &source_ip, start)
+        .await;
+    if let Some(cors) = &gateway.cors {
+        cors.add_headers(origin.as_ref(), response.headers_mut());
+    }
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert("apigw-requestid", id);
+    }
+    let millis = start.elapsed().as_secs_f64() * 1_000.0;
+    let status = response.status().as_u16();
+    let now = Timestamp::now();
+    (gateway.log)(&format!(
+        "{now} {method} {path} {status} {millis:.1} ms {note}"
+    ));
+    response
+}
+
+impl Gateway {
+    /// The response, and a note for the log.
+    async fn respond(
+        &self,
+        parts: request::Parts,
+        body: Body,
+        request_id: &str,
+        source_ip: &str,
+        start: Instant,
+    ) -> (Response<Body>, String) {
+        if header_bytes(&parts) > MAX_HEADER_BYTES {
+            return rejected(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        }
+        let cors = self.cors.as_ref();
+        if let Some(preflight) = cors.and_then(|cors| cors.preflight_response(&parts)) {
+            return (preflight, "gateway: preflight".to_owned());
+        }
+        let Some((route, parameters)) = self.routes.find(&parts.method, parts.uri.path()) else {
+            return rejected(StatusCode::NOT_FOUND);
+        };
+        let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
+            return rejected(StatusCode::PAYLOAD_TOO_LARGE);
+        };
+        let event = build_event(&parts, &body, route, parameters, request_id, source_ip);
+        let function = &route.binary;
+        match self.lambda.invoke(function, event.to_string().into()).await {
+            Ok(Invocation {
+                payload,
+                cold_start,
+            }) => {
+                let note = match cold_start {
+                    Some(start) => format!("{function}, cold start {} ms", start.as_millis()),
+                    None => format!("{function}, warm"),
+                };
+                match from_function(&payload) {
+                    Some(response) => (response, note),
+                    None => failed(function, "API Gateway would reject its response payload"),
+                }
+            }
+            Err(error @ InvokeError::TimedOut(_)) => {
+                let waited = start.elapsed().as_secs();
+                failed(function, format_args!("{error} (waited {waited} s)"))
+            }
+            Err(error) => failed(function, error),
+        }
+    }
+}
+
+/// The gateway rejects the request without an invocation.
+fn rejected(status: StatusCode) -> (Response<Body>, String) {
+    (gateway_error(status), "gateway".to_owned())
+}
+
+/// The function failed. Only the log states the cause.
+fn failed(function: &str, cause: impl Display) -> (Response<Body>, String) {
+    (
+        gateway_error(StatusCode::INTERNAL_SERVER_ERROR),
+        format!("{function}: {cause}"),
+    )
+}
+
+/// The size of the request line and all headers.
+fn header_bytes(parts: &request::Parts) -> usize {
+    let line = parts.method.as_str().len() + parts.uri.to_string().len() + " HTTP/1.1\r\n ".len();
+    let headers = parts
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4);
+    line + headers.sum::<usize>()
+}

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Runs the functions as `sam build` builds them, in Lambda's own container: each sample event with
+# `sam local invoke`, then the contract tests against `sam local start-api`. Takes about twenty minutes.
+#
+# Usage: scripts/test-sam-local.sh
+#
+#   SAM_FLAGS   more options for `sam local`, such as --skip-pull-image
+#   SKIP_BUILD  set it to use what an earlier `sam build` has built
+#
+# Needs Docker, the SAM CLI, cargo-lambda and Zig. Ports 3999 and 8000 must be free.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/common.sh
+help_if_asked "$@"
+
+for command in docker sam cargo-lambda; do
+  require "$command" "See docs/deploy.md."
+done
+flags=(--env-vars events/env.json --parameter-overrides Architecture=x86_64)
+read -ra more_flags <<<"${SAM_FLAGS:-}"
+flags+=("${more_flags[@]}")
+step() { printf '\n=== %s\n' "$*"; }
+
+# Contract tests that `sam local start-api` cannot pass, because it differs from API Gateway there. None of
+# them says anything about the functions.
+skipped=(
+  # 502: it passes on no body that is not UTF-8.
+  a_body_that_is_not_utf_8
+  the_size_limit_applies_to_the_decoded_body
+  # 403: it decodes the path before it looks for a route.
+  an_encoded_slash_is_part_of_the_chat_id
+  # 403 "Missing Authentication Token" for a path that is not a route.
+  an_unknown_path_returns_404_with_only_a_message
+  # 200 to a preflight request, and no CORS headers on responses.
+  cors_allows_every_origin
+  # 200: it responds to every OPTIONS itself, without Allow.
+  options_returns_the_allowed_methods_without_a_token
+  # It has no such limit.
+  headers_over_10_kb
+)
+
+step "Build"
+[ -n "${SKIP_BUILD:-}" ] || limit_time 3600 "sam build" sam build --parameter-overrides Architecture=x86_64
+cargo build --quiet --locked --bin chat-local
+# A skipped test that was renamed would fail after twenty minutes.
+tests=$(cargo test --quiet --locked --package chat-functions --test contract -- --list)
+skip=()
+for name in "${skipped[@]}"; do
+  grep -q "$name" <<<"$tests" || fail "no contract test is called $name. Correct the list in $0."
+  skip+=(--skip "$name")
+done
+
+logs=$(mktemp -d)
+processes=()
+trap 'kill "${processes[@]}" 2>/dev/null || true; rm -rf "$logs"' EXIT
+
+# A DynamoDB with the table. Containers reach it at the address in events/env.json.
+target/debug/chat-local table --listen 0.0.0.0:8000 >"$logs/table" 2>&1 &
+table=$!
+processes+=("$table")
+table_is_ready() {
+  grep -q 'ChatTable' "$logs/table" && return
+  kill -0 "$table" 2>/dev/null || { cat "$logs/table" >&2; fail "chat-local table ended. Its output is above."; }
+  return 1
+}
+wait_until 60 "chat-local table did not create the table" table_is_ready || exit 1
+
+step "Sample events"
+events=$(target/debug/chat-local events)
+[ "$(wc -l <<<"$events")" = "$(function_names | wc -l)" ] ||
+  fail "chat-local events does not list each function of functions/src/bin once"
+while read -r function status; do
+  event=$(target/debug/chat-local event "$function")
+  response=$(limit_time 300 "$function" sam local invoke "$(function_id "$function")" --event - "${flags[@]}" \
+    <<<"$event" 2>"$logs/invoke" | tail -n 1) || { cat "$logs/invoke" >&2; fail "sam local invoke failed"; }
+  printf '%-24s %s\n' "$function" "$(cut -c 1-100 <<<"$response")"
+  grep -q "\"statusCode\": *$status" <<<"$response" ||
+    { cat "$logs/invoke" >&2; fail "$function did not return $status. Its log is above."; }
+done <<<"$events"
+
+step "Contract tests against sam local start-api"
+sam local start-api --port 3999 --warm-containers EAGER "${flags[@]}" >"$logs/api" 2>&1 &
+api=$!
+processes+=("$api")
+api_is_ready() {
+  curl -s --max-time 30 -o /dev/null http://localhost:3999/totals && return
+  kill -0 "$api" 2>/dev/null || { cat "$logs/api" >&2; fail "sam local start-api ended. Its output is above."; }
+  return 1
+}
+wait_until 600 "sam local start-api did not respond" api_is_ready || { cat "$logs/api" >&2; exit 1; }
+API_URL=http://localhost:3999 limit_time 3600 "the contract tests" \
+  cargo test --locked --package chat-functions --test contract -- --test-threads 2 "${skip[@]}"

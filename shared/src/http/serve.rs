@@ -1,0 +1,127 @@
+//! Starts a function and handles its events until Lambda stops the process.
+
+use std::{
+    cell::Cell,
+    convert::Infallible,
+    pin::Pin,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use lambda_http::{
+    aws_lambda_events::apigw::ApiGatewayV2httpResponse,
+    http::{Method, Request},
+};
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::value::RawValue;
+
+use super::{
+    endpoints::MethodMatch,
+    event,
+    log::{LogRecord, Logger},
+    request::{RequestContext, header, route},
+    response::Response,
+};
+use crate::{Error, auth::Authenticator, domain::Timestamp, store::TableClient};
+
+/// Time reserved at the end of an invocation to send a 503 before Lambda's timeout.
+const RESPONSE_RESERVE: Duration = Duration::from_millis(500);
+
+/// Runs a function: connects to the table, then passes each request to `handler` until Lambda stops the
+/// process. If the configuration is missing or invalid, prints an error that names the variable and exits.
+pub async fn serve(handler: impl AsyncFn(&RequestContext) -> Result<Response, Error>) -> ExitCode {
+    serve_with_connections(1, handler).await
+}
+
+/// Like [`serve`], for a function that sends up to `connections` requests to the table in parallel.
+pub async fn serve_with_connections(
+    connections: usize,
+    handler: impl AsyncFn(&RequestContext) -> Result<Response, Error>,
+) -> ExitCode {
+    let env = |name: &str| std::env::var(name).ok();
+    let authenticator = match Authenticator::from_env(env) {
+        Ok(authenticator) => authenticator,
+        Err(error) => return fail_init(&error),
+    };
+    let logger = match Logger::from_env(env) {
+        Ok(logger) => logger,
+        Err(error) => return fail_init(&error),
+    };
+    let table = match TableClient::connect(env, connections).await {
+        Ok(table) => table,
+        Err(error) => return fail_init(&error),
+    };
+    let is_cold_start = Cell::new(true);
+    // References, because the closure below is called more than once.
+    let (authenticator, table, handler) = (&authenticator, &table, &handler);
+    let (logger, is_cold_start) = (&logger, &is_cold_start);
+    let result = lambda_runtime::run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
+        let started = Instant::now();
+        let (payload, context) = event.into_parts();
+        let now = Timestamp::now();
+        let remaining = Duration::from_millis(context.deadline.saturating_sub(now.millis()));
+
+        let request = event::to_request(payload.get());
+        let request_info = request.as_ref().ok().map(|request| {
+            let is_head = *request.method() == Method::HEAD;
+            (route(request).to_owned(), is_head)
+        });
+        let (route, is_head) = request_info.unwrap_or_default();
+        // Boxed, because the compiler reaches its recursion limit on the type of the unboxed future.
+        let response: Pin<Box<dyn Future<Output = _>>> =
+            Box::pin(async { handle(authenticator, table, handler, request?, now).await });
+        let time_limit = remaining.saturating_sub(RESPONSE_RESERVE);
+        let result = tokio::time::timeout(time_limit, response).await;
+        let result = result
+            .unwrap_or_else(|_| Err(Error::Unavailable("the invocation ran out of time".into())));
+
+        let error = result.as_ref().err();
+        let (code, cause) = (error.map(Error::code), error.and_then(Error::cause));
+        let cause = cause.map(ToString::to_string);
+        let mut response =
+            result.unwrap_or_else(|error| Response::error(&error, &context.request_id));
+        if is_head {
+            response.remove_body();
+        }
+        logger.write(&LogRecord {
+            at: Timestamp::now(),
+            request_id: &context.request_id,
+            route: &route,
+            status: response.status(),
+            code,
+            cause,
+            duration: started.elapsed(),
+            is_cold_start: is_cold_start.replace(false),
+            usage: table.drain_usage(),
+        });
+        Ok::<ApiGatewayV2httpResponse, Infallible>(event::from_response(response.into()))
+    }))
+    .await;
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail_init(error.as_ref()),
+    }
+}
+
+/// Authenticates a request and passes it to the handler.
+async fn handle(
+    authenticator: &Authenticator,
+    table: &TableClient,
+    handler: &impl AsyncFn(&RequestContext) -> Result<Response, Error>,
+    request: Request<lambda_http::Body>,
+    now: Timestamp,
+) -> Result<Response, Error> {
+    if let MethodMatch::Options { allow } =
+        MethodMatch::find(route(&request), request.method().as_str())?
+    {
+        return Ok(Response::options(&allow));
+    }
+    let caller = authenticator.authenticate(header(&request, "authorization"))?;
+    let context = RequestContext::new(request, caller, table.store_at(now))?;
+    handler(&context).await
+}
+
+fn fail_init(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}

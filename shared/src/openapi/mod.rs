@@ -1,0 +1,385 @@
+//! The OpenAPI 3.1 document of the API, generated from the types and limits in the code.
+//!
+//! The schemas are derived from the structs that the HTTP layer parses and serializes, and the limits are
+//! the constants that it enforces. A test compares the result with `openapi.yaml`. This module is behind
+//! a feature, so that the deployed functions do not contain it.
+//!
+//! Response schemas do not set `additionalProperties: false`, because a new field is not a breaking
+//! change. The tests validate responses against a strict copy of the document.
+
+mod operations;
+mod samples;
+
+use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        Components, Content, Header, HttpMethod, Info, License, OpenApi, OpenApiBuilder, Paths,
+        Ref, RefOr, Response, ResponseBuilder, Schema, Server,
+        extensions::Extensions,
+        schema::{AnyOfBuilder, ComponentsBuilder, ObjectBuilder, Type},
+        security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+        server::{ServerBuilder, ServerVariableBuilder},
+        tag::{Tag, TagBuilder},
+    },
+};
+
+pub use samples::{SampleRequest, sample_requests};
+
+use crate::{
+    Error,
+    error::{BoxError, ErrorCode},
+    http::{
+        ENDPOINTS, MarkedAsReadView, SendChatRequestBody, SendMessageBody, TotalsView,
+        UnreadTotalView,
+        views::{ChatPageView, ErrorView, MessagePageView},
+    },
+};
+
+const JSON: &str = "application/json";
+const ACCESS_TOKEN: &str = "accessToken";
+const INTRODUCTION: &str = include_str!("introduction.md");
+
+/// The document.
+#[must_use]
+pub fn document() -> OpenApi {
+    OpenApiBuilder::new()
+        .info(info())
+        .servers(Some(servers()))
+        .security(Some([SecurityRequirement::new(ACCESS_TOKEN, [""; 0])]))
+        .tags(Some(tags()))
+        .paths(paths())
+        .components(Some(components()))
+        .build()
+}
+
+/// The document as YAML.
+///
+/// # Errors
+/// If it cannot be serialized.
+pub fn to_yaml() -> Result<String, BoxError> {
+    // Many YAML parsers read an unquoted RFC 3339 time as a date. The examples are strings.
+    let quoted = |line: &str| match line.rsplit_once(": ") {
+        Some((key, value)) if OffsetDateTime::parse(value, &Rfc3339).is_ok() => {
+            format!("{key}: '{value}'\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    Ok(document().to_yaml()?.lines().map(quoted).collect())
+}
+
+fn info() -> Info {
+    let mut license = License::new("MIT OR Apache-2.0");
+    license.identifier = Some("MIT OR Apache-2.0".to_owned());
+    let mut info = Info::new("One-to-one chat", env!("CARGO_PKG_VERSION"));
+    info.description = Some(INTRODUCTION.trim().to_owned());
+    info.license = Some(license);
+    info
+}
+
+fn servers() -> [Server; 2] {
+    let variable = |default: &str, description: &str| {
+        ServerVariableBuilder::new()
+            .default_value(default)
+            .description(Some(description))
+    };
+    let aws = ServerBuilder::new()
+        .url("https://{api}.execute-api.{region}.amazonaws.com")
+        .description(Some("A deployment: see the output `ApiUrl` of the stack"))
+        .parameter("api", variable("a1b2c3d4e5", "The id of the API"))
+        .parameter("region", variable("eu-central-1", "The AWS region"));
+    let mut local = Server::new("http://localhost:3000");
+    local.description = Some("The development server: `cargo run`".to_owned());
+    [local, aws.build()]
+}
+
+fn tags() -> [Tag; 4] {
+    [
+        ("Requests", "Send, accept and decline chat requests."),
+        ("Chats", "Active chats."),
+        ("Messages", "Send and list messages, and mark them as read."),
+        ("Totals", "Counts for badges."),
+    ]
+    .map(|(name, description)| {
+        TagBuilder::new()
+            .name(name)
+            .description(Some(description))
+            .build()
+    })
+}
+
+fn paths() -> Paths {
+    let mut paths = Paths::new();
+    for endpoint in &ENDPOINTS {
+        let method = match endpoint.method {
+            "GET" => HttpMethod::Get,
+            "POST" => HttpMethod::Post,
+            "PUT" => HttpMethod::Put,
+            "PATCH" => HttpMethod::Patch,
+            "DELETE" => HttpMethod::Delete,
+            other => unreachable!("add the method {other} here"),
+        };
+        let operation = operations::describe(endpoint);
+        paths.add_path_operation(endpoint.path, vec![method], operation);
+    }
+    paths
+}
+
+fn components() -> Components {
+    let token = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .description(Some(
+            "`Authorization: Bearer <token>`: a signed JWT whose `sub` is the user id of the caller. `cargo run \
+             -- token 17` prints one for the development server.",
+        ));
+    let mut schemas = Vec::new();
+    add::<ChatPageView<'_>>(&mut schemas);
+    add::<MessagePageView<'_>>(&mut schemas);
+    add::<TotalsView>(&mut schemas);
+    add::<UnreadTotalView>(&mut schemas);
+    add::<MarkedAsReadView>(&mut schemas);
+    add::<SendChatRequestBody>(&mut schemas);
+    add::<SendMessageBody>(&mut schemas);
+    add::<ErrorView<'_>>(&mut schemas);
+    let mut components = ComponentsBuilder::new()
+        .schemas_from_iter(schemas)
+        .schema(SendMessageBody::name(), new_message())
+        .schema("GatewayMessage", gateway_message())
+        .security_scheme(ACCESS_TOKEN, SecurityScheme::Http(token.build()));
+    for code in ErrorCode::ALL {
+        components = components.response(name(code), error_response(code));
+    }
+    components
+        .response("headers_too_large", headers_too_large())
+        .response("throttled", throttled())
+        .build()
+}
+
+/// Adds the schema of a type and the schemas that it refers to.
+fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+    schemas.push((T::name().into_owned(), T::schema()));
+    T::schemas(schemas);
+}
+
+/// The text of an error code.
+fn name(code: ErrorCode) -> String {
+    match serde_json::to_value(code) {
+        Ok(Value::String(name)) => name,
+        other => unreachable!("an error code is serialized as a string: {other:?}"),
+    }
+}
+
+fn error_response_ref(code: ErrorCode) -> Ref {
+    Ref::from_response_name(name(code))
+}
+
+/// The response for an error code: the schema of [`ErrorView`] with `code` limited to this value, so that
+/// generated clients can tell the errors of an operation apart.
+fn error_response(code: ErrorCode) -> Response {
+    let name = name(code);
+    let mut schema = ErrorView::schema();
+    if let RefOr::T(Schema::Object(object)) = &mut schema {
+        let only = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some([name.clone()]));
+        object.properties.insert("code".to_owned(), only.into());
+        object.description = None;
+    }
+    // API Gateway itself can also send these status codes, with only a message.
+    let schema = match code {
+        ErrorCode::Unauthorized
+        | ErrorCode::BodyTooLarge
+        | ErrorCode::TooManyPendingRequests
+        | ErrorCode::Internal
+        | ErrorCode::Unavailable => AnyOfBuilder::new()
+            .item(schema)
+            .item(Ref::from_schema_name("GatewayMessage"))
+            .into(),
+        _ => schema,
+    };
+    let (when, error) = about(code);
+    let example = json!({
+        "success": false,
+        "code": name,
+        "message": error.to_string(),
+        "requestId": "8f5f1d0c-6a3e-4d5e-9a37-1d2f6c1f0b7e",
+    });
+    let content = Content::builder()
+        .schema(Some(schema))
+        .example(Some(example));
+    let response = ResponseBuilder::new()
+        .description(format!("`{name}`: {when}"))
+        .content(JSON, content.build());
+    match code {
+        ErrorCode::Unauthorized => {
+            let scheme = header_with_schema(
+                "The authentication scheme. If API Gateway itself sends the response, the value can contain more.",
+                ObjectBuilder::new().schema_type(Type::String),
+                json!("Bearer"),
+            );
+            response.header("WWW-Authenticate", scheme)
+        }
+        ErrorCode::MethodNotAllowed => {
+            let methods = header_with_schema(
+                "The methods that the path supports.",
+                ObjectBuilder::new().schema_type(Type::String),
+                json!("GET, POST, HEAD, OPTIONS"),
+            );
+            response.header("Allow", methods)
+        }
+        ErrorCode::Unavailable => {
+            let seconds = header_with_schema(
+                "Seconds to wait before a retry. Absent if API Gateway itself sends the response.",
+                ObjectBuilder::new()
+                    .schema_type(Type::Integer)
+                    .minimum(Some(1)),
+                json!(1),
+            );
+            response.header("Retry-After", seconds)
+        }
+        _ => response,
+    }
+    .build()
+}
+
+/// When an error code is returned, and an example of the error.
+fn about(code: ErrorCode) -> (&'static str, Error) {
+    use crate::domain::TransitionError;
+    match code {
+        ErrorCode::InvalidRequest => (
+            "the body, a parameter or a header is invalid. The message names it and says what is allowed.",
+            Error::invalid("`limit` must be a whole number from 1 to 100"),
+        ),
+        ErrorCode::Unauthorized => (
+            "the access token is missing or not valid.",
+            Error::Unauthorized,
+        ),
+        ErrorCode::NotTheRecipient => (
+            "only the recipient of a chat request can answer it.",
+            TransitionError::NotTheRecipient.into(),
+        ),
+        ErrorCode::ChatNotFound => (
+            "the id does not name a chat of the caller. The response does not tell whether other users have a chat with this id.",
+            Error::ChatNotFound,
+        ),
+        ErrorCode::MethodNotAllowed => (
+            "the path does not support this method. The method is checked before the access token.",
+            Error::MethodNotAllowed("GET, POST, HEAD, OPTIONS".to_owned()),
+        ),
+        ErrorCode::ChatActive => (
+            "the chat is active and can no longer be declined.",
+            TransitionError::ChatActive.into(),
+        ),
+        ErrorCode::ChatDeclined => (
+            "the request was declined. Only the member who declined it can send a new request.",
+            TransitionError::ChatDeclined.into(),
+        ),
+        ErrorCode::ChatNotActive => (
+            "messages can be sent after the request has been accepted.",
+            TransitionError::ChatNotActive.into(),
+        ),
+        ErrorCode::BodyTooLarge => (
+            "the body is larger than 64 KiB. Above 10 MB, API Gateway itself sends the response.",
+            Error::BodyTooLarge,
+        ),
+        ErrorCode::UnsupportedMediaType => {
+            ("`Content-Type` is not JSON.", Error::UnsupportedMediaType)
+        }
+        ErrorCode::IdempotencyKeyReused => (
+            "another message was sent with this key within 24 hours.",
+            Error::IdempotencyKeyReused,
+        ),
+        ErrorCode::TooManyPendingRequests => (
+            "the caller has reached the maximum number of unanswered requests (100 by default). With only a \
+             `message`: API Gateway throttles.",
+            Error::TooManyPendingRequests(100),
+        ),
+        ErrorCode::Internal => (
+            "a defect. With only a `message`: API Gateway got no response from the function, and the request \
+             may or may not have been applied.",
+            Error::Internal("not part of the response".into()),
+        ),
+        ErrorCode::Unavailable => (
+            "the service is busy. The request was applied completely or not at all. Retry it with the same \
+             `Idempotency-Key`.",
+            Error::Unavailable("not part of the response".into()),
+        ),
+    }
+}
+
+fn headers_too_large() -> Response {
+    from_gateway(
+        "The request line and the headers are larger than 10 KB. API Gateway sends this response.",
+        "Request Header Fields Too Large",
+    )
+}
+
+fn throttled() -> Response {
+    from_gateway(
+        "The deployment receives more requests per second than it allows. API Gateway sends this response. Wait and retry.",
+        "Too Many Requests",
+    )
+}
+
+fn from_gateway(description: &str, message: &str) -> Response {
+    let content = Content::builder()
+        .schema(Some(Ref::from_schema_name("GatewayMessage")))
+        .example(Some(json!({"message": message})));
+    ResponseBuilder::new()
+        .description(description)
+        .content(JSON, content.build())
+        .build()
+}
+
+fn gateway_message() -> Schema {
+    let message = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("A text for people."));
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .description(Some(
+            "A response of API Gateway itself, without a function.",
+        ))
+        .property("message", message)
+        .required("message")
+        .into()
+}
+
+/// A response header with a schema.
+fn header_with_schema(description: &str, schema: ObjectBuilder, example: Value) -> Header {
+    Header::builder()
+        .schema(Some(schema.build()))
+        .description(Some(description))
+        .example(Some(example))
+        .build()
+}
+
+/// A response header with a fixed set of values.
+fn header(description: &str, values: &[&str]) -> Header {
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(values.iter().copied()));
+    Header::builder()
+        .schema(Some(schema.build()))
+        .description(Some(description))
+        .build()
+}
+
+/// The schema of [`SendMessageBody`] with the rule that at least one part is not null, which a derived
+/// schema cannot express.
+fn new_message() -> RefOr<Schema> {
+    let part = |name: &str| json!({"required": [name], "properties": {name: {"type": "string"}}});
+    let parts = json!([part("text"), part("imageUrl"), part("linkPreviewUrl")]);
+    let mut schema = SendMessageBody::schema();
+    if let RefOr::T(Schema::Object(object)) = &mut schema {
+        object.extensions = Some(Extensions::from_iter([("anyOf", parts)]));
+    }
+    schema
+}
+
+/// A reference to the schema of a type.
+fn schema_ref<T: ToSchema>() -> Ref {
+    Ref::from_schema_name(T::name())
+}

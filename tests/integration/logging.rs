@@ -1,0 +1,113 @@
+//! Logging tests: a function writes one line of JSON for each request, with its cost and metrics.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use crate::{
+    dynamodb_proxy::{Fault, FaultEffect, ProxiedStack},
+    eventually, support,
+};
+
+/// Starts a stack with this log level. Returns also the JSON lines that its functions write.
+async fn start_with_log_level(level: &str) -> (ProxiedStack, Arc<Mutex<Vec<Value>>>) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let mut options = support::stack_options();
+    let level = level.to_owned();
+    options.environment.insert("LOG_LEVEL".to_owned(), level);
+    options.log = Arc::new({
+        let lines = lines.clone();
+        move |line| {
+            // Lines of the gateway are not JSON.
+            let json = line.split_once(": ").map(|(_, line)| line);
+            let json = json.and_then(|line| serde_json::from_str::<Value>(line).ok());
+            lines.lock().unwrap().extend(json);
+        }
+    });
+    (ProxiedStack::start_with(options).await, lines)
+}
+
+/// The log line of the nth request. It arrives a moment after the response.
+async fn nth_line(lines: &Mutex<Vec<Value>>, n: usize) -> Value {
+    let what = format!("{n} requests are logged");
+    eventually(&what, async || lines.lock().unwrap().len() >= n).await;
+    lines.lock().unwrap()[n - 1].clone()
+}
+
+#[tokio::test]
+async fn each_request_is_logged_on_one_line_with_its_cost() {
+    let (proxied, lines) = start_with_log_level("INFO").await;
+    let api = &proxied.stack.api;
+    let (ann, ben) = (api.user(), api.user());
+    // The store retries the first one, and the SDK the second one.
+    proxied.inject_next([
+        Fault::new(
+            "TransactWriteItems",
+            FaultEffect::cancelled(["TransactionConflict", "None", "None"]),
+        ),
+        Fault::error("TransactWriteItems", 500, "InternalServerError"),
+    ]);
+    ann.request_chat(&ben).await.expect_status(201);
+    let line = nth_line(&lines, 1).await;
+    let expected = json!({
+        "level": "INFO", "function": "SendChatRequestFunction", "route": "POST /chats",
+        "status": 201, "attempts": 3, "coldStart": true, "stack": "local",
+        "Calls": 1, "Retries": 2, "Conflicts": 1, "ReadUnits": 0.0, "WriteUnits": 8.0,
+    });
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(&line[name], value, "{name} in {line}");
+    }
+    assert!(line["durationMs"].as_f64().unwrap() > 0.0);
+    assert!(line["requestId"].is_string() && line["_aws"].is_object());
+    assert!(line.get("code").is_none() && line.get("Errors").is_none());
+
+    ann.request_chat(&ben).await.expect_status(200);
+    let line = nth_line(&lines, 2).await;
+    assert_eq!(line["coldStart"], false);
+    assert_eq!([&line["attempts"], &line["Retries"]], [1, 0]);
+
+    // An error is logged with its code, the request id of the response, and the route instead of the path.
+    let chat = ann.chat_id_with(&ben);
+    let rejected = ann.accept(&chat).await;
+    rejected.expect_error(403, "not_the_recipient");
+    let line = nth_line(&lines, 3).await;
+    assert_eq!(line["code"], "not_the_recipient");
+    assert_eq!(line["requestId"], rejected.body["requestId"]);
+    assert_eq!(line["route"], "PUT /chats/{chatId}/accept");
+    assert_eq!(
+        [&line["Errors"], &line["ReadUnits"]],
+        [&json!(1), &json!(1.0)]
+    );
+    assert!(!line.to_string().contains(&chat), "{line}");
+
+    // A request that is rejected without the table has no attempts.
+    api.request("GET", "/totals")
+        .send()
+        .await
+        .expect_status(401);
+    let line = nth_line(&lines, 4).await;
+    assert_eq!([&line["attempts"], &line["status"]], [0, 401]);
+}
+
+#[tokio::test]
+async fn a_request_below_the_log_level_is_logged_with_its_metrics_only() {
+    let (proxied, lines) = start_with_log_level("ERROR").await;
+    let user = proxied.stack.api.user();
+    user.get("/totals").await.expect_status(200);
+    let line = nth_line(&lines, 1).await;
+    assert_eq!(
+        [&line["Calls"], &line["ReadUnits"]],
+        [&json!(1), &json!(1.0)]
+    );
+    for detail in ["requestId", "route", "status", "durationMs"] {
+        assert!(line.get(detail).is_none(), "{line}");
+    }
+    proxied.inject_next([Fault::error("Query", 400, "AccessDeniedException")]);
+    user.get("/totals").await.expect_error(500, "internal");
+    let line = nth_line(&lines, 2).await;
+    assert_eq!([&line["level"], &line["code"]], ["ERROR", "internal"]);
+    assert!(
+        line["cause"].as_str().unwrap().contains("AccessDenied"),
+        "{line}"
+    );
+}

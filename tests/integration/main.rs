@@ -1,0 +1,234 @@
+//! White-box tests: what the table holds after a request, what each request costs, and what happens
+//! when DynamoDB or a function's process fails. Each test starts its own stack on this machine.
+//!
+//! | Module | What it checks |
+//! |---|---|
+//! | `configuration` | environment variables: cap on open requests, issuer and audience, errors at start |
+//! | `contention` | conflicts: 200 senders to one user, and the shards of a user's totals |
+//! | `cost` | sequential round trips and capacity units of each endpoint |
+//! | `endpoint_consistency` | endpoints, binaries, template, sample events and documentation agree |
+//! | `function_instances` | processes: replacement, connections, private data in logs, unusual events |
+//! | `iam_policies` | each function's role allows exactly what the function does |
+//! | `linearizability` | concurrent requests under injected faults, against a linearizability checker |
+//! | `logging` | the log line and metrics of each request |
+//! | `model_based` | random sequences of requests against a model of the contract |
+//! | `outages` | responses and the table when no operation succeeds, or no response arrives |
+//! | `retries` | which failed operations are retried, and what happens when time runs out |
+//! | `signing_keys` | access tokens: rotating secrets, public keys and key sets |
+//! | `soak` | fifty clients at once for some seconds |
+//! | `stored_items` | the items in the table after each kind of request |
+//! | `table_check` | the operator's consistency check of a table, and its repairs |
+//!
+//! The tests share these modules:
+//!
+//! | Module | What it contains |
+//! |---|---|
+//! | `contract_model` | the contract as a model, for `model_based` and `linearizability` |
+//! | `dynamodb_proxy` | a proxy that records operations, enforces IAM permissions and injects faults |
+//! | `fault_injection` | random faults, reproducible from a seed |
+//! | `invariants` | the invariants of the table, which hold after each test |
+//!
+//! `scripts/mutants.sh` shows whether a test fails for each small change of the code.
+
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod configuration;
+mod contention;
+mod contract_model;
+mod cost;
+mod dynamodb_proxy;
+mod endpoint_consistency;
+mod fault_injection;
+mod function_instances;
+mod iam_policies;
+mod invariants;
+mod linearizability;
+mod logging;
+mod model_based;
+mod outages;
+mod retries;
+mod signing_keys;
+mod soak;
+mod stored_items;
+mod table_check;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use aws_sdk_dynamodb::{
+    Client, Config,
+    config::{BehaviorVersion, Credentials, Region},
+    types::AttributeValue,
+};
+use aws_smithy_http_client::tls;
+use chat_local::{Stack, StackOptions};
+use serde_json::Value;
+
+use support::Api;
+
+/// How long a test waits for something that normally takes milliseconds. It is long because the tests
+/// also run on slow machines.
+const WAIT_LIMIT: Duration = Duration::from_secs(20);
+
+/// Waits until a condition is true. Fails the test when that takes too long.
+async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let becomes_true = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within_limit(what, becomes_true).await;
+}
+
+/// Waits for a future. Fails the test when that takes too long.
+async fn within_limit<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let result = tokio::time::timeout(WAIT_LIMIT, future).await;
+    result.unwrap_or_else(|_| panic!("waited {WAIT_LIMIT:?}, but it is not true that {what}"))
+}
+
+/// The stack of one test.
+struct TestStack {
+    stack: Stack,
+    api: Api,
+    table: Table,
+}
+
+impl TestStack {
+    async fn start() -> Self {
+        Self::start_with(support::stack_options()).await
+    }
+
+    async fn start_with(options: StackOptions) -> Self {
+        let stack = Stack::start(options).await.expect("the stack starts");
+        let api = Api::at(stack.url());
+        let table = Table::at(stack.dynamodb_endpoint(), stack.table());
+        Self { stack, api, table }
+    }
+}
+
+/// Options with a template in which `from` is replaced by `to`.
+fn options_with_template(from: &str, to: &str) -> StackOptions {
+    let mut options = support::stack_options();
+    let template = std::fs::read_to_string(&options.template).unwrap();
+    assert!(
+        template.contains(from),
+        "template.yaml contains no {from:?}"
+    );
+    let name = format!("template-{}-{}.yaml", std::process::id(), fastrand::u64(..));
+    options.template = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&options.template, template.replace(from, to)).unwrap();
+    options
+}
+
+/// Direct access to the table behind the functions.
+struct Table {
+    client: Client,
+    name: String,
+}
+
+impl Table {
+    fn at(endpoint: &str, name: &str) -> Self {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(
+                tls::rustls_provider::CryptoMode::Ring,
+            ))
+            .build_https();
+        let config = Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::for_tests())
+            .endpoint_url(endpoint)
+            .http_client(http)
+            .build();
+        Self {
+            client: Client::from_conf(config),
+            name: name.to_owned(),
+        }
+    }
+
+    /// All items of a partition by sort key, without their keys.
+    async fn partition(&self, pk: &str) -> BTreeMap<String, Value> {
+        let query = self.client.query().table_name(&self.name);
+        let query = query.key_condition_expression("pk = :pk");
+        let query = query.expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()));
+        let output = query.consistent_read(true).send().await.unwrap();
+        let items = output.items.unwrap_or_default().into_iter();
+        items
+            .map(|mut item| {
+                item.remove("pk");
+                let sk = item.remove("sk").unwrap().as_s().unwrap().clone();
+                (sk, object(item))
+            })
+            .collect()
+    }
+
+    /// Every item of the table: partition key, sort key, other attributes.
+    async fn everything(&self) -> Vec<(String, String, Value)> {
+        let mut pages = self
+            .client
+            .scan()
+            .table_name(&self.name)
+            .into_paginator()
+            .send();
+        let mut items = Vec::new();
+        while let Some(page) = pages.next().await {
+            for mut item in page.unwrap().items.unwrap_or_default() {
+                let mut key = |name| item.remove(name).unwrap().as_s().unwrap().clone();
+                items.push((key("pk"), key("sk"), object(item)));
+            }
+        }
+        items
+    }
+
+    async fn chat(&self, chat: &str) -> BTreeMap<String, Value> {
+        self.partition(&format!("CHAT#{chat}")).await
+    }
+
+    async fn user(&self, user: u64) -> BTreeMap<String, Value> {
+        self.partition(&format!("USER#{user}")).await
+    }
+
+    /// Deletes an item without the functions.
+    async fn delete(&self, pk: &str, sk: &str) {
+        let delete = self.client.delete_item().table_name(&self.name);
+        let delete = delete.key("pk", AttributeValue::S(pk.to_owned()));
+        let delete = delete.key("sk", AttributeValue::S(sk.to_owned()));
+        delete.send().await.unwrap();
+    }
+
+    /// Sets one attribute of an item without the functions.
+    async fn set(&self, pk: &str, sk: &str, attribute: &str, value: AttributeValue) {
+        let update = self.client.update_item().table_name(&self.name);
+        let update = update.key("pk", AttributeValue::S(pk.to_owned()));
+        let update = update.key("sk", AttributeValue::S(sk.to_owned()));
+        let update = update.update_expression("SET #attribute = :value");
+        let update = update.expression_attribute_names("#attribute", attribute);
+        update
+            .expression_attribute_values(":value", value)
+            .send()
+            .await
+            .unwrap();
+    }
+}
+
+fn object(item: HashMap<String, AttributeValue>) -> Value {
+    item.into_iter()
+        .map(|(name, value)| (name, json(value)))
+        .collect()
+}
+
+/// An attribute as JSON. Bytes become an array of numbers.
+fn json(value: AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => text.into(),
+        AttributeValue::N(number) => serde_json::from_str(&number).unwrap(),
+        AttributeValue::B(bytes) => bytes.into_inner().into(),
+        AttributeValue::M(item) => object(item),
+        other => panic!("unexpected type of attribute: {other:?}"),
+    }
+}

@@ -1,0 +1,333 @@
+//! Retry tests: which failed operations on DynamoDB are retried, how concurrent changes are resolved, and
+//! what the client gets when time runs out.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::{
+    dynamodb_proxy::{Cost, Fault, FaultEffect, ProxiedStack},
+    eventually,
+    invariants::invariant_violations,
+    options_with_template,
+    support::User,
+};
+
+/// A stack in which a function has a timeout of two seconds.
+pub async fn start_with_short_timeout() -> ProxiedStack {
+    let options = options_with_template("Timeout: !Ref FunctionTimeout\n", "Timeout: 2\n");
+    ProxiedStack::start_with(options).await
+}
+
+async fn active_chat(proxied: &ProxiedStack) -> (User, User, String) {
+    proxied.stack.api.active_chat().await
+}
+
+/// The tokens of all transactions.
+fn transaction_tokens(cost: &Cost) -> Vec<&str> {
+    let operations = cost.operations.iter();
+    let transactions = operations.filter(|operation| operation.name == "TransactWriteItems");
+    transactions
+        .map(|operation| operation.token.as_deref().unwrap())
+        .collect()
+}
+
+fn conflict() -> Fault {
+    Fault::cancelled(&["TransactionConflict", "None", "None"])
+}
+
+#[tokio::test]
+async fn a_transaction_that_conflicts_or_is_throttled_is_retried_with_the_same_token() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat(&proxied).await;
+    proxied.drain_cost();
+    proxied.inject_next([
+        conflict(),
+        Fault::cancelled(&["None", "ThrottlingError", "ProvisionedThroughputExceeded"]),
+        Fault::error("TransactWriteItems", 400, "TransactionInProgressException"),
+        Fault::error("TransactWriteItems", 500, "InternalServerError"),
+    ]);
+    ann.send(&chat, "hi").await.expect_status(201);
+    let cost = proxied.drain_cost();
+    let tokens = transaction_tokens(&cost);
+    assert_eq!(tokens.len(), 5, "{cost:?}");
+    assert_eq!(
+        tokens.iter().collect::<BTreeSet<_>>().len(),
+        1,
+        "{tokens:?}"
+    );
+    assert_eq!(ben.totals().await, [0, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_transaction_whose_response_is_lost_is_applied_once() {
+    let proxied = ProxiedStack::start().await;
+    let api = &proxied.stack.api;
+    let (ann, ben) = (api.user(), api.user());
+    let chat = ann.chat_id_with(&ben);
+    let lose_response =
+        || proxied.inject_next([Fault::new("TransactWriteItems", FaultEffect::LoseResponse)]);
+    lose_response();
+    ann.request_chat(&ben).await.expect_status(201);
+    assert_eq!(ben.totals().await, [1, 0, 0]);
+    lose_response();
+    ben.accept(&chat).await.expect_status(200);
+    lose_response();
+    assert_eq!(
+        ann.send(&chat, "hi").await.expect_status(201).body["seq"],
+        1
+    );
+    lose_response();
+    assert_eq!(
+        ann.send_with_key(&chat, "key", "hi")
+            .await
+            .expect_status(201)
+            .body["seq"],
+        2
+    );
+    assert_eq!(ann.messages(&chat, "").await.seqs(), [2, 1]);
+    assert_eq!(ben.totals().await, [0, 2, 0]);
+    lose_response();
+    ben.mark_read(&chat).await.expect_status(200);
+    assert_eq!(invariant_violations(&proxied.stack.table).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_transaction_that_another_one_overtakes_is_planned_again_with_a_new_token() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat(&proxied).await;
+    proxied.drain_cost();
+    // Ann's message is about to become the first one when Ben's message does.
+    proxied.inject_next([Fault::new("TransactWriteItems", FaultEffect::Hold)]);
+    let first = tokio::spawn({
+        let (ann, chat) = (ann.clone(), chat.clone());
+        async move { ann.send(&chat, "a").await }
+    });
+    proxied.wait_until_blocked().await;
+    assert_eq!(ben.send(&chat, "b").await.expect_status(201).body["seq"], 1);
+    proxied.release_held();
+    assert_eq!(first.await.unwrap().expect_status(201).body["seq"], 2);
+    let cost = proxied.drain_cost();
+    let tokens = transaction_tokens(&cost);
+    assert_eq!(tokens.len(), 3, "{cost:?}");
+    assert_eq!(
+        tokens.iter().collect::<BTreeSet<_>>().len(),
+        3,
+        "{tokens:?}"
+    );
+    assert_eq!(
+        cost.operations
+            .iter()
+            .filter(|operation| operation.name == "GetItem")
+            .count(),
+        2,
+        "{cost:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_failed_condition_is_ignored_while_the_chat_itself_is_in_conflict() {
+    let proxied = ProxiedStack::start().await;
+    let api = &proxied.stack.api;
+    let (ann, ben) = (api.user(), api.user());
+    // Another transaction is in progress: it has updated a counter, and has still locked the chat.
+    proxied.inject_next([Fault::cancelled(&[
+        "TransactionConflict",
+        "ConditionalCheckFailed",
+        "None",
+    ])]);
+    ann.request_chat(&ben).await.expect_status(201);
+    assert_eq!(ann.totals().await, [0, 0, 1]);
+}
+
+/// Makes a message readable half a second after the other items of its transaction.
+fn torn_read() -> Fault {
+    Fault::new(
+        "TransactWriteItems",
+        FaultEffect::TornRead(Duration::from_millis(500)),
+    )
+}
+
+async fn wait_for_one_unread(user: &User) {
+    eventually("the message counts as unread", async || {
+        user.totals().await == [0, 1, 0]
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_waits_for_a_message_that_is_not_readable_yet() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat(&proxied).await;
+    proxied.inject_next([torn_read()]);
+    let first = tokio::spawn({
+        let (ann, chat) = (ann.clone(), chat.clone());
+        async move { ann.send(&chat, "one").await.status }
+    });
+    // The first message counts as unread before it is readable.
+    wait_for_one_unread(&ben).await;
+    assert_eq!(
+        ben.send(&chat, "two").await.expect_status(201).body["seq"],
+        2
+    );
+    let (newest, after, before, skip) = tokio::join!(
+        ann.messages(&chat, ""),
+        ann.messages(&chat, "?after=0"),
+        ann.messages(&chat, "?before=2"),
+        ann.messages(&chat, "?skip=1"),
+    );
+    assert_eq!(newest.seqs(), [2, 1]);
+    assert_eq!(after.seqs(), [1, 2]);
+    assert_eq!(before.seqs(), [1]);
+    assert_eq!(skip.seqs(), [1]);
+    assert_eq!(first.await.unwrap(), 201);
+}
+
+#[tokio::test]
+async fn a_replay_waits_for_its_message_to_become_readable() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat(&proxied).await;
+    proxied.inject_next([torn_read()]);
+    let first = tokio::spawn({
+        let (ann, chat) = (ann.clone(), chat.clone());
+        async move { ann.send_with_key(&chat, "key", "hi").await.status }
+    });
+    wait_for_one_unread(&ben).await;
+    let replay = ann
+        .send_with_key(&chat, "key", "hi")
+        .await
+        .expect_status(200);
+    assert_eq!(replay.body["seq"], 1);
+    assert_eq!(first.await.unwrap(), 201);
+}
+
+#[tokio::test]
+async fn a_deleted_message_is_left_out_of_a_page_and_is_no_error() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, _, chat) = active_chat(&proxied).await;
+    for text in ["one", "two", "three"] {
+        ann.send(&chat, text).await.expect_status(201);
+    }
+    let pk = format!("CHAT#{chat}");
+    proxied
+        .stack
+        .table
+        .delete(&pk, "MSG#0000000000000002")
+        .await;
+    assert_eq!(
+        ann.messages(&chat, "").await.expect_status(200).seqs(),
+        [3, 1]
+    );
+    // Long after the last change of the chat, the function does not wait for the missing message.
+    proxied
+        .stack
+        .table
+        .set(&pk, "STATE", "updatedAt", AttributeValue::N("1".to_owned()))
+        .await;
+    proxied.drain_cost();
+    assert_eq!(
+        ann.messages(&chat, "?after=0")
+            .await
+            .expect_status(200)
+            .seqs(),
+        [1, 3]
+    );
+    assert_eq!(proxied.drain_cost().round_trips(), 1);
+}
+
+#[tokio::test]
+async fn a_delayed_mark_as_read_does_not_move_the_watermark_back() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat(&proxied).await;
+    let two_messages = async || {
+        ann.send(&chat, "one").await.expect_status(201);
+        ann.send(&chat, "two").await.expect_status(201);
+    };
+    two_messages().await;
+    // One device has read that two messages are unread. Before it marks them, another device does, and
+    // two more arrive. So the number of unread messages is the same as before.
+    proxied.inject_next([Fault::new("TransactWriteItems", FaultEffect::Hold)]);
+    let late = tokio::spawn({
+        let (ben, chat) = (ben.clone(), chat.clone());
+        async move { ben.mark_read(&chat).await.status }
+    });
+    proxied.wait_until_blocked().await;
+    ben.mark_read(&chat).await.expect_status(200);
+    two_messages().await;
+    proxied.release_held();
+    assert_eq!(late.await.unwrap(), 200);
+    assert_eq!(invariant_violations(&proxied.stack.table).await, [""; 0]);
+    let view = ben.chat_view(&chat).await;
+    assert_eq!([&view["readSeq"], &view["unreadCount"]], [4, 0]);
+    assert_eq!(ben.totals().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn marking_as_read_includes_a_message_that_the_reader_sent_meanwhile() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat(&proxied).await;
+    ann.send(&chat, "one").await.expect_status(201);
+    proxied.inject_next([Fault::new("TransactWriteItems", FaultEffect::Hold)]);
+    let mark = tokio::spawn({
+        let (ben, chat) = (ben.clone(), chat.clone());
+        async move { ben.mark_read(&chat).await.status }
+    });
+    proxied.wait_until_blocked().await;
+    ben.send(&chat, "two").await.expect_status(201);
+    proxied.release_held();
+    assert_eq!(mark.await.unwrap(), 200);
+    // It takes effect after the second message, so the watermark is at that message.
+    assert_eq!(ben.chat_view(&chat).await["readSeq"], 2);
+    assert_eq!(invariant_violations(&proxied.stack.table).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn contention_until_the_timeout_is_503_and_changes_nothing() {
+    let proxied = start_with_short_timeout().await;
+    let (ann, ben, chat) = active_chat(&proxied).await;
+    let before = proxied.stack.table.chat(&chat).await;
+    for fault in [
+        conflict(),
+        Fault::error(
+            "TransactWriteItems",
+            400,
+            "ProvisionedThroughputExceededException",
+        ),
+        Fault::error("TransactWriteItems", 500, "InternalServerError"),
+        Fault::error("GetItem", 400, "ThrottlingException"),
+    ] {
+        proxied.inject_always(Some(fault));
+        let response = ann.send_with_key(&chat, "key", "hi").await;
+        response.expect_error(503, "unavailable");
+        let seconds: u64 = response.header("retry-after").unwrap().parse().unwrap();
+        assert!(seconds > 0);
+        proxied.inject_always(None);
+        assert_eq!(proxied.stack.table.chat(&chat).await, before);
+        assert_eq!(ben.totals().await, [0, 0, 0]);
+    }
+    ann.send_with_key(&chat, "key", "hi")
+        .await
+        .expect_status(201);
+}
+
+#[tokio::test]
+async fn an_error_that_a_retry_cannot_resolve_is_500_without_a_retry() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, _, chat) = active_chat(&proxied).await;
+    for fault in [
+        Fault::error("TransactWriteItems", 400, "AccessDeniedException"),
+        Fault::error("TransactWriteItems", 400, "ValidationException"),
+        Fault::cancelled(&["ValidationError", "None", "None"]),
+        Fault::cancelled(&[
+            "ItemCollectionSizeLimitExceeded",
+            "TransactionConflict",
+            "None",
+        ]),
+    ] {
+        proxied.drain_cost();
+        proxied.inject_next([fault]);
+        ann.send(&chat, "hi").await.expect_error(500, "internal");
+        let cost = proxied.drain_cost();
+        assert_eq!(cost.operations.len(), 2, "{cost:?}");
+    }
+}
