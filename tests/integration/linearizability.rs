@@ -39,7 +39,7 @@ const MAX_ATTEMPTS: usize = 6;
 /// The first requests of each client, which request, accept or decline the chat.
 const REQUESTS_ABOUT_STATE: usize = 4;
 /// How long the check of one history may take. Most take milliseconds.
-const CHECK_LIMIT: Duration = Duration::from_secs(120);
+const CHECK_LIMIT: Duration = Duration::from_mins(2);
 
 /// The faults and the requests of one test.
 #[derive(Clone, Copy)]
