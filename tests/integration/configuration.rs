@@ -119,28 +119,59 @@ async fn tokens_must_have_the_configured_issuer_and_audience() {
     assert_eq!(status(ours, json!([])).await, 401);
 }
 
+/// Runs a function with a valid environment except for one variable, and returns its standard error.
+async fn init_error(changed: &str, value: Option<&str>) -> String {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_send-chat-request"));
+    command.env_clear();
+    for (name, valid) in [
+        ("JWT_SECRET", support::secret().as_str()),
+        ("TABLE_NAME", "t"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "x"),
+        ("AWS_SECRET_ACCESS_KEY", "x"),
+        // Nothing listens there.
+        ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9"),
+    ] {
+        command.env(name, valid);
+    }
+    match value {
+        Some(value) => command.env(changed, value),
+        None => command.env_remove(changed),
+    };
+    let output = command.output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1), "{changed}={value:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
 #[tokio::test]
 async fn a_function_with_an_invalid_configuration_exits_and_names_the_variable() {
-    let invalid = [
+    for (name, value) in [
         ("JWT_SECRET", ""),
         ("JWT_SECRET", "only 31 bytes, one too few, sir"),
         ("TABLE_NAME", ""),
         ("MAX_OPEN_REQUESTS", "many"),
         ("MAX_OPEN_REQUESTS", "-1"),
-    ];
-    for (name, value) in invalid {
-        let binary = env!("CARGO_BIN_EXE_send-chat-request");
-        let mut command = tokio::process::Command::new(binary);
-        for (name, value) in [
-            ("JWT_SECRET", support::secret().as_str()),
-            ("TABLE_NAME", "t"),
-        ] {
-            command.env(name, value);
-        }
-        let output = command.env(name, value).output().await.unwrap();
-        assert_eq!(output.status.code(), Some(1), "{name}={value}");
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(stderr.starts_with(name), "{name}={value}: {stderr}");
-        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        ("LOG_LEVEL", "LOUD"),
+        ("AWS_REGION", ""),
+        ("AWS_ACCESS_KEY_ID", ""),
+    ] {
+        let error = init_error(name, Some(value)).await;
+        assert!(error.starts_with(name), "{name}={value}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_function_without_a_required_variable_exits_and_names_it() {
+    for name in [
+        "JWT_SECRET",
+        "TABLE_NAME",
+        "AWS_REGION",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+    ] {
+        let error = init_error(name, None).await;
+        assert!(error.contains(name), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
     }
 }

@@ -82,7 +82,8 @@ pub(super) async fn from_env(usage: UsageCounter) -> Result<Client, ConfigError>
         .identity_cache(IdentityCache::no_cache())
         .load()
         .await;
-    if config.region().is_none() {
+    let region = config.region();
+    if region.is_none_or(|region| region.as_ref().is_empty()) {
         return Err(ConfigError::new("AWS_REGION", "is not set; Lambda sets it"));
     }
     let retry_config = config.retry_config().cloned();
