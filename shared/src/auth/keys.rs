@@ -249,3 +249,180 @@ fn without_leading_zeros(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     &number[zeros..]
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const SECRET: &str = "the secret of these unit tests, of 32 bytes or more";
+    const RSA_PEM: &str = include_str!("../../../tests/support/keys/rsa-2048.pem");
+    const P256_PEM: &str = include_str!("../../../tests/support/keys/p256.pem");
+    const ED25519_PEM: &str = include_str!("../../../tests/support/keys/ed25519.pem");
+
+    fn keys(variables: &[(&str, &str)]) -> Result<Vec<VerificationKey>, String> {
+        let keys = VerificationKey::from_env(|name| {
+            let variable = variables.iter().find(|(variable, _)| *variable == name);
+            variable.map(|(_, value)| (*value).to_owned())
+        });
+        keys.map_err(|error| error.to_string())
+    }
+
+    fn error(variables: &[(&str, &str)]) -> String {
+        keys(variables).err().expect("the configuration is invalid")
+    }
+
+    fn jwks(keys: &serde_json::Value) -> Result<Vec<VerificationKey>, String> {
+        self::keys(&[("JWT_JWKS", &json!({ "keys": keys }).to_string())])
+    }
+
+    /// Numbers of an RSA key of this many bits, in base64url.
+    fn rsa_jwk(bits: usize, n_end: u8, e: &str) -> serde_json::Value {
+        let mut n = vec![0xff; bits.div_ceil(8)];
+        n[0] >>= n.len() * 8 - bits;
+        *n.last_mut().unwrap() = n_end;
+        let n = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(n);
+        json!({"kty": "RSA", "n": n, "e": e})
+    }
+
+    #[test]
+    fn exactly_one_kind_of_key_must_be_configured() {
+        assert!(error(&[]).starts_with("JWT_SECRET is not set"));
+        let set = r#"{"keys":[]}"#;
+        for (variables, named) in [
+            (
+                &[("JWT_SECRET", SECRET), ("JWT_PUBLIC_KEY", P256_PEM)][..],
+                "JWT_PUBLIC_KEY",
+            ),
+            (&[("JWT_SECRET", SECRET), ("JWT_JWKS", set)], "JWT_JWKS"),
+            (
+                &[("JWT_PUBLIC_KEY", P256_PEM), ("JWT_JWKS", set)],
+                "JWT_PUBLIC_KEY",
+            ),
+            (&[("JWT_SECRET_PREVIOUS", SECRET)], "JWT_SECRET_PREVIOUS"),
+        ] {
+            assert!(error(variables).starts_with(named), "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_has_at_least_32_bytes() {
+        let (short, long) = ("x".repeat(31), "x".repeat(32));
+        assert!(error(&[("JWT_SECRET", &short)]).starts_with("JWT_SECRET is too short"));
+        let previous = [("JWT_SECRET", &*long), ("JWT_SECRET_PREVIOUS", &short)];
+        assert!(error(&previous).starts_with("JWT_SECRET_PREVIOUS is too short"));
+        assert_eq!(keys(&[("JWT_SECRET", &long)]).unwrap().len(), 1);
+        let both = [("JWT_SECRET", &*long), ("JWT_SECRET_PREVIOUS", &long)];
+        assert_eq!(keys(&both).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_pem_file_may_have_lost_its_line_breaks_and_determines_the_algorithm() {
+        for (pem, algorithm) in [
+            (RSA_PEM, Algorithm::RS256),
+            (P256_PEM, Algorithm::ES256),
+            (ED25519_PEM, Algorithm::EdDSA),
+        ] {
+            for text in [
+                pem.to_owned(),
+                pem.replace('\n', "\\n"),
+                pem.replace('\n', " "),
+            ] {
+                let keys = keys(&[("JWT_PUBLIC_KEY", &text)]).unwrap();
+                assert_eq!(keys[0].algorithm, algorithm, "{text}");
+            }
+        }
+        for text in [
+            "x",
+            "-----BEGIN PUBLIC KEY-----AAAA-----END PUBLIC KEY-----",
+        ] {
+            assert!(error(&[("JWT_PUBLIC_KEY", text)]).starts_with("JWT_PUBLIC_KEY"));
+        }
+    }
+
+    #[test]
+    fn keys_for_other_purposes_are_ignored() {
+        let ignored = [
+            ("use", json!("enc")),
+            ("key_ops", json!(["encrypt"])),
+            ("alg", json!("RS512")),
+        ];
+        let good = rsa_jwk(2_048, 0xff, "AQAB");
+        assert_eq!(jwks(&json!([good])).unwrap().len(), 1);
+        for (name, value) in ignored {
+            let mut other = good.clone();
+            other[name] = value;
+            let error = jwks(&json!([other])).err().unwrap();
+            assert!(error.contains("no key for RS256"), "{name}: {error}");
+        }
+        for (name, value) in [
+            ("use", json!("sig")),
+            ("key_ops", json!(["verify"])),
+            ("alg", json!("RS256")),
+        ] {
+            let mut same = good.clone();
+            same[name] = value;
+            assert_eq!(jwks(&json!([same])).unwrap().len(), 1, "{name}");
+        }
+        let p384 = json!({"kty": "EC", "crv": "P-384", "x": "AA", "y": "AA"});
+        assert!(jwks(&json!([p384])).is_err());
+    }
+
+    #[test]
+    fn unsafe_and_malformed_keys_are_rejected() {
+        for (key, problem) in [
+            (rsa_jwk(2_047, 0xff, "AQAB"), "wrong size"),
+            (rsa_jwk(8_193, 0xff, "AQAB"), "wrong size"),
+            (rsa_jwk(2_048, 0xfe, "AQAB"), "unsafe RSA key"),
+            (rsa_jwk(2_048, 0xff, "AQ"), "unsafe RSA key"), // 1
+            (rsa_jwk(2_048, 0xff, "AQAA"), "unsafe RSA key"), // even
+            (rsa_jwk(2_048, 0xff, "AQAAAAE"), "unsafe RSA key"), // 5 bytes
+            (json!({"kty": "RSA", "n": "", "e": "AQAB"}), "wrong size"),
+            (
+                json!({"kty": "RSA", "n": "*", "e": "AQAB"}),
+                "cannot be read",
+            ),
+            (
+                json!({"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}),
+                "P-256 key",
+            ),
+            (
+                json!({"kty": "OKP", "crv": "Ed25519", "x": "AA"}),
+                "Ed25519 key",
+            ),
+            (json!({"kty": "oct", "k": "AA"}), "secret"),
+        ] {
+            let error = jwks(&json!([key])).err().unwrap();
+            assert!(error.contains(problem), "{key}: {error}");
+        }
+        for bits in [2_048, 8_192] {
+            assert!(jwks(&json!([rsa_jwk(bits, 0xff, "AQAB")])).is_ok());
+        }
+        // Leading zeros do not count. The largest exponent has four bytes.
+        assert!(jwks(&json!([rsa_jwk(2_048, 0xff, "AAEAAQ")])).is_ok());
+        assert!(jwks(&json!([rsa_jwk(2_048, 0xff, "AQAAAQ")])).is_ok());
+    }
+
+    #[test]
+    fn the_keys_of_a_set_need_distinct_ids() {
+        let key = |id: Option<&str>| {
+            let mut key = rsa_jwk(2_048, 0xff, "AQAB");
+            if let Some(id) = id {
+                key["kid"] = id.into();
+            }
+            key
+        };
+        assert_eq!(
+            jwks(&json!([key(Some("a")), key(Some("b"))]))
+                .unwrap()
+                .len(),
+            2
+        );
+        let same = jwks(&json!([key(Some("a")), key(Some("a"))])).err();
+        assert!(same.unwrap().contains("same `kid`"));
+        let missing = jwks(&json!([key(Some("a")), key(None)])).err();
+        assert!(missing.unwrap().contains("no `kid`"));
+        assert!(keys(&[("JWT_JWKS", "{}")]).is_err());
+    }
+}

@@ -81,3 +81,82 @@ fn decode(cursor: &str, user: UserId, list: &str) -> Option<String> {
     let position = decoded.strip_prefix(&format!("{VERSION}.{list}.{user}."))?;
     Some(position.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Timestamp;
+
+    const LISTS: [ChatList; 5] = [
+        ChatList::Active,
+        ChatList::Pending(RequestDirection::Sent),
+        ChatList::Pending(RequestDirection::Received),
+        ChatList::Declined(RequestDirection::Sent),
+        ChatList::Declined(RequestDirection::Received),
+    ];
+
+    fn user(id: u64) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
+    fn chat(id: &str) -> ChatId {
+        id.parse().unwrap()
+    }
+
+    fn key() -> ActivityKey {
+        let chat = crate::domain::Chat::new_request(
+            chat("17-42"),
+            user(17),
+            Timestamp::from_millis(1_767_225_600_000),
+        );
+        ActivityKey::of(&chat)
+    }
+
+    #[test]
+    fn a_cursor_of_a_list_of_chats_is_valid_only_for_the_same_list_and_user() {
+        for list in LISTS {
+            let cursor = encode_chats(user(17), list, key());
+            for other in LISTS {
+                let expected = (other == list).then(key);
+                assert_eq!(
+                    decode_chats(&cursor, user(17), other),
+                    expected,
+                    "{other:?}"
+                );
+            }
+            assert_eq!(decode_chats(&cursor, user(42), list), None);
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_messages_is_valid_only_for_the_same_chat_and_user() {
+        for start in [
+            MessagePageStart::Before(Seq::new(7)),
+            MessagePageStart::After(Seq::new(7)),
+        ] {
+            let cursor = encode_messages(user(17), chat("17-42"), start).unwrap();
+            let decode = |caller, id| decode_messages(&cursor, user(caller), chat(id));
+            assert_eq!(decode(17, "17-42"), Some(start));
+            assert_eq!(decode(42, "17-42"), None);
+            assert_eq!(decode(17, "17-43"), None);
+            assert_eq!(decode_chats(&cursor, user(17), ChatList::Active), None);
+        }
+        let skip = encode_messages(user(17), chat("17-42"), MessagePageStart::Skip(1));
+        assert_eq!(skip, None);
+    }
+
+    #[test]
+    fn a_malformed_cursor_is_invalid() {
+        let decode = |cursor: &str| decode_messages(cursor, user(17), chat("17-42"));
+        assert_eq!(decode(""), None);
+        assert_eq!(decode("not base64!"), None);
+        for position in ["", "7", "before:", "before:x", "before:-1", "between:7"] {
+            let cursor = encode(user(17), "messages-17-42", position);
+            assert_eq!(decode(&cursor), None, "{position}");
+        }
+        for text in ["2.messages-17-42.17.before:7", "messages-17-42.17.before:7"] {
+            assert_eq!(decode(&URL_SAFE_NO_PAD.encode(text)), None, "{text}");
+        }
+        assert_eq!(decode(&URL_SAFE_NO_PAD.encode(b"\xff")), None);
+    }
+}
