@@ -3,8 +3,8 @@
 #
 # Usage: scripts/python-tools.sh NAME
 #
-# NAME is a file of scripts/requirements without `.txt`. The environment is target/ci-NAME. It is made
-# again when that file changes.
+# NAME is a file of scripts/requirements without `.txt`. The environment is target/ci-NAME. It is
+# created again when that file changes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh

@@ -24,7 +24,7 @@ step() { printf '\n=== %s\n' "$*"; }
 # Contract tests that `sam local start-api` cannot pass, because it differs from API Gateway there. None of
 # them says anything about the functions.
 skipped=(
-  # 502: it passes on no body that is not UTF-8.
+  # 502: it does not forward a body that is not UTF-8.
   a_body_that_is_not_utf_8
   the_size_limit_applies_to_the_decoded_body
   # 403: it decodes the path before it looks for a route.

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The commands of the README's tutorial, and what they must print. Source this file after common.sh.
+# The commands of the README's tutorial, and their expected output. Source this file after common.sh.
 
 # Prints the commands: the code block after the marker <!-- tutorial -->.
 tutorial_commands() {
@@ -9,7 +9,7 @@ tutorial_commands() {
   printf '%s\n' "$commands"
 }
 
-# run_tutorial COMMANDS: runs them, prints their output, and fails when it is not what the README promises.
+# run_tutorial COMMANDS: runs them, prints their output, and fails when an expected text is missing.
 run_tutorial() {
   local output expected
   output=$(limit_time 300 "the tutorial" bash -euo pipefail -c "$1") || {

@@ -28,7 +28,7 @@ use crate::{Result, http::Message};
 
 /// Delay of each counted response. It is long enough that concurrent requests overlap in the count.
 const COUNTED_ROUND_TRIP: Duration = Duration::from_millis(25);
-/// How long a transaction holds its items, as in production.
+/// How long a transaction locks its items, as in production.
 const TRANSACTION_DURATION: Duration = Duration::from_millis(25);
 /// Where operating systems store the certificates that they trust.
 const SYSTEM_CERTIFICATE_FILES: [&str; 3] = [
@@ -45,8 +45,8 @@ pub enum ProxyMode {
     /// It forwards and counts them. It also delays each response, to tell concurrent requests from
     /// sequential ones.
     CountRequests,
-    /// A transaction holds its items for [`TRANSACTION_DURATION`]. It is cancelled if another
-    /// transaction holds one of them.
+    /// A transaction locks its items for [`TRANSACTION_DURATION`]. It is cancelled if another
+    /// transaction has locked one of them.
     EmulateConflicts,
 }
 

@@ -26,7 +26,7 @@ pub fn significant(number: f64) -> String {
     format!("{number:.decimals$}")
 }
 
-/// A Markdown table. The first column is aligned left and the others right, because they hold
+/// A Markdown table. The first column is aligned left and the others right, because they contain
 /// numbers.
 pub fn markdown_table(header: &[&str], rows: &[Vec<String>]) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));

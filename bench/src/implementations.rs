@@ -2,7 +2,7 @@
 //! the baselines they are compared with.
 //!
 //! A separate process of the implementation's own build tool (cargo or npm) builds each one, so that
-//! no dependency or cargo feature of the benchmark gets into what is measured.
+//! no dependency or cargo feature of the benchmark affects the measured programs.
 
 use std::{
     collections::BTreeMap,

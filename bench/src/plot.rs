@@ -1,4 +1,4 @@
-//! Draws plots as SVG. A transparent background and medium colours make them legible on light and dark
+//! Draws plots as SVG. A transparent background and medium colors make them legible on light and dark
 //! pages.
 
 use std::path::Path;
@@ -182,7 +182,7 @@ pub fn bars(path: &Path, x_label: &str, part_names: &[&str], bars: &[Bar]) -> Re
     Ok(())
 }
 
-/// The rectangle that shows a colour in the legend.
+/// The rectangle that shows a color in the legend.
 fn legend_swatch((x, y): (i32, i32), colour: RGBColor) -> Rectangle<(i32, i32)> {
     Rectangle::new([(x, y - 4), (x + 12, y + 4)], colour.filled())
 }

@@ -230,7 +230,7 @@ impl ScalingBenchmark {
                 (":readSeq", number(count - unread)),
             ],
         );
-        // The reader has only this chat, so its shard holds the reader's whole total.
+        // The reader has only this chat, so its shard contains the reader's whole total.
         let totals_update = store.update(
             TotalsItem::key(reader, chat),
             "SET unread = :unread",
@@ -332,7 +332,7 @@ impl ScalingBenchmark {
         }
     }
 
-    /// Checks that the table holds what the functions would have written.
+    /// Checks that the table contains the same items as if the functions had written them.
     async fn check_table(&self) -> Result<()> {
         let mut violations = Vec::new();
         let mut report = |event: CheckEvent<'_>| {
@@ -348,7 +348,7 @@ impl ScalingBenchmark {
         ensure(violations.is_empty(), &violations.join("\n"))
     }
 
-    /// Measures concurrent sends to one user. Transactions hold their items as long as in production.
+    /// Measures concurrent sends to one user. Transactions lock their items as long as in production.
     async fn measure_concurrent_sends(&self, max_senders: u64, report: &Report) -> Result<String> {
         let proxy = Proxy::start(self.dynamodb.endpoint(), None)?;
         let client = dynamodb::client_for_endpoint(proxy.endpoint());
@@ -420,7 +420,7 @@ impl ScalingBenchmark {
         let header = ["concurrent senders", "median ms", "max ms", "% in conflict"];
         Ok(format!(
             "### Concurrent sends to one user\n\n\
-             Each transaction holds its items for 25 ms and is cancelled if another transaction holds one of \
+             Each transaction locks its items for 25 ms and is cancelled if another transaction has locked one of \
              them. All sends succeeded after retries, and the totals were exact.\n\n{}\n\
              ![Concurrent sends to one user](scaling-concurrent-sends.svg)\n\n",
             markdown_table(&header, &rows)

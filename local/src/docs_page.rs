@@ -1,4 +1,4 @@
-//! API documentation page at `/docs`, with which developers send requests as a sample user, and the
+//! API documentation page at `/docs`, where developers can send requests as a sample user, and the
 //! OpenAPI document. Only the development server has these routes.
 //!
 //! The page works without a network: this program contains all its files, and its content security
@@ -41,7 +41,7 @@ pub(crate) struct DocsPage {
 impl DocsPage {
     /// Reads the functions' environment variables, so that the functions accept the page's tokens.
     ///
-    /// The page signs tokens only with the development secret. Any other secret may be the one of a
+    /// The page signs tokens only with the development secret. Any other secret may belong to a
     /// deployment, and every program on this machine can request the page.
     pub fn new(environment: &BTreeMap<String, String>) -> Self {
         let secret = environment.get("JWT_SECRET");
@@ -54,7 +54,7 @@ impl DocsPage {
 
     /// The response to a request for the page or the document, or `None` for any other request.
     ///
-    /// The page contains a token, so it is only for users of this machine. It does not exist under
+    /// The page contains a token, so it is only for users of this machine. It is not served under
     /// another host name, because a page of that host could read it (DNS rebinding).
     pub fn respond(&self, parts: &request::Parts) -> Option<Response<Body>> {
         if ![Method::GET, Method::HEAD].contains(&parts.method) || !is_this_machine(parts) {

@@ -1,4 +1,4 @@
-//! DynamoDB: runs one in this process, creates clients, and creates the table.
+//! DynamoDB: runs an embedded one in this process, creates clients, and creates the table.
 
 use std::{
     collections::BTreeMap,

@@ -81,7 +81,7 @@ pub struct Stack {
     table: String,
     lambda: Arc<Lambda>,
     embedded: Option<EmbeddedDynamoDb>,
-    /// Tells all tasks to stop, also when it is dropped.
+    /// Signals all tasks to stop. Dropping it has the same effect.
     stop: watch::Sender<bool>,
     gateway: JoinHandle<()>,
 }

@@ -159,7 +159,7 @@ fn env_or_default(name: &str) -> Option<String> {
 }
 
 fn sign_token(user: UserId, lifetime: Duration) -> Result<String, Error> {
-    // The functions must accept the configuration: no function would accept a token for another one.
+    // Fails if the functions would reject the configuration, because they would reject the token as well.
     Authenticator::from_env(env_or_default).map_err(|error| Error::new(error.to_string()))?;
     let signer = TokenSigner::from_env(env_or_default).ok_or_else(|| {
         Error::new(

@@ -24,7 +24,7 @@ pub struct Template {
     pub routes: Vec<Route>,
     /// The table; the template has exactly one.
     pub table: Table,
-    /// What pages of other origins may do; `None`: nothing.
+    /// The CORS settings. Without them, pages of other origins cannot call the API.
     pub cors: Option<Cors>,
 }
 
@@ -41,7 +41,7 @@ pub struct Function {
     pub timeout: Duration,
     /// Environment variables.
     pub environment: BTreeMap<String, EnvValue>,
-    /// What its role allows.
+    /// The permissions of its role.
     pub permissions: BTreeSet<Permission>,
 }
 
@@ -91,7 +91,7 @@ pub struct Table {
     pub ttl: Option<String>,
 }
 
-/// What pages of other origins may do.
+/// CORS settings: the access of pages of other origins.
 #[derive(Clone, Debug)]
 pub struct Cors {
     /// Allowed origins, or `*`.
@@ -104,7 +104,7 @@ pub struct Cors {
     pub expose_headers: Vec<String>,
     /// Whether requests may carry cookies.
     pub allow_credentials: bool,
-    /// How many seconds a browser may cache this.
+    /// How many seconds a browser may cache the response to a preflight request.
     pub max_age: Option<u64>,
 }
 
@@ -169,7 +169,7 @@ impl<'a> Reader<'a> {
             )));
         };
         let properties = &table["Properties"];
-        // The attribute names in a list, each with the value of another field.
+        // The attribute names in a list, each with one other field of its entry.
         let pairs = |parent: &Value, list: &str, field: &str| {
             let pair = |entry: &Value| {
                 let name = entry["AttributeName"].as_str()?;
@@ -386,7 +386,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What a function's inline policies allow. Wildcards, `Deny`, conditions, and resources other than the
+/// The permissions that a function's inline policies grant. Wildcards, `Deny`, conditions, and resources other than the
 /// table and its indexes are not supported.
 fn permissions(name: &str, function: &Value, table: &str) -> Result<BTreeSet<Permission>, Error> {
     let unsupported = || unsupported(name, "Policies");

@@ -1,8 +1,8 @@
 //! Access tokens for development: signs JWTs (HS256) that the functions accept.
 //!
 //! In production another system signs the tokens. The functions' `jsonwebtoken` provider only
-//! verifies, so that no signing code is compiled into a function; HS256 needs nothing but an HMAC,
-//! which is `ring`'s here.
+//! verifies, so that no signing code is compiled into a function; HS256 needs only an HMAC,
+//! which `ring` provides.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use chat_shared::domain::UserId;

@@ -167,7 +167,7 @@ fn the_code_the_document_and_the_guides_list_the_same_error_codes() {
         .collect();
     assert_eq!(in_schema, codes.keys().map(String::as_str).collect());
 
-    // Some operation returns each code, with its status. The exception is `method_not_allowed`: a
+    // Each code is returned by some operation, with its status. The exception is `method_not_allowed`: a
     // method that is not allowed has no operation.
     let mut in_operations = BTreeMap::from([("method_not_allowed".to_owned(), 405)]);
     for operations in document["paths"].as_object().unwrap().values() {

@@ -2,8 +2,8 @@
 //!
 //! Every operation of this crate that serves a request returns [`Error`]. [`ErrorCode`] lists the error
 //! codes of the API. [`Error::code`] and [`ErrorCode::status`] are the only places that map an error to
-//! HTTP. The message of a 4xx error tells the client what to do. A 5xx response only tells the client
-//! whether to retry; its cause goes to the log, with the same request id.
+//! HTTP. The message of a 4xx error says how to correct the request. The message of a 5xx error only
+//! says whether to retry; its cause goes to the log, with the same request id.
 
 use std::error::Error as StdError;
 

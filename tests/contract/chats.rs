@@ -30,7 +30,7 @@ fn assert_chat(response: &Response, status: &str, requester: &User, recipient: &
     assert_eq!(chat["chatId"], requester.chat_id_with(recipient));
 }
 
-/// Asserts that a value is a timestamp as of RFC 3339, in UTC, with milliseconds.
+/// Asserts that a value is a timestamp in RFC 3339 format, in UTC, with milliseconds.
 #[track_caller]
 pub fn assert_is_timestamp(value: &Value) {
     let timestamp = value.as_str().unwrap();

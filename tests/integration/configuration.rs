@@ -18,7 +18,7 @@ async fn start_with(variables: &[(&str, &str)]) -> TestStack {
 }
 
 #[tokio::test]
-async fn open_requests_are_capped_and_an_answered_request_no_longer_counts() {
+async fn open_requests_are_capped_and_an_accepted_or_declined_request_no_longer_counts() {
     let stack = start_with(&[("MAX_OPEN_REQUESTS", "2")]).await;
     let api = &stack.api;
     let (me, ben, cat, dan) = (api.user(), api.user(), api.user(), api.user());
@@ -154,6 +154,8 @@ async fn a_function_with_an_invalid_configuration_exits_and_names_the_variable()
         ("LOG_LEVEL", "LOUD"),
         ("AWS_REGION", ""),
         ("AWS_ACCESS_KEY_ID", ""),
+        ("AWS_ENDPOINT_URL_DYNAMODB", ""),
+        ("AWS_ENDPOINT_URL_DYNAMODB", "localhost"),
     ] {
         let error = init_error(name, Some(value)).await;
         assert!(error.starts_with(name), "{name}={value}: {error}");

@@ -81,7 +81,7 @@ async fn requesting_a_chat_costs_one_round_trip_and_8_units() {
 }
 
 #[tokio::test]
-async fn answering_a_request_costs_two_round_trips_and_10_units() {
+async fn accepting_or_declining_costs_two_round_trips_and_10_units() {
     let proxied = ProxiedStack::start().await;
     let api = &proxied.stack.api;
     let (ann, ben, cat) = (api.user(), api.user(), api.user());

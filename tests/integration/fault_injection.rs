@@ -3,6 +3,9 @@
 //! The fault depends on the seed, on the operation and on how often the same operation was sent
 //! before. So the n-th repeat of an operation meets the same fault in each run, however requests are
 //! scheduled.
+//!
+//! The proxy (`dynamodb_proxy`) applies the faults. It also emulates conflicts: it locks the items of a
+//! transaction for some time, and cancels other transactions on the same items.
 
 use std::{
     collections::HashMap,

@@ -1,5 +1,5 @@
-//! Function processes: how they are replaced, what they may write to the log, and how they handle events
-//! that no client of the gateway can send.
+//! Function processes: their replacement, private data in their logs, and events that no client of the
+//! gateway can send.
 
 use std::sync::{Arc, Mutex};
 
@@ -37,7 +37,12 @@ async fn an_instance_that_exits_is_replaced_at_the_next_request() {
     let user = stack.api.user();
     user.get("/totals").await.expect_status(200);
     let killed = kill_only_instance(&stack, "get-totals");
-    // Until the exit is noticed, the killed process may still get a request.
+    // Until the exit is noticed, the killed process may still get a request. Its client must get a response.
+    let response = user.get("/totals").await;
+    if response.status != 200 {
+        assert_eq!(response.status, 500);
+        assert_eq!(response.body, json!({"message": "Internal Server Error"}));
+    }
     eventually("the killed process is not an instance", async || {
         !stack.stack.instance_pids("get-totals").contains(&killed)
     })

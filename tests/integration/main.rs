@@ -1,5 +1,5 @@
-//! White-box tests: what the table holds after a request, what each request costs, and what happens
-//! when DynamoDB or a function's process fails. Each test starts its own stack on this machine.
+//! White-box tests: the items in the table after a request, the cost of each request, and failures of
+//! DynamoDB and of function processes. Each test starts its own stack on this machine.
 //!
 //! | Module | What it checks |
 //! |---|---|
@@ -13,7 +13,7 @@
 //! | `logging` | the log line and metrics of each request |
 //! | `model_based` | random sequences of requests against a model of the contract |
 //! | `outages` | responses and the table when no operation succeeds, or no response arrives |
-//! | `retries` | which failed operations are retried, and what happens when time runs out |
+//! | `retries` | retries of failed operations, concurrent changes, and the response when time runs out |
 //! | `signing_keys` | access tokens: rotating secrets, public keys and key sets |
 //! | `soak` | fifty clients at once for some seconds |
 //! | `stored_items` | the items in the table after each kind of request |
@@ -26,7 +26,7 @@
 //! | `contract_model` | the contract as a model, for `model_based` and `linearizability` |
 //! | `dynamodb_proxy` | a proxy that records operations, enforces IAM permissions and injects faults |
 //! | `fault_injection` | random faults, reproducible from a seed |
-//! | `invariants` | the invariants of the table, which hold after each test |
+//! | `invariants` | the invariants of the table, which most tests check at their end |
 //!
 //! `scripts/mutants.sh` shows whether a test fails for each small change of the code.
 

@@ -121,7 +121,7 @@ impl ChatList {
 /// The model of all chats, and the expected responses to the last action: one for each page.
 #[derive(Clone, Debug)]
 struct ModelState {
-    /// Each pair, and the action at which something last happened to its chat.
+    /// Each pair, and the number of the last action that changed its chat.
     pairs: BTreeMap<[u64; 2], (Pair, u64)>,
     actions: u64,
     expected: Vec<ObservedResponse>,
@@ -357,7 +357,7 @@ struct SharedStack {
 
 thread_local! {
     /// The stack of the test on this thread. It is a global because the functions of
-    /// `StateMachineTest` take no arguments of ours.
+    /// `StateMachineTest` have no parameter for it.
     static SHARED_STACK: RefCell<Option<Arc<SharedStack>>> = const { RefCell::new(None) };
 }
 
@@ -384,7 +384,7 @@ impl StateMachineTest for Backend {
         }
         let mut expected = model.expected.clone();
         if retried && expected[0].status == 201 {
-            // An attempt whose response was lost may have been the one that created it.
+            // An earlier attempt, whose response was lost, may have created it.
             expected[0].status = 200;
             let is_send = matches!(
                 &action,

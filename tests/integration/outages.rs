@@ -131,7 +131,7 @@ async fn when_no_operation_reaches_the_table_every_request_is_503_and_nothing_ch
 async fn when_every_transaction_is_cancelled_writes_are_503_and_reads_succeed() {
     let fixture = Fixture::new().await;
     let before = fixture.proxied.stack.table.everything().await;
-    // These are the reasons of every transaction, however many parts it has.
+    // Every transaction gets these reasons, regardless of its number of parts.
     for code in [
         "TransactionConflict",
         "ThrottlingError",

@@ -1,5 +1,5 @@
-//! Retry tests: which failed operations on DynamoDB are retried, how concurrent changes are resolved, and
-//! what the client gets when time runs out.
+//! Retry tests: retries of failed operations on DynamoDB, concurrent changes, and the response when time
+//! runs out.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -60,6 +60,23 @@ async fn a_transaction_that_conflicts_or_is_throttled_is_retried_with_the_same_t
 }
 
 #[tokio::test]
+async fn a_read_that_fails_is_attempted_four_times() {
+    let proxied = ProxiedStack::start().await;
+    let user = proxied.stack.api.user();
+    let failures = |count| {
+        let failure = || Fault::error("Query", 500, "InternalServerError");
+        std::iter::repeat_with(failure).take(count)
+    };
+    proxied.drain_cost();
+    proxied.inject_next(failures(3));
+    user.get("/totals").await.expect_status(200);
+    assert_eq!(proxied.drain_cost().operations.len(), 4);
+    proxied.inject_next(failures(4));
+    user.get("/totals").await.expect_error(503, "unavailable");
+    assert_eq!(proxied.drain_cost().operations.len(), 4);
+}
+
+#[tokio::test]
 async fn a_transaction_whose_response_is_lost_is_applied_once() {
     let proxied = ProxiedStack::start().await;
     let api = &proxied.stack.api;
@@ -97,7 +114,7 @@ async fn a_transaction_that_another_one_overtakes_is_planned_again_with_a_new_to
     let proxied = ProxiedStack::start().await;
     let (ann, ben, chat) = active_chat(&proxied).await;
     proxied.drain_cost();
-    // Ann's message is about to become the first one when Ben's message does.
+    // Ann's message is about to become the first one. Before that, Ben's message becomes the first one.
     proxied.inject_next([Fault::new("TransactWriteItems", FaultEffect::Hold)]);
     let first = tokio::spawn({
         let (ann, chat) = (ann.clone(), chat.clone());
@@ -130,7 +147,7 @@ async fn a_failed_condition_is_ignored_while_the_chat_itself_is_in_conflict() {
     let proxied = ProxiedStack::start().await;
     let api = &proxied.stack.api;
     let (ann, ben) = (api.user(), api.user());
-    // Another transaction is in progress: it has updated a counter, and has still locked the chat.
+    // Another transaction is in progress: it has updated a counter, and still locks the chat.
     proxied.inject_next([Fault::cancelled(&[
         "TransactionConflict",
         "ConditionalCheckFailed",

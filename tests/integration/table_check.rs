@@ -261,7 +261,7 @@ async fn a_long_chat_and_a_user_with_many_chats_are_checked_page_by_page() {
             .await
             .expect_status(201);
     }
-    // More than 100 chats, which is the max size of a batch.
+    // More than 100 chats, which is the maximum size of a batch.
     for _ in 0..110 {
         api.user().request_chat(&me).await.expect_status(201);
     }

@@ -20,7 +20,7 @@ use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
 
 /// Longer than any response takes: the gateway gives up after 30 seconds. Without a timeout, a server
-/// that never responds would block a test for ever.
+/// that never responds would block a test forever.
 const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Longer than a stack takes to start, even on a busy machine.
@@ -34,7 +34,7 @@ pub fn secret() -> String {
     std::env::var("JWT_SECRET").unwrap_or_else(|_| chat_local::DEVELOPMENT_SECRET.to_owned())
 }
 
-/// The options of a stack for tests, for a test to change what it is about.
+/// The options of a stack for tests. A test can change them.
 pub fn stack_options() -> StackOptions {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let binary = PathBuf::from(env!("CARGO_BIN_EXE_send-message"));
@@ -113,7 +113,7 @@ impl Api {
     }
 
     pub fn at(url: &str) -> Self {
-        // This fails when another test already installed a provider, which does as well.
+        // This fails when another test has already installed a provider, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(RESPONSE_TIMEOUT);
         Self {

@@ -37,7 +37,7 @@ impl Checker<'_> {
                 break;
             }
         }
-        // Messages may have arrived during these reads. The state knows them by now.
+        // Messages may have arrived during these reads. The state now includes them.
         let state_now = self.chat_state(id).await?.and_then(Result::ok);
         let seq_now = state_now.map_or(0, |state| state.seq);
         Ok(tally.finish(seq_now))
@@ -83,10 +83,10 @@ struct ChatTally<'a> {
     id: ChatId,
     /// The state that was read before the messages.
     state: &'a ChatItem,
-    /// `seq` and `createdAt` of the last message that the state knows.
+    /// `seq` and `createdAt` of the last message that the state includes.
     last_seq: u64,
     last_created_at: u64,
-    /// `seq` of the newest message that the state does not know; 0 when there is none.
+    /// `seq` of the newest message that the state does not include; 0 when there is none.
     newest_unknown_seq: u64,
     /// Unread messages of the member with the smaller id, then of the other member.
     unread: [i64; 2],

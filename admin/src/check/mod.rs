@@ -11,7 +11,7 @@
 //! and may change in between:
 //!
 //! - *Chats.* Messages never change, and a chat's state is read before and after its messages. A
-//!   message that arrived during these reads is known to the second state.
+//!   message that arrived during these reads is included in the second state.
 //! - *Counters.* The states that a counter sums up are read before and after the counter. The counter
 //!   is compared only if none of these states changed in between. Each state has a `seq` that only
 //!   grows, so a state that looks unchanged is unchanged.
@@ -50,9 +50,9 @@ pub use violation::Violation;
 const CONCURRENCY: usize = 16;
 /// Number of evaluations in a row that must find a violation before it is reported.
 const CONFIRMATIONS: usize = 3;
-/// Max number of evaluations of an item that changes while it is evaluated or repaired.
+/// Maximum number of evaluations of an item that changes while it is evaluated or repaired.
 const MAX_ATTEMPTS: usize = 10;
-/// Max number of times that a failed request to DynamoDB is sent again.
+/// Maximum number of times that a failed request to DynamoDB is sent again.
 const MAX_RETRIES: usize = 14;
 /// Waits 0.1 s, then twice as long each time, up to 20 s. Jitter adds up to the same time again, so
 /// that the concurrent evaluations do not retry at the same moment. All waits together take 2 to 5

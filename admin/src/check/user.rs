@@ -27,7 +27,7 @@ use super::{
 const CHATS_KEEP_CHANGING: &str = "the user's chats keep changing; check again later";
 const UNREADABLE_CHAT: &str =
     "one of the user's chats cannot be read; correct that chat first, then check again";
-/// Max number of keys in one `BatchGetItem`.
+/// Maximum number of keys in one `BatchGetItem`.
 const MAX_BATCH_KEYS: usize = 100;
 /// More items than a user has counters.
 const MAX_COUNTER_ITEMS: usize = 100;
@@ -104,7 +104,7 @@ impl Checker<'_> {
         Ok(violations)
     }
 
-    /// Members who have no counters at all although the chat counts for them. The scan does not find
+    /// Members who have no counters at all although the chat should be counted. The scan does not find
     /// these users.
     pub(super) async fn members_without_counters(&self, id: ChatId) -> Result<Vec<UserId>, Error> {
         let Some(Ok(state)) = self.chat_state(id).await? else {

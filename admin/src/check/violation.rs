@@ -26,7 +26,7 @@ pub(super) enum Finding {
         /// on these values.
         based_on: Vec<(&'static str, Value)>,
     },
-    /// Nothing in the table tells what the item should be.
+    /// The correct item cannot be derived from the rest of the table.
     Unrepairable(String),
     /// The check could not evaluate the item, for this reason. This is not a violation.
     Inconclusive(&'static str),
@@ -73,7 +73,7 @@ impl Violation {
 }
 
 impl Finding {
-    /// The part that does not change while traffic goes on: what is wrong, and by how much.
+    /// The part that live traffic does not change: the kind of error and its size.
     fn identity(&self) -> (&str, i64) {
         match self {
             Self::Mismatch {

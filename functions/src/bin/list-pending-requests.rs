@@ -1,4 +1,4 @@
-//! `GET /chats/pending`: unanswered chat requests that the caller has sent or received.
+//! `GET /chats/pending`: open chat requests that the caller has sent or received.
 
 use std::process::ExitCode;
 

@@ -80,7 +80,7 @@ impl Cors {
     }
 }
 
-/// A header's value, or `None` if it is empty or not a valid one.
+/// A header's value, or `None` if it is empty or invalid.
 fn header_value(text: &str) -> Option<HeaderValue> {
     let value = HeaderValue::from_str(text).ok()?;
     (!value.is_empty()).then_some(value)

@@ -120,7 +120,7 @@ pub(crate) fn query_parameters(query: &str) -> BTreeMap<String, String> {
     parameters
 }
 
-/// Whether API Gateway passes a body to the function as text, judged by its content type.
+/// Whether API Gateway passes a body to the function as text, depending on its content type.
 fn is_text(headers: &HeaderMap) -> bool {
     let Some(content_type) = headers.get(header::CONTENT_TYPE) else {
         return true;
@@ -138,7 +138,7 @@ fn is_text(headers: &HeaderMap) -> bool {
         || essence.ends_with("+xml")
 }
 
-/// A time in the Common Log Format, as the request context carries it.
+/// A time in the Common Log Format, as in the request context.
 pub(crate) fn common_log_time(time: Timestamp) -> String {
     let seconds = i64::try_from(time.seconds()).unwrap_or_default();
     let time = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);

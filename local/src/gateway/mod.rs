@@ -1,13 +1,17 @@
 //! HTTP API emulation: serves the template's routes as an API Gateway HTTP API does (payload format
 //! 2.0), and logs each request.
 //!
-//! It reproduces what clients and functions can observe: path parameters and `rawPath` are decoded,
-//! but not the query string; header names are lower-case; repeated headers and query parameters are
-//! joined with commas; bodies that are not text are base64-encoded; headers and bodies have size
-//! limits; CORS; the gateway's own error responses, which have only the field `message`; and a
-//! client never learns why a function failed.
+//! It reproduces the behavior that clients and functions can observe:
 //!
-//! This is own code because no maintained crate was found that emulates an HTTP API in front of function
+//! - Path parameters and `rawPath` are decoded, but the query string is not.
+//! - Header names are lower-case. Repeated headers and query parameters are joined with commas.
+//! - Bodies that are not text are base64-encoded.
+//! - Headers and bodies have size limits.
+//! - CORS headers and preflight requests work as configured in the template.
+//! - The gateway's own error responses have only the field `message`. A client never sees why a function
+//!   failed.
+//!
+//! This is custom code because no maintained crate was found that emulates an HTTP API in front of function
 //! binaries.
 
 mod cors;

@@ -139,7 +139,7 @@ impl Instance {
             .unwrap_or_default()
     }
 
-    /// Asks the supervisor to kill the process.
+    /// Requests that the supervisor kills the process.
     pub fn kill(&self) {
         self.kill.notify_one();
     }
@@ -157,8 +157,8 @@ impl Instance {
         self.events.send(Event { request_id, body }).await.ok()?;
         match result.await {
             Ok(result) => Some(result),
-            // The sender is dropped only when the process exits, which the invoking task waits for
-            // as well: it reports the exit status.
+            // The sender is dropped only when the process exits, which the invoking task also
+            // waits for: it then reports the exit status.
             Err(_) => std::future::pending().await,
         }
     }
@@ -186,7 +186,7 @@ impl Instance {
 }
 
 impl Process {
-    /// Waits until the process exits. Kills it when the instance asks for that, or when the stack is
+    /// Waits until the process exits. Kills it when the instance requests that, or when the stack is
     /// gone.
     pub async fn supervise(mut self, instance: Arc<Instance>, mut stop: watch::Receiver<bool>) {
         // A dropped stack has no sender any more, and nothing else uses its processes.

@@ -6,7 +6,7 @@
 //! further invocations wait until an instance is free. An instance that exits or times out is
 //! replaced at the next invocation.
 //!
-//! The Runtime API is own code because the crate `lambda-simulator` keeps the state of every
+//! The Runtime API is custom code because the crate `lambda-simulator` keeps the state of every
 //! invocation, so its memory grows with each one.
 
 mod instance;
@@ -216,7 +216,7 @@ impl Lambda {
                 .ok()
                 .flatten()
         };
-        // A result that arrived goes before the exit of the process.
+        // A result that has arrived takes precedence over the exit of the process.
         let result = tokio::select! {
             biased;
             result = invocation => result,
@@ -281,7 +281,7 @@ impl Lambda {
 
     fn start_instance(&self, pool: &Pool) -> Result<Arc<Instance>, InvokeError> {
         let id = self.next_instance.fetch_add(1, Ordering::Relaxed);
-        // The prefix of the path tells the Runtime API which instance sends a request.
+        // The prefix of the path identifies the instance that sends a request to the Runtime API.
         let runtime_api = format!("http://{}/{id}", self.runtime_api);
         let (instance, process) = Instance::start(pool, &runtime_api, &self.log)?;
         lock(&self.instances).insert(id, instance.clone());

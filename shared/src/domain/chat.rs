@@ -20,7 +20,7 @@ pub struct Chat {
 /// chat has messages and watermarks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChatState {
-    /// The recipient has not answered the request.
+    /// The recipient has neither accepted nor declined the request.
     Pending,
     /// The recipient accepted. This state is final.
     Active(Conversation),
@@ -73,7 +73,7 @@ pub struct OpenRequest {
 /// The result of an allowed transition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transition {
-    /// The chat already is in the requested state.
+    /// The chat is already in the requested state.
     Unchanged,
     /// The chat must be replaced by this one.
     To(Chat),

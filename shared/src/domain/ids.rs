@@ -49,7 +49,7 @@ impl FromStr for UserId {
 }
 
 /// The id of the chat of two users, written `17-42`: the smaller user id, `-`, the larger one. The id
-/// alone decides who is a member.
+/// alone determines the two members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChatId {
     low: UserId,

@@ -18,7 +18,7 @@ pub struct MessageContent {
     link_preview_url: Option<String>,
 }
 
-/// The content of a message is invalid. `Display` tells the client what is allowed.
+/// The content of a message is invalid. `Display` is the message for the client, which states the violated rule.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContentError {
     /// None of the three parts is set.

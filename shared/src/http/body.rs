@@ -126,7 +126,7 @@ fn is_json(content_type: &str) -> bool {
         || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-/// An error that names the field and says what it must be. It repeats little of the input.
+/// An error that names the field and the expected value. It quotes only the start of the input.
 fn invalid(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
     let field = Some(error.path().to_string())
         .filter(|path| path != "." && path != "?")

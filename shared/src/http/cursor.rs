@@ -1,6 +1,6 @@
 //! Pagination cursors: the start of the next page, opaque to clients.
 //!
-//! A cursor is `1.<list>.<user>.<position>` in base64url. The version allows to change the format. The
+//! A cursor is `1.<list>.<user>.<position>` in base64url. The version allows a later change of the format. The
 //! list and the user bind the cursor to the list that it came from, so that a cursor of another list is
 //! rejected instead of returning a wrong page. A cursor is not signed: even a forged one can only select
 //! entries of the caller's own lists, which the caller may read anyway.
@@ -8,7 +8,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{
-    domain::{ChatId, Seq, UserId},
+    domain::{ChatId, MAX_SAFE_INTEGER, Seq, UserId},
     store::{ActivityKey, ChatList, MessagePageStart, RequestDirection},
 };
 
@@ -50,7 +50,9 @@ pub(super) fn decode_messages(
 ) -> Option<MessagePageStart> {
     let position = decode(cursor, user, &messages_name(chat))?;
     let (direction, seq) = position.split_once(':')?;
-    let seq = Seq::new(seq.parse().ok()?);
+    let number: u64 = seq.parse().ok()?;
+    let is_canonical = number <= MAX_SAFE_INTEGER && number.to_string() == seq;
+    let seq = is_canonical.then(|| Seq::new(number))?;
     match direction {
         "before" => Some(MessagePageStart::Before(seq)),
         "after" => Some(MessagePageStart::After(seq)),
@@ -150,7 +152,18 @@ mod tests {
         let decode = |cursor: &str| decode_messages(cursor, user(17), chat("17-42"));
         assert_eq!(decode(""), None);
         assert_eq!(decode("not base64!"), None);
-        for position in ["", "7", "before:", "before:x", "before:-1", "between:7"] {
+        for position in [
+            "",
+            "7",
+            "before:",
+            "before:x",
+            "before:-1",
+            "between:7",
+            "before:07",
+            "after:+7",
+            "after:9007199254740992",
+            "after:18446744073709551615",
+        ] {
             let cursor = encode(user(17), "messages-17-42", position);
             assert_eq!(decode(&cursor), None, "{position}");
         }

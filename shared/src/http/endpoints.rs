@@ -25,7 +25,7 @@ const fn endpoint(name: &'static str, method: &'static str, path: &'static str) 
     Endpoint { name, method, path }
 }
 
-/// All endpoints. `docs` and the OpenAPI document list them in this order.
+/// All endpoints. `docs/api.md` and the OpenAPI document list them in this order.
 pub const ENDPOINTS: [Endpoint; 11] = [
     endpoint("send-chat-request", "POST", "/chats"),
     endpoint("list-pending-requests", "GET", "/chats/pending"),

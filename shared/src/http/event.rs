@@ -4,40 +4,38 @@
 //! # Why there is a guard
 //!
 //! Every request must get a response that says what is wrong with it. `lambda_http` 1.3 alone cannot
-//! guarantee that:
+//! guarantee that. Its conversion panics if the path, query string or `Host` header contains characters
+//! that a URI does not allow, or if a body is marked as base64 and is not. Its deserializer rejects the
+//! whole event because of one control character in a header, one unexpected `null`, or one unusual value
+//! in a member that this API does not use. Lambda would then return a 500.
 //!
-//! - its conversion panics if the path, query string or `Host` header contains characters that a URI does
-//!   not allow, or if a body is marked as base64 and is not;
-//! - its deserializer rejects the whole event if a header value contains a control character, or if a
-//!   member is `null` that it expects to be absent. Lambda would then return a 500.
+//! [`to_request`] therefore reads only the members that the API needs, with `null` as absent, and passes
+//! them to the conversion of `lambda_http` in a form that cannot fail:
 //!
-//! [`to_request`] therefore reads the event as JSON, repairs what does not change the meaning of the
-//! request, and only then converts it:
-//!
-//! | Part of the event | Repair |
+//! | Member | Guard |
 //! |---|---|
-//! | `null` at any depth | removed |
 //! | `rawPath`, `rawQueryString` | characters that a URI does not allow are percent-encoded |
 //! | header values | control characters become U+FFFD, which no header of this API allows |
-//! | header names that HTTP does not allow | removed, because this API cannot read them |
-//! | `Host`, `X-Forwarded-Proto`, `domainName`, `stage` | removed: they would only become a part of the URI, which no handler reads |
-//! | `queryStringParameters` | removed: handlers parse the query string |
-//! | `requestContext` | completed with the method and route key of the event, for callers that send a short event |
+//! | header names that HTTP does not allow | ignored, because this API has no such headers |
+//! | `Host`, `X-Forwarded-Proto` | ignored: they would only become a part of the URI, which no handler reads |
+//! | `body` | base64 is decoded later, after authentication ([`Base64Body`]) |
+//! | `requestContext` | method and route key can be absent: the `routeKey` of the event contains both |
 //!
-//! An event that cannot be read after that is a 400. `aws_lambda_events` parses more members than this
-//! API needs; that costs 0.03 ms per request (`docs/performance.md`).
+//! An event with a member of the wrong type is a 400.
+//!
+//! The members are not read as `serde_json::Value`, because that type gives a special meaning to a member
+//! called `$serde_json::private::RawValue`, and clients choose the names of headers and parameters.
 
-use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use lambda_http::{
     Body,
     aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse},
-    http::{HeaderName, Request, Response},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response},
     request::LambdaRequest,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Map, Value};
+use serde::Deserialize;
 
 use crate::Error;
 
@@ -69,21 +67,75 @@ const NOT_ALLOWED_IN_URI: &AsciiSet = &NON_ALPHANUMERIC
 /// the request line and all headers together to 10,240.
 const MAX_URI_BYTES: usize = 60_000;
 
+/// Marks a request whose body is still encoded as base64. It is decoded after authentication, so that an
+/// invalid body is reported only to authenticated callers, like other invalid bodies.
+#[derive(Clone, Copy)]
+pub(super) struct Base64Body;
+
+/// The members of an event that the API needs.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Event {
+    route_key: Option<String>,
+    raw_path: Option<String>,
+    raw_query_string: Option<String>,
+    headers: Option<BTreeMap<String, Option<String>>>,
+    path_parameters: Option<HashMap<String, Option<String>>>,
+    request_context: Option<EventContext>,
+    body: Option<String>,
+    is_base64_encoded: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct EventContext {
+    route_key: Option<String>,
+    http: Option<EventHttp>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct EventHttp {
+    method: Option<String>,
+}
+
 /// Converts the JSON text of an event.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`] if the event cannot be read.
+/// [`Error::InvalidRequest`] if the event cannot be read. The message does not contain the reason, because
+/// that would repeat the input.
 pub(super) fn to_request(event: &str) -> Result<Request<Body>, Error> {
-    let unreadable =
-        |error: serde_json::Error| Error::invalid(format!("the request cannot be read: {error}"));
-    let mut event: Value = serde_json::from_str(event).map_err(unreadable)?;
-    remove_nulls(&mut event);
-    let Value::Object(members) = &mut event else {
-        return Err(Error::invalid("the event must be a JSON object"));
-    };
-    repair(members)?;
-    let event: ApiGatewayV2httpRequest = serde_json::from_value(event).map_err(unreadable)?;
-    Ok(LambdaRequest::ApiGatewayV2(event).into())
+    let unreadable = || Error::invalid("the request cannot be read; check its method and headers");
+    let event: Event = serde_json::from_str(event).map_err(|_| unreadable())?;
+    let context = event.request_context.unwrap_or_default();
+    let route_key = event.route_key.or(context.route_key).unwrap_or_default();
+    let method = context.http.unwrap_or_default().method;
+    let method = method.filter(|method| !method.is_empty());
+    // `ANY` is not a method of a request, so the context has a method if the route key starts with `ANY`.
+    let method = method.as_deref().or(route_key.split(' ').next());
+    let method = Method::from_bytes(method.unwrap_or_default().as_bytes());
+
+    let mut request = ApiGatewayV2httpRequest::default();
+    request.raw_path = Some(encode(event.raw_path.as_deref().unwrap_or("/"), "/"));
+    request.raw_query_string = event.raw_query_string.map(|query| encode(&query, ""));
+    let uri_parts = [&request.raw_path, &request.raw_query_string];
+    let uri_length: usize = uri_parts.into_iter().flatten().map(String::len).sum();
+    if uri_length > MAX_URI_BYTES {
+        return Err(Error::invalid("the path and the query are too long"));
+    }
+    request.headers = readable_headers(event.headers.unwrap_or_default()).ok_or_else(unreadable)?;
+    let parameters = event.path_parameters.unwrap_or_default().into_iter();
+    request.path_parameters = parameters
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect();
+    request.request_context.route_key = Some(route_key);
+    request.request_context.http.method = method.map_err(|_| unreadable())?;
+    request.body = event.body;
+    let mut request = Request::from(LambdaRequest::ApiGatewayV2(request));
+    if event.is_base64_encoded == Some(true) {
+        request.extensions_mut().insert(Base64Body);
+    }
+    Ok(request)
 }
 
 /// Converts a response to the payload that API Gateway expects.
@@ -92,109 +144,43 @@ pub(super) fn from_response(response: Response<Body>) -> ApiGatewayV2httpRespons
     let mut payload = ApiGatewayV2httpResponse::default();
     payload.status_code = i64::from(parts.status.as_u16());
     payload.headers = parts.headers;
-    payload.is_base64_encoded = matches!(body, Body::Binary(_));
-    payload.body = Some(body);
+    payload.body = (!body.is_empty()).then_some(body);
     payload
 }
 
-fn remove_nulls(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            members.retain(|_, member| !member.is_null());
-            members.values_mut().for_each(remove_nulls);
-        }
-        Value::Array(items) => {
-            items.retain(|item| !item.is_null());
-            items.iter_mut().for_each(remove_nulls);
-        }
-        _ => {}
+/// Percent-encodes a part of a URI, and adds `prefix` if it is missing.
+fn encode(text: &str, prefix: &str) -> String {
+    let mut encoded = utf8_percent_encode(text, NOT_ALLOWED_IN_URI).to_string();
+    if !encoded.starts_with(prefix) {
+        encoded.insert_str(0, prefix);
     }
+    encoded
 }
 
-fn repair(event: &mut Map<String, Value>) -> Result<(), Error> {
-    event.remove("queryStringParameters");
-    let mut uri_length = 0;
-    for name in ["rawPath", "rawQueryString"] {
-        if let Some(Value::String(text)) = event.get_mut(name) {
-            if let Cow::Owned(encoded) = utf8_percent_encode(text, NOT_ALLOWED_IN_URI).into() {
-                *text = encoded;
-            }
-            uri_length += text.len();
-        }
-    }
-    if uri_length > MAX_URI_BYTES {
-        return Err(Error::invalid("the path and query are too long"));
-    }
-    if let Some(Value::String(path)) = event.get_mut("rawPath")
-        && !path.starts_with('/')
-    {
-        path.insert(0, '/');
-    }
-    if let Some(Value::Object(headers)) = event.get_mut("headers") {
-        headers.retain(|name, _| is_readable_header(name));
-        headers.values_mut().for_each(replace_control_characters);
-    }
-    if event.get("isBase64Encoded") == Some(&Value::Bool(true))
-        && let Some(Value::String(body)) = event.get("body")
-        && STANDARD.decode(body).is_err()
-    {
-        return Err(Error::invalid("the body is not valid base64"));
-    }
-    complete_request_context(event)
-}
-
-fn is_readable_header(name: &str) -> bool {
-    let is_part_of_uri = ["host", "x-forwarded-proto"]
-        .iter()
-        .any(|header| header.eq_ignore_ascii_case(name));
-    !is_part_of_uri && HeaderName::from_bytes(name.as_bytes()).is_ok()
-}
-
-fn replace_control_characters(value: &mut Value) {
+/// The headers that a handler can read, or `None` if there are more than a `HeaderMap` supports.
+fn readable_headers(headers: BTreeMap<String, Option<String>>) -> Option<HeaderMap> {
     let is_control = |c: char| c.is_ascii_control() && c != '\t';
-    if let Value::String(text) = value
-        && text.contains(is_control)
-    {
-        *text = text.replace(is_control, "\u{fffd}");
-    }
-}
-
-/// `lambda_http` requires `requestContext.http.method` and reads the route key from `requestContext`.
-fn complete_request_context(event: &mut Map<String, Value>) -> Result<(), Error> {
-    let route_key = event.get("routeKey").cloned().unwrap_or_default();
-    let route_key = route_key.as_str().unwrap_or_default().to_owned();
-    let context = object_member(event, "requestContext")?;
-    context.remove("domainName");
-    context.remove("stage");
-    if !context.contains_key("routeKey") {
-        if route_key.is_empty() {
-            return Err(Error::invalid("the event has no `routeKey`"));
+    let mut readable = HeaderMap::new();
+    for (name, value) in headers {
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+            continue;
+        };
+        if ["host", "x-forwarded-proto"].contains(&name.as_str()) {
+            continue;
         }
-        context.insert("routeKey".to_owned(), route_key.clone().into());
+        let value = value.map(|value| value.replace(is_control, "\u{fffd}"));
+        if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
+            readable.try_insert(name, value).ok()?;
+        }
     }
-    let http = object_member(context, "http")?;
-    if http.get("method").is_none_or(|method| method == "") {
-        let method = route_key.split(' ').next().unwrap_or_default();
-        http.insert("method".to_owned(), method.into());
-    }
-    Ok(())
-}
-
-/// The object under a name, which is created if it is absent.
-fn object_member<'a>(
-    parent: &'a mut Map<String, Value>,
-    name: &str,
-) -> Result<&'a mut Map<String, Value>, Error> {
-    let member = parent.entry(name).or_insert_with(|| Map::new().into());
-    let object = member.as_object_mut();
-    object.ok_or_else(|| Error::invalid(format!("`{name}` of the event must be an object")))
+    Some(readable)
 }
 
 #[cfg(test)]
 mod tests {
     use lambda_http::RequestExt;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::http::request::{header, route};
@@ -202,6 +188,8 @@ mod tests {
     fn event() -> Value {
         json!({
             "version": "2.0",
+            "path": "/",
+            "httpMethod": "GET",
             "routeKey": "GET /chats/{chatId}/messages",
             "rawPath": "/chats/1-2/messages",
             "rawQueryString": "limit=5",
@@ -218,8 +206,8 @@ mod tests {
                 "requestId": "id", "routeKey": "GET /chats/{chatId}/messages",
                 "stage": "$default", "time": "01/Jan/2026:00:00:00 +0000", "timeEpoch": 1,
             },
-            "body": "aGk=",
-            "isBase64Encoded": true,
+            "body": "{}",
+            "isBase64Encoded": false,
         })
     }
 
@@ -248,7 +236,8 @@ mod tests {
         assert_eq!(route(&request), "GET /chats/{chatId}/messages");
         assert_eq!(header(&request, "authorization"), Some("Bearer x"));
         assert_eq!(request.path_parameters().first("chatId"), Some("1-2"));
-        assert_eq!(request.body().as_ref(), b"hi");
+        assert_eq!(request.body().as_ref(), b"{}");
+        assert!(request.extensions().get::<Base64Body>().is_none());
     }
 
     #[test]
@@ -313,33 +302,97 @@ mod tests {
     }
 
     #[test]
+    fn a_base64_body_is_marked_and_not_decoded() {
+        let mut event = event();
+        event["isBase64Encoded"] = true.into();
+        for body in ["aGk=", "*"] {
+            event["body"] = body.into();
+            let request = convert(&event).unwrap();
+            assert!(request.extensions().get::<Base64Body>().is_some());
+            assert_eq!(request.body().as_ref(), body.as_bytes());
+        }
+    }
+
+    #[test]
+    fn members_that_the_api_does_not_read_are_ignored() {
+        for (name, value) in [
+            ("path", json!(":x")),
+            ("path", json!("<".repeat(100_000))),
+            ("httpMethod", json!("G T")),
+            ("cookies", json!("text")),
+            (
+                "queryStringParameters",
+                json!({"$serde_json::private::RawValue": "x"}),
+            ),
+            ("stageVariables", json!(5)),
+            ("multiValueHeaders", json!(true)),
+        ] {
+            let mut event = event();
+            event[name] = value;
+            assert_eq!(
+                convert(&event).unwrap().uri(),
+                "/chats/1-2/messages?limit=5"
+            );
+        }
+        for (name, value) in [
+            ("authorizer", json!({"jwt": {"claims": {"sub": 1}}})),
+            ("authorizer", json!({"iam": {"cognitoIdentity": {}}})),
+            ("timeEpoch", json!("never")),
+            ("stage", json!(5)),
+            ("authentication", json!({"clientCert": {}})),
+        ] {
+            let mut event = event();
+            event["requestContext"][name] = value;
+            assert!(convert(&event).is_ok(), "{name}");
+        }
+        let mut event = event();
+        event["headers"]["$serde_json::private::RawValue"] = "x".into();
+        event["pathParameters"]["$serde_json::private::RawValue"] = "x".into();
+        assert!(convert(&event).is_ok());
+    }
+
+    #[test]
     fn an_unreadable_event_is_an_invalid_request() {
-        let mut wrong_base64 = event();
-        wrong_base64["body"] = "*".into();
         let mut long_query = event();
         long_query["rawQueryString"] = "\u{20ac}".repeat(10_000).into();
         let mut wrong_headers = event();
         wrong_headers["headers"] = "text".into();
+        let mut many_headers = event();
+        for n in 0..40_000 {
+            many_headers["headers"][format!("x-{n}")] = "x".into();
+        }
         let mut wrong_method = event();
         wrong_method["requestContext"]["http"]["method"] = "G T".into();
         let mut wrong_context = event();
-        wrong_context["requestContext"] = json!([]);
+        wrong_context["requestContext"] = json!("text");
         for event in [
-            json!([]),
             json!("text"),
             json!({}),
-            wrong_base64,
             long_query,
             wrong_headers,
+            many_headers,
             wrong_method,
             wrong_context,
         ] {
             let error = convert(&event).unwrap_err();
-            assert!(matches!(error, Error::InvalidRequest(_)), "{event}");
+            assert!(matches!(error, Error::InvalidRequest(_)));
         }
         // A lone surrogate in the JSON text.
-        let error = to_request(r#"{"routeKey":"GET /chats","x":"\ud800"}"#).unwrap_err();
+        let error = to_request(r#"{"routeKey":"GET \ud800"}"#).unwrap_err();
         assert!(matches!(error, Error::InvalidRequest(_)));
+    }
+
+    #[test]
+    fn an_empty_body_is_absent_from_the_payload() {
+        let payload = |body: Body| {
+            let response = Response::builder().status(204).header("allow", "GET");
+            serde_json::to_value(from_response(response.body(body).unwrap())).unwrap()
+        };
+        let empty = payload(Body::Empty);
+        assert_eq!(empty["statusCode"], 204);
+        assert_eq!(empty["headers"], json!({"allow": "GET"}));
+        assert_eq!(empty.get("body"), None);
+        assert_eq!(payload("hi".into())["body"], "hi");
     }
 
     /// Any JSON value of limited depth.

@@ -15,7 +15,7 @@
 //! The metrics are in the namespace `Chat`, with the dimension `stack`: `Calls`, `Retries`, `Conflicts`,
 //! `ReadUnits` and `WriteUnits`; with the dimensions `stack` and `code`: `Errors`. There is no dimension
 //! for the function, because it would multiply the cost of metrics by the number of functions. The log
-//! lines and Lambda's own metrics tell functions apart.
+//! lines and Lambda's own metrics distinguish the functions.
 //!
 //! `LOG_LEVEL` (`INFO`, `WARN` or `ERROR`) is the minimum level for the details of a request. Metrics are
 //! written at every level if `STACK_NAME` is set. Lambda's own log level filter would drop them together
@@ -25,8 +25,8 @@
 //! line. The structs below replace a library, because the line is written anyway. The crate
 //! `metrics_cloudwatch_embedded` 0.10 was measured in a program that writes 100,000 lines with two
 //! metrics: the binary grows by 127 KB (432 instead of 305 KB), and a line takes 1.1 instead of 0.5 µs of
-//! CPU time. The crate also omits counters with the value 0, supports only one set of dimensions, where
-//! errors need `code` beside `stack`, and has 34 dependencies.
+//! CPU time. The crate also omits counters with the value 0, supports only one set of dimensions, although
+//! errors also need `code`, and has 34 dependencies.
 
 use std::io::Write;
 

@@ -1,9 +1,10 @@
 //! One authenticated request.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use lambda_http::{Body, RequestExt, http::Request, request::RequestContext as EventContext};
 use serde::de::DeserializeOwned;
 
-use super::{body, query::Query};
+use super::{body, event::Base64Body, query::Query};
 use crate::{
     Error,
     domain::{ChatId, UserId},
@@ -22,9 +23,21 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
+    /// Decodes the body of a request.
+    ///
     /// # Errors
-    /// [`Error::BodyTooLarge`].
-    pub(super) fn new(request: Request<Body>, caller: UserId, store: Store) -> Result<Self, Error> {
+    /// [`Error::BodyTooLarge`], or [`Error::InvalidRequest`] if the body is not valid base64.
+    pub(super) fn new(
+        mut request: Request<Body>,
+        caller: UserId,
+        store: Store,
+    ) -> Result<Self, Error> {
+        if request.extensions().get::<Base64Body>().is_some() {
+            let decoded = STANDARD.decode(request.body());
+            *request.body_mut() = decoded
+                .map_err(|_| Error::invalid("the body is not valid base64"))?
+                .into();
+        }
         if request.body().len() > body::MAX_BODY_BYTES {
             return Err(Error::BodyTooLarge);
         }

@@ -45,7 +45,7 @@ pub(crate) struct ErrorView<'a> {
     #[cfg_attr(feature = "openapi", schema(schema_with = always_false))]
     pub(super) success: bool,
     pub(super) code: ErrorCode,
-    /// Tells a developer what to do. The text may change; programs must use `code`.
+    /// A description of the error for developers. The text may change; programs must use `code`.
     pub(super) message: String,
     /// Include it when you report a problem.
     #[cfg_attr(feature = "openapi", schema(value_type = RequestId))]
@@ -85,7 +85,7 @@ pub struct ChatView<'a> {
     updated_at: String,
 }
 
-/// `pending`: the recipient has not answered the request. `active`: the recipient accepted it.
+/// `pending`: the recipient can accept or decline the request. `active`: the recipient accepted it.
 /// `declined`: the recipient declined it.
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -210,13 +210,13 @@ impl<'a> MessageView<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TotalsView {
-    /// Requests that the caller has received and not answered.
+    /// Open requests that the caller has received.
     #[cfg_attr(feature = "openapi", schema(value_type = Count))]
     total_pending_request: u64,
     /// The sum of `unreadCount` over all chats of the caller.
     #[cfg_attr(feature = "openapi", schema(value_type = Count))]
     total_unread_messages: u64,
-    /// Requests that the caller has sent and that are not answered.
+    /// Open requests that the caller has sent.
     #[cfg_attr(feature = "openapi", schema(value_type = Count))]
     total_sent_request: u64,
 }

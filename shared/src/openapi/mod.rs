@@ -176,7 +176,7 @@ fn error_response_ref(code: ErrorCode) -> Ref {
 }
 
 /// The response for an error code: the schema of [`ErrorView`] with `code` limited to this value, so that
-/// generated clients can tell the errors of an operation apart.
+/// generated clients can distinguish the errors of an operation.
 fn error_response(code: ErrorCode) -> Response {
     let name = name(code);
     let mut schema = ErrorView::schema();
@@ -257,7 +257,7 @@ fn about(code: ErrorCode) -> (&'static str, Error) {
             Error::Unauthorized,
         ),
         ErrorCode::NotTheRecipient => (
-            "only the recipient of a chat request can answer it.",
+            "only the recipient of a chat request can accept or decline it.",
             TransitionError::NotTheRecipient.into(),
         ),
         ErrorCode::ChatNotFound => (
@@ -292,7 +292,7 @@ fn about(code: ErrorCode) -> (&'static str, Error) {
             Error::IdempotencyKeyReused,
         ),
         ErrorCode::TooManyPendingRequests => (
-            "the caller has reached the maximum number of unanswered requests (100 by default). With only a \
+            "the caller has reached the maximum number of open sent requests (100 by default). With only a \
              `message`: API Gateway throttles.",
             Error::TooManyPendingRequests(100),
         ),

@@ -135,7 +135,7 @@ fn send_chat_request(operation: OperationBuilder) -> Operation {
             .build()
     };
     let new = with_links(
-        "The chat was created and waits for the answer of the recipient.",
+        "The chat was created. The recipient can accept or decline it.",
         "pending",
     );
     let old = with_links(

@@ -27,8 +27,8 @@ pub struct SampleRequest {
     pub status: u16,
 }
 
-/// A sample request for each endpoint, in the order of [`ENDPOINTS`]. Each one succeeds after those before
-/// it, except `decline-chat-request`: the chat is active by then.
+/// A sample request for each endpoint, in the order of [`ENDPOINTS`]. Sent in this
+/// order, each one succeeds, except `decline-chat-request`: the chat is active by then.
 ///
 /// # Panics
 /// If an endpoint has no sample request. A test finds this.

@@ -1,4 +1,4 @@
-//! Chat requests and their answers.
+//! Chat requests: sending, accepting and declining them, and the cap on open requests.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -166,7 +166,7 @@ impl Store {
         )
     }
 
-    /// Adds `change` to the number of unanswered requests that `recipient` has received.
+    /// Adds `change` to the number of open requests that `recipient` has received.
     fn count_pending(&self, recipient: UserId, chat: ChatId, change: i64) -> Write {
         self.count_total(TotalsItem::PENDING, recipient, chat, change)
     }

@@ -1,9 +1,9 @@
-//! The `DynamoDB` client. Every cold start pays for the work in this module.
+//! The `DynamoDB` client. The work in this module is part of every cold start.
 //!
 //! - **Configuration from the environment only.** `aws-config` loads region, endpoint and retry settings
 //!   from environment variables. Lambda and the template set them. It reads no profile files and does not
-//!   build the default credential chain, which would try files, containers and other services. What this
-//!   costs is in `docs/performance.md`.
+//!   build the default credential chain, which would try files, containers and other services.
+//!   `docs/performance.md` has the cost.
 //! - **Only Amazon's root certificates.** Parsing the 145 certificates of the system store took three
 //!   fifths of all instructions from the start of the process to the first response. The endpoints of AWS
 //!   are signed under [five roots](https://www.amazontrust.com/repository/). Other endpoints use the
@@ -21,7 +21,7 @@ use aws_config::{
 };
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_sdk_dynamodb::{
-    Client, Config,
+    Client,
     config::{
         ConfigBag, IdentityCache, Intercept, ProvideCredentials, RuntimeComponents,
         StalledStreamProtectionConfig, interceptors::BeforeTransmitInterceptorContextMut,
@@ -36,7 +36,7 @@ use futures_util::future::join_all;
 use super::usage::UsageCounter;
 use crate::error::ConfigError;
 
-/// The root certificates of Amazon Trust Services that AWS recommends to trust.
+/// The root certificates of Amazon Trust Services that AWS recommends trusting.
 const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
 
 /// The maximum time to open a connection, also during init.
@@ -86,6 +86,16 @@ pub(super) async fn from_env(usage: UsageCounter) -> Result<Client, ConfigError>
     if region.is_none_or(|region| region.as_ref().is_empty()) {
         return Err(ConfigError::new("AWS_REGION", "is not set; Lambda sets it"));
     }
+    let endpoint = endpoint(&config);
+    if endpoint
+        .as_ref()
+        .is_some_and(|url| url::Url::parse(url).is_err())
+    {
+        return Err(ConfigError::new(
+            "AWS_ENDPOINT_URL_DYNAMODB",
+            "or AWS_ENDPOINT_URL is not a URL; the template sets https://dynamodb.REGION.amazonaws.com",
+        ));
+    }
     let retry_config = config.retry_config().cloned();
     let retry_config = retry_config
         .unwrap_or_else(RetryConfig::standard)
@@ -95,10 +105,9 @@ pub(super) async fn from_env(usage: UsageCounter) -> Result<Client, ConfigError>
         .tls_provider(tls::Provider::Rustls(
             tls::rustls_provider::CryptoMode::Ring,
         ))
-        .tls_context(tls_context(endpoint(&config).as_deref()))
+        .tls_context(tls_context(endpoint.as_deref()))
         .build_https();
-    let config = Config::from(&config)
-        .to_builder()
+    let config = aws_sdk_dynamodb::config::Builder::from(&config)
         .retry_config(retry_config)
         .http_client(http_client)
         .interceptor(usage)
@@ -181,7 +190,10 @@ impl Intercept for HealthCheck {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_dynamodb::config::{Credentials, Region};
+    use aws_sdk_dynamodb::{
+        Config,
+        config::{Credentials, Region},
+    };
     use tokio::{io::AsyncReadExt, net::TcpListener};
 
     use super::*;

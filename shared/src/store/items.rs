@@ -48,7 +48,7 @@ impl ItemKey {
     }
 }
 
-/// The number of items that hold the totals of one user.
+/// The number of shards of one user's totals. Each shard is one item.
 pub const TOTALS_SHARDS: u64 = 8;
 
 /// An item cannot be read.
@@ -558,7 +558,7 @@ pub struct TotalsItem {
     /// The number of unread messages.
     #[serde(default)]
     pub unread: i64,
-    /// The number of received requests that are not answered.
+    /// The number of open requests that the user has received.
     #[serde(default)]
     pub pending: i64,
 }

@@ -15,7 +15,7 @@ use crate::{
 pub enum ChatList {
     /// Active chats.
     Active,
-    /// Requests that are not answered.
+    /// Open requests.
     Pending(RequestDirection),
     /// Requests that were declined.
     Declined(RequestDirection),

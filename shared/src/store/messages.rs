@@ -19,7 +19,8 @@ use crate::{
 /// The lifetime of an idempotency key.
 const KEY_LIFETIME: Duration = Duration::from_hours(24);
 
-/// How often an item of a transaction that is not readable yet is read again: for one second on average.
+/// Maximum number of repeated reads while an item of a transaction is not readable yet. With their delays they
+/// take one second on average.
 const MAX_REREADS: usize = 8;
 /// After this time, all items of a transaction are readable.
 const MAX_COMMIT_TIME: Duration = Duration::from_secs(10);
@@ -139,7 +140,7 @@ impl Store {
         let hash = key.map(|_| digest(&content));
         let mut chat = self.chat(id).await?.ok_or(Error::ChatNotFound)?;
         loop {
-            // A chat that is not active never was, so no key can have been used in it.
+            // An active chat stays active. So this chat has never been active, and no key was used in it.
             let seq = chat.conversation()?.seq.next();
             let created_at = chat.next_change_time(self.now);
             let message = Message {
@@ -223,7 +224,7 @@ impl Store {
     /// others, for example a message before its predecessor. Messages never change. The page is therefore
     /// correct if it contains every message that the state includes, and no other. Otherwise the messages
     /// are read again, because a client that catches up with `after` would never see a missing message.
-    /// If a gap stays, the page is returned with the gap: somebody has deleted the item.
+    /// If a gap remains, somebody has deleted the item, and the page is returned with the gap.
     ///
     /// # Errors
     /// [`Error::ChatNotFound`].

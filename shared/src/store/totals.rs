@@ -9,11 +9,11 @@ use crate::{Error, domain::UserId};
 /// The totals of a user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Requests that the user has received and not answered.
+    /// Open requests that the user has received.
     pub received_requests: u64,
     /// Unread messages in all chats.
     pub unread_messages: u64,
-    /// Requests that the user has sent and that are not answered.
+    /// Open requests that the user has sent.
     pub sent_requests: u64,
 }
 

@@ -3,9 +3,9 @@
 //! - **The SDK** makes 4 attempts (`AWS_MAX_ATTEMPTS` in the template) at an operation that is throttled,
 //!   fails or gets lost, with delays of at most 25, 50 and 100 ms. One attempt takes at most 2 s
 //!   (`client.rs`). Reads have no other retries.
-//! - **A transaction** is then retried here. It is also retried if it was cancelled but no condition
-//!   decided against it: no condition failed, and every cancellation reason is `TransactionConflict`,
-//!   `ThrottlingError`, `ProvisionedThroughputExceeded` or none. All attempts have the same token, so that
+//! - **This module** then retries a transaction. It also retries a cancelled transaction if no condition
+//!   failed and every cancellation reason is `TransactionConflict`, `ThrottlingError`,
+//!   `ProvisionedThroughputExceeded` or none. All attempts have the same token, so that
 //!   an attempt whose response was lost counts once. The delays are random, at most 25, 50, 100, 200 and
 //!   then 400 ms ([`Backoff`]), because a transaction locks its items for about 25 ms.
 //! - **The first write decides.** A failed condition goes to the caller of [`Store::transact`] with the
@@ -104,7 +104,7 @@ impl Store {
         writes: Vec<Write>,
     ) -> Result<Result<(), ConditionFailures>, Error> {
         // A transaction token of DynamoDB has at most 36 characters, as a UUID has. It must be unique:
-        // DynamoDB takes two transactions with the same token for one.
+        // DynamoDB treats two transactions with the same token as one.
         let token = Uuid::new_v4().to_string();
         let mut backoff = Backoff::new();
         let usage = &self.table.usage;
