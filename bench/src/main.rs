@@ -61,13 +61,10 @@ struct Cli {
 #[derive(Clone, Copy, PartialEq, Eq, Subcommand)]
 enum Part {
     /// Measure cold start, warm invocations, memory, size and cost, and compare with baselines
-    #[command(visible_alias = "start")]
     ColdStart,
     /// Measure latency and capacity units with up to 100,000 messages, 10,000 chats and 200 senders
-    #[command(visible_alias = "growth")]
     Scaling,
     /// Measure how many requests per second one machine serves; needs `wrk`
-    #[command(visible_alias = "load")]
     Throughput,
     /// Fail when a function exceeds its budget for size or memory
     Sizes,

@@ -116,3 +116,44 @@ impl JwtVerifier for Curve {
         self.algorithm
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_a_verifier_only_for_its_own_algorithm() {
+        let keys = [
+            (Algorithm::HS256, DecodingKey::from_secret(&[1; 32])),
+            (
+                Algorithm::RS256,
+                DecodingKey::from_rsa_raw_components(&[1; 256], &[1, 0, 1]),
+            ),
+            (Algorithm::ES256, DecodingKey::from_ec_der(&[4; 65])),
+            (Algorithm::EdDSA, DecodingKey::from_ed_der(&[1; 32])),
+        ];
+        for (own, key) in &keys {
+            for algorithm in [
+                Algorithm::HS256,
+                Algorithm::HS384,
+                Algorithm::RS256,
+                Algorithm::PS256,
+                Algorithm::ES256,
+                Algorithm::ES384,
+                Algorithm::EdDSA,
+            ] {
+                let verifier = verifier(&algorithm, key);
+                assert_eq!(verifier.is_ok(), algorithm == *own, "{own:?} {algorithm:?}");
+                if let Ok(verifier) = verifier {
+                    assert_eq!(verifier.algorithm(), algorithm);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_provider_does_not_sign() {
+        let key = EncodingKey::from_secret(&[1; 32]);
+        assert!(signer(&Algorithm::HS256, &key).is_err());
+    }
+}

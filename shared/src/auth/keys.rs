@@ -365,8 +365,13 @@ mod tests {
             same[name] = value;
             assert_eq!(jwks(&json!([same])).unwrap().len(), 1, "{name}");
         }
-        let p384 = json!({"kty": "EC", "crv": "P-384", "x": "AA", "y": "AA"});
-        assert!(jwks(&json!([p384])).is_err());
+        for key in [
+            json!({"kty": "EC", "crv": "P-384", "x": "AA", "y": "AA"}),
+            json!({"kty": "OKP", "crv": "P-256", "x": "AA"}),
+        ] {
+            let error = jwks(&json!([key])).err().unwrap();
+            assert!(error.contains("no key for RS256"), "{key}: {error}");
+        }
     }
 
     #[test]
