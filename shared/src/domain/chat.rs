@@ -246,6 +246,7 @@ fn new_active() -> ChatState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::MessageContent;
 
     const NOW: u64 = 1_000;
 
@@ -398,5 +399,79 @@ mod tests {
             panic!("accepting must change a pending chat");
         };
         assert_eq!(accepted.updated_at, chat.updated_at);
+    }
+
+    /// An active chat of 17 and 42: 42 has sent message 3, which 17 has not read.
+    fn conversation() -> Chat {
+        chat(ChatState::Active(Conversation {
+            seq: Seq::new(3),
+            low: MemberState {
+                unread: 1,
+                read_seq: Seq::new(2),
+            },
+            high: MemberState {
+                unread: 0,
+                read_seq: Seq::new(1),
+            },
+            last_message: Some(message(3, requester()).preview()),
+        }))
+    }
+
+    fn message(seq: u64, sender: UserId) -> Message {
+        Message {
+            chat_id: chat(ChatState::Pending).id,
+            seq: Seq::new(seq),
+            sender,
+            content: MessageContent::new(Some("hi".to_owned()), None, None).unwrap(),
+            created_at: Timestamp::from_millis(NOW),
+        }
+    }
+
+    #[test]
+    fn only_a_pending_chat_is_an_open_request() {
+        let open = OpenRequest {
+            requester: requester(),
+            recipient: recipient(),
+        };
+        assert_eq!(chat(ChatState::Pending).open_request(), Some(open));
+        assert_eq!(chat(new_active()).open_request(), None);
+        assert_eq!(chat(ChatState::Declined).open_request(), None);
+    }
+
+    #[test]
+    fn each_member_of_an_active_chat_has_an_own_read_state() {
+        let chat = conversation();
+        assert_eq!(chat.member_state(recipient()).unread, 1);
+        assert_eq!(chat.member_state(recipient()).read_seq, Seq::new(2));
+        assert_eq!(chat.member_state(requester()).unread, 0);
+        assert_eq!(chat.member_state(requester()).read_seq, Seq::new(1));
+        assert_eq!(chat.seq(), Seq::new(3));
+        assert_eq!(chat.last_message().unwrap().seq, Seq::new(3));
+    }
+
+    #[test]
+    fn a_chat_that_is_not_active_has_no_messages_and_no_read_state() {
+        for state in [ChatState::Pending, ChatState::Declined] {
+            let chat = chat(state);
+            assert_eq!(chat.member_state(requester()), MemberState::default());
+            assert_eq!(chat.seq(), Seq::ZERO);
+            assert_eq!(chat.last_message(), None);
+        }
+    }
+
+    #[test]
+    fn a_message_is_read_up_to_the_watermark_of_its_recipient() {
+        let chat = conversation();
+        // The watermark of 17 is 2, that of 42 is 1.
+        for (seq, sender, is_read) in [
+            (1, requester(), true),
+            (2, requester(), true),
+            (3, requester(), false),
+            (1, recipient(), true),
+            (2, recipient(), false),
+        ] {
+            let message = message(seq, sender);
+            assert_eq!(chat.is_read(&message), is_read, "{seq} from {sender}");
+        }
     }
 }

@@ -198,4 +198,21 @@ mod tests {
             assert_eq!(bad.parse::<ChatId>(), Err(InvalidId), "{bad:?}");
         }
     }
+
+    #[test]
+    fn a_chat_has_exactly_the_two_members_in_its_id() {
+        let id: ChatId = "17-42".parse().unwrap();
+        for (user, is_member) in [(17, true), (42, true), (1, false), (1742, false)] {
+            let user = UserId::new(user).unwrap();
+            assert_eq!(id.has_member(user), is_member, "{user}");
+        }
+    }
+
+    #[test]
+    fn sequence_numbers_move_forward_by_one_and_back_to_0_at_most() {
+        assert_eq!(Seq::ZERO.next(), Seq::new(1));
+        assert_eq!(Seq::new(7).next(), Seq::new(8));
+        assert_eq!(Seq::new(7).back(5), Seq::new(2));
+        assert_eq!(Seq::new(7).back(8), Seq::ZERO);
+    }
 }

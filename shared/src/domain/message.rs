@@ -236,6 +236,14 @@ mod tests {
 
     #[test]
     fn a_message_must_have_at_least_one_part() {
+        let url = || Some("https://a.example".to_owned());
+        let image = MessageContent::new(None, url(), None).unwrap();
+        assert_eq!(image.text(), None);
+        assert_eq!(image.image_url(), url().as_deref());
+        assert_eq!(image.link_preview_url(), None);
+        let link = MessageContent::new(None, None, url()).unwrap();
+        assert_eq!(link.image_url(), None);
+        assert_eq!(link.link_preview_url(), url().as_deref());
         assert_eq!(
             MessageContent::new(None, None, None),
             Err(ContentError::Empty)
