@@ -225,6 +225,8 @@ mod tests {
             "https://a.example/b c",
             "https://a.example\n",
             "https:\\\\a.example",
+            "https://a.example/b\\c",
+            "https://a.example/b\u{7f}",
             "https://a.example:99999",
             "javascript:alert(1)",
             "data:text/plain,hi",

@@ -226,4 +226,32 @@ mod tests {
             assert!(!is_json(other), "{other}");
         }
     }
+
+    #[test]
+    fn a_body_with_another_content_type_is_unsupported_unless_it_is_empty() {
+        let text = |body: &[u8]| parse::<SendMessageBody>(body, Some("text/plain"));
+        let error = text(b"{}").err().unwrap();
+        assert!(matches!(error, Error::UnsupportedMediaType), "{error:?}");
+        let error = text(b"").err().unwrap();
+        assert!(matches!(error, Error::InvalidRequest(_)), "{error:?}");
+        assert!(parse::<SendMessageBody>(b"{}", Some("application/json")).is_ok());
+        assert_eq!(MAX_BODY_BYTES, 65_536);
+    }
+
+    #[test]
+    fn a_user_id_is_a_number_from_1_to_2_pow_53_minus_1() {
+        let user = |body: &str| parse::<SendChatRequestBody>(body.as_bytes(), None)?.user_id();
+        assert_eq!(user(r#"{"userId":42}"#).unwrap().get(), 42);
+        for body in [
+            r#"{"userId":0}"#,
+            r#"{"userId":9007199254740992}"#,
+            r#"{"userId":"42"}"#,
+            r#"{"userId":42.0}"#,
+        ] {
+            let error = user(body).unwrap_err().to_string();
+            let expected = "`userId` must be a whole number from 1 to 9007199254740991";
+            assert_eq!(error, expected, "{body}");
+        }
+        assert!(user("{}").unwrap_err().to_string().contains("`userId`"));
+    }
 }
