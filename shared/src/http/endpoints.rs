@@ -139,6 +139,11 @@ mod tests {
             let error = find(route, "DELETE").unwrap_err();
             assert!(error.ends_with(&allow), "{error}");
         }
+        // PUT and POST are methods of other paths.
+        for method in ["PUT", "POST"] {
+            let error = find("ANY /totals", method).unwrap_err();
+            assert!(error.ends_with(" GET, HEAD, OPTIONS"), "{error}");
+        }
         let options = find("ANY /chats", "OPTIONS");
         assert_eq!(options, Ok(MethodMatch::Options { allow }));
     }

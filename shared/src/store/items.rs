@@ -713,4 +713,145 @@ mod tests {
         });
         assert_eq!(read_back(&chat), chat);
     }
+
+    fn user_id(id: u64) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
+    #[test]
+    fn each_item_type_has_its_own_keys() {
+        let id = chat_id("17-42");
+        let key = |pk: &str, sk: &str| ItemKey::new(pk, sk);
+        assert_eq!(ChatItem::key(id), key("CHAT#17-42", "STATE"));
+        let message = MessageItem::key(id, Seq::new(9));
+        assert_eq!(message, key("CHAT#17-42", "MSG#0000000000000009"));
+        assert_eq!(OpenRequestsItem::key(user_id(42)), key("USER#42", "SENT"));
+        assert_eq!(TotalsItem::key(user_id(42), id).pk, "USER#42");
+        assert_eq!(TotalsItem::pk(user_id(42)), "USER#42");
+
+        let keys = [
+            ChatItem::key(id),
+            message,
+            key("CHAT#17-42", "KEY#42#a"),
+            OpenRequestsItem::key(user_id(42)),
+            TotalsItem::key(user_id(42), id),
+        ];
+        let item =
+            |key: &ItemKey| Item::from([("sk".to_owned(), AttributeValue::S(key.sk.clone()))]);
+        for (index, key) in keys.iter().enumerate() {
+            assert_eq!(ChatItem::matches(&item(key)), index == 0, "{key:?}");
+            assert_eq!(IdempotencyItem::matches_key(key), index == 2, "{key:?}");
+            assert_eq!(OpenRequestsItem::matches(&item(key)), index == 3, "{key:?}");
+            assert_eq!(OpenRequestsItem::matches_key(key), index == 3, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn a_partition_key_names_a_chat_or_a_user() {
+        for (pk, partition) in [
+            ("CHAT#17-42", Some(Partition::Chat(chat_id("17-42")))),
+            ("USER#42", Some(Partition::User(user_id(42)))),
+            ("CHAT#42-17", None),
+            ("USER#042", None),
+            ("USER#", None),
+            ("OTHER#42", None),
+        ] {
+            assert_eq!(Partition::parse(pk), partition, "{pk}");
+            assert!(partition.is_none_or(|partition| partition.pk() == pk));
+        }
+    }
+
+    #[test]
+    fn the_rows_of_an_index_are_selected_by_user_and_status() {
+        let (requester, recipient) = (Index::ByRequester, Index::ByRecipient);
+        assert_eq!(
+            [requester.name(), recipient.name()],
+            ["byRequester", "byRecipient"]
+        );
+        for (index, attribute) in [(requester, "requesterKey"), (recipient, "recipientKey")] {
+            assert_eq!(index.condition(false), format!("{attribute} = :key"));
+            let below = format!("{attribute} = :key AND activity < :below");
+            assert_eq!(index.condition(true), below);
+        }
+        assert_eq!(Index::key(user_id(42), ChatStatus::Pending), "42#pending");
+        assert_eq!(Index::key(user_id(42), ChatStatus::Active), "42#active");
+        assert_eq!(Index::key(user_id(42), ChatStatus::Declined), "42#declined");
+    }
+
+    #[test]
+    fn a_chat_item_has_separate_attributes_for_its_members_and_the_keys_of_its_index_rows() {
+        let id = chat_id("17-42");
+        let chat = Chat::new_request(id, id.high(), Timestamp::from_millis(5));
+        let mut item = ChatItem::read(ChatItem::write(&chat).unwrap()).unwrap();
+        (item.low_unread, item.low_read_seq) = (2, 3);
+        (item.high_unread, item.high_read_seq) = (4, 5);
+        assert_eq!(item.member(id, id.low()), (2, 3));
+        assert_eq!(item.member(id, id.high()), (4, 5));
+        let attributes = ChatItem::member_attributes;
+        assert_eq!(attributes(id, id.low()), ("lowUnread", "lowReadSeq"));
+        assert_eq!(attributes(id, id.high()), ("highUnread", "highReadSeq"));
+        item.status = "active".to_owned();
+        let activity = "000000000000005#0000000000000017-0000000000000042";
+        let expected = [
+            ("requesterKey", "42#pending", "42#active".to_owned()),
+            ("recipientKey", "17#pending", "17#active".to_owned()),
+            ("activity", activity, activity.to_owned()),
+        ];
+        assert_eq!(item.index_keys(id), expected);
+        item.status = "unknown".to_owned();
+        assert!(item.into_chat().is_err());
+        let mut negative = ChatItem::read(ChatItem::write(&chat).unwrap()).unwrap();
+        negative.status = "active".to_owned();
+        negative.low_unread = -1;
+        assert!(negative.into_chat().is_err());
+    }
+
+    #[test]
+    fn messages_keys_and_counters_are_the_same_after_writing_and_reading() {
+        let message = Message {
+            chat_id: chat_id("17-42"),
+            seq: Seq::new(9),
+            sender: user_id(42),
+            content: MessageContent::new(
+                Some("👍".to_owned()),
+                Some("https://a.example/i".to_owned()),
+                Some("https://a.example/l".to_owned()),
+            )
+            .unwrap(),
+            created_at: Timestamp::from_millis(7),
+        };
+        let written = MessageItem::write(&message).unwrap();
+        assert_eq!(
+            MessageItem::read(written, message.chat_id).unwrap(),
+            message
+        );
+
+        let expires_at = Timestamp::from_millis(8_000);
+        let written = IdempotencyItem::write(
+            message.chat_id,
+            user_id(42),
+            "k",
+            message.seq,
+            b"h",
+            expires_at,
+        )
+        .unwrap();
+        assert_eq!(written["sk"], AttributeValue::S("KEY#42#k".to_owned()));
+        assert_eq!(written["expiresAt"], AttributeValue::N("8".to_owned()));
+        let key = IdempotencyItem::read(written).unwrap();
+        assert_eq!((key.seq, key.hash), (9, b"h".to_vec()));
+
+        let number = |name: &str| (name.to_owned(), AttributeValue::N("5".to_owned()));
+        let totals = TotalsItem::read(Item::from([number("unread")])).unwrap();
+        assert_eq!((totals.unread, totals.pending), (5, 0));
+        let totals = TotalsItem::read(Item::from([number("pending")])).unwrap();
+        assert_eq!((totals.unread, totals.pending), (0, 5));
+        assert_eq!(
+            OpenRequestsItem::read(Item::from([number("open")]))
+                .unwrap()
+                .open,
+            5
+        );
+        assert_eq!(OpenRequestsItem::read(Item::new()).unwrap().open, 0);
+    }
 }
