@@ -6,6 +6,7 @@ use std::{
 };
 
 use cargo_metadata::Message;
+use chat_shared::http::ENDPOINTS;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
@@ -19,8 +20,16 @@ use crate::Error;
 /// # Errors
 /// When cargo cannot be started, or a function does not compile.
 pub async fn build(workspace: &Path, release: bool) -> Result<PathBuf, Error> {
-    let mut arguments = vec!["--package", "chat-functions", "--bins"];
-    arguments.extend(release.then_some("--release"));
+    let mut arguments = Vec::new();
+    if release {
+        // As they are deployed: with only the features that the functions need.
+        arguments.extend(["--release", "--package", "chat-functions", "--bins"]);
+    } else {
+        // Without `--package`, cargo selects the features of dependencies for the whole workspace, as
+        // `cargo run` does. So it does not compile the AWS SDK a second time with other features.
+        let binaries = ENDPOINTS.iter();
+        arguments.extend(binaries.flat_map(|endpoint| ["--bin", endpoint.name]));
+    }
     let executables = executables(workspace, &arguments).await?;
     let folder = executables
         .first()
