@@ -854,4 +854,19 @@ mod tests {
         );
         assert_eq!(OpenRequestsItem::read(Item::new()).unwrap().open, 0);
     }
+
+    /// Existing tables depend on these values: see [`TotalsItem::key`].
+    #[test]
+    fn the_shard_of_a_chat_never_changes() {
+        for (id, shard) in [
+            ("17-42", 3),
+            ("1-1000000", 3),
+            ("123456789-987654321012", 6),
+            ("4294967297-8589934595", 1),
+            ("9007199254740990-9007199254740991", 2),
+        ] {
+            let key = TotalsItem::key(user_id(1), chat_id(id));
+            assert_eq!(key.sk, format!("TOTALS#{shard}"), "{id}");
+        }
+    }
 }
