@@ -110,12 +110,6 @@ pub(crate) fn aws_environment(
     environment
 }
 
-/// A client for DynamoDB on AWS, with the region and credentials of the environment.
-pub async fn aws_client() -> Client {
-    let config = aws_config::defaults(BehaviorVersion::v2026_01_12());
-    Client::new(&config.http_client(http_client()).load().await)
-}
-
 fn http_client() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(

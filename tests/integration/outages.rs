@@ -91,6 +91,14 @@ impl Fixture {
         )
         .into()
     }
+
+    /// Asserts that every write and every read returns 503.
+    async fn expect_all_requests_unavailable(&self) {
+        let writes = self.send_writes().await;
+        writes.values().for_each(assert_unavailable);
+        let reads = self.send_reads().await;
+        reads.iter().for_each(assert_unavailable);
+    }
 }
 
 fn assert_unavailable(response: &Response) {
@@ -113,16 +121,7 @@ async fn when_no_operation_reaches_the_table_every_request_is_503_and_nothing_ch
         FaultEffect::NeverRespond,
     ] {
         fixture.proxied.inject_always(Some(Fault::on_all(effect)));
-        fixture
-            .send_writes()
-            .await
-            .values()
-            .for_each(assert_unavailable);
-        fixture
-            .send_reads()
-            .await
-            .iter()
-            .for_each(assert_unavailable);
+        fixture.expect_all_requests_unavailable().await;
         assert_eq!(fixture.proxied.stack.table.everything().await, before);
     }
 }
@@ -233,16 +232,7 @@ async fn when_every_response_is_lost_no_change_is_applied_in_part() {
     let fixture = Fixture::new().await;
     for effect in [FaultEffect::DropAfter, FaultEffect::LoseResponse] {
         fixture.proxied.inject_always(Some(Fault::on_all(effect)));
-        fixture
-            .send_writes()
-            .await
-            .values()
-            .for_each(assert_unavailable);
-        fixture
-            .send_reads()
-            .await
-            .iter()
-            .for_each(assert_unavailable);
+        fixture.expect_all_requests_unavailable().await;
         fixture.proxied.wait_until_idle().await;
         assert_eq!(
             invariant_violations(&fixture.proxied.stack.table).await,
