@@ -1,6 +1,6 @@
 # `make help` lists the commands. Each is also documented where it is implemented: `scripts/NAME.sh --help`.
 .DEFAULT_GOAL := help
-.PHONY: help run test check ci generate tutorial schemathesis web sizes bench mutants sam-local check-built smoke \
+.PHONY: help run test check ci generate tutorial schemathesis web clients sizes bench mutants sam-local check-built smoke \
   cloudformation deny
 
 help: ## List these commands
@@ -28,8 +28,11 @@ tutorial: ## Run the README's tutorial against the development server
 schemathesis: ## Test the development server with requests generated from openapi.yaml
 	scripts/schemathesis.sh
 
-web: ## Test a generated TypeScript client, and the documentation page in a browser
+web: ## Test the documentation page in a browser
 	scripts/test-web.sh
+
+clients: ## Generate clients from openapi.yaml and let them chat with the development server
+	scripts/test-generated-clients.sh
 
 sizes: ## Check the size and memory of deployed functions against their budget
 	scripts/check-sizes.sh

@@ -1,7 +1,10 @@
-"""Hooks for Schemathesis: make generated requests valid where OpenAPI cannot express a rule of the API.
+"""Hooks for Schemathesis: rules of the API that openapi.yaml does not express. Used by scripts/schemathesis.sh.
 
-openapi.yaml states these rules only in descriptions. Requests that are generated to be valid are corrected here.
-Requests that are generated to be invalid stay as they are. Used by scripts/schemathesis.sh.
+openapi.yaml states some rules of requests only in descriptions. Requests that are generated to be valid are
+corrected here. Requests that are generated to be invalid stay as they are.
+
+openapi.yaml lets clients accept responses of later versions. Responses of this version must have only known values,
+and errors must have all fields.
 """
 
 import base64
@@ -11,7 +14,39 @@ import schemathesis
 
 CALLER = 17
 PAGE_PARAMETERS = ["cursor", "skip", "before", "after"]
+MESSAGE_PARTS = ["text", "imageUrl", "linkPreviewUrl"]
 MAX_URL_BYTES = 2_048
+# Letters that nobody sees.
+HANGUL_FILLERS = "\u115f\u1160\u3164\uffa0"
+# Errors that API Gateway sends with only a message: always, and sometimes.
+ONLY_GATEWAY_ERRORS = ["headers_too_large", "throttled"]
+GATEWAY_ERRORS = ["body_too_large", "internal", "too_many_pending_requests", "unauthorized", "unavailable"]
+
+
+def strict_error(name, error):
+    """Returns the schema of an error with exactly this code."""
+    only_message = {
+        "type": "object",
+        "properties": {"message": {"type": "string"}},
+        "required": ["message"],
+        "additionalProperties": False,
+    }
+    if name in ONLY_GATEWAY_ERRORS:
+        return only_message
+    code = {"properties": {"code": {"const": name}, "success": {"const": False}}}
+    complete = {"allOf": [error, code], "required": ["success", "code", "message", "requestId"]}
+    return {"anyOf": [complete, only_message]} if name in GATEWAY_ERRORS else complete
+
+
+@schemathesis.hook
+def before_load_schema(context, raw_schema):
+    components = raw_schema["components"]
+    for schema in components["schemas"].values():
+        if "x-extensible-enum" in schema:
+            schema["enum"] = schema["x-extensible-enum"]
+    for name, response in components["responses"].items():
+        content = response["content"]["application/json"]
+        content["schema"] = strict_error(name, content["schema"])
 
 
 def is_cursor_of_this_list(cursor, case):
@@ -30,9 +65,22 @@ def is_cursor_of_this_list(cursor, case):
     return decoded.startswith(f"1.{names[case.operation.path]}.{CALLER}.")
 
 
-def with_valid_host(url):
-    """Returns the URL with a host name that is valid in DNS. The pattern in the document cannot express that."""
+def is_visible(character):
+    """Returns whether a character is surely visible. Symbols and combining characters may be, too."""
+    return character.isalnum() and character not in HANGUL_FILLERS
+
+
+def with_visible_character(text):
+    """Returns a text of the same length with a visible character. The document cannot express that rule."""
+    return text if any(map(is_visible, text)) else f"{text[:-1]}a"
+
+
+def with_valid_parts(url):
+    """Returns the URL with a host name that is valid in DNS and without characters that the API refuses. The
+    pattern in the document cannot express either.
+    """
     path = re.fullmatch(r"https://[^/?#]*(.*)", url, re.IGNORECASE | re.DOTALL)[1]
+    path = "".join(c for c in path if is_visible(c) or c in "-._~:/?#[]@!$&'()*+,;=%")
     # The API limits the length in bytes, the document in characters.
     while len(url := f"{url[:8]}images.example{path}".encode()) > MAX_URL_BYTES:
         path = path[:-1]
@@ -59,6 +107,12 @@ def before_call(context, case, kwargs):
         # Users cannot send a chat request to themselves.
         if body.get("userId") == CALLER:
             body["userId"] = CALLER + 1
+        if isinstance(body.get("text"), str):
+            body["text"] = with_visible_character(body["text"])
         for field in ["imageUrl", "linkPreviewUrl"]:
             if isinstance(body.get(field), str):
-                body[field] = with_valid_host(body[field])
+                body[field] = with_valid_parts(body[field])
+        # At least one part of a message is not null.
+        is_message = case.operation.path == "/chats/{chatId}/messages"
+        if is_message and not any(body.get(part) for part in MESSAGE_PARTS):
+            body["text"] = "a"

@@ -18,8 +18,10 @@ const DEFAULT_CREDENTIAL: &str = "local";
 /// Creates a client of DynamoDB on AWS. Region and credentials come from the environment, the AWS
 /// configuration files or the machine's role, as with the AWS CLI.
 pub async fn aws_client() -> Client {
-    let config = aws_config::defaults(BehaviorVersion::v2026_01_12());
-    Client::new(&config.http_client(http_client()).load().await)
+    let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(http_client())
+        .timeout_config(timeouts());
+    Client::new(&config.load().await)
 }
 
 /// Creates a client of the DynamoDB at `endpoint`. Region and credentials come from environment
@@ -36,10 +38,6 @@ pub fn client_for_endpoint(endpoint: &str) -> Client {
         None,
         "environment",
     );
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(2))
-        .operation_attempt_timeout(Duration::from_secs(10))
-        .build();
     let config = Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(
@@ -49,9 +47,17 @@ pub fn client_for_endpoint(endpoint: &str) -> Client {
         .endpoint_url(endpoint)
         .http_client(http_client())
         .retry_config(RetryConfig::standard().with_max_attempts(3))
-        .timeout_config(timeouts)
+        .timeout_config(timeouts())
         .build();
     Client::from_conf(config)
+}
+
+/// Without limits, a request on a lost connection would never end. A page of 1 MB can take seconds.
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(2))
+        .operation_attempt_timeout(Duration::from_secs(30))
+        .build()
 }
 
 fn http_client() -> SharedHttpClient {

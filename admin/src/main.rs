@@ -1,23 +1,34 @@
 //! Command line of the operator tool `chat-admin`.
 
 use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    io::Write as _,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
+use aws_sdk_dynamodb::Client;
 use chat_admin::{
-    check::{CheckEvent, CheckOptions, CheckSummary, check_table},
+    check::{CheckEvent, CheckOptions, CheckSummary, Violation, check_table},
     client::{aws_client, client_for_endpoint},
+    copy::{CopyEvent, CopyOptions, CopySummary, copy_missing_items},
+    table::{DynamoTable, error_cause},
 };
 use chat_shared::{Error, domain::Timestamp, store::TableClient};
 use clap::{Args, Parser, Subcommand};
 
 /// Time between two progress lines.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+const EXIT_SUCCESS: u8 = 0;
 /// Exit code of a check that leaves violations in the table.
 const EXIT_VIOLATIONS: u8 = 1;
-/// Exit code of a check that could not read the table. Wrong arguments end with the same code.
-const EXIT_NOT_CHECKED: u8 = 2;
+/// Exit code of a copy that leaves out items.
+const EXIT_NOT_COPIED: u8 = 1;
+/// Exit code of a command that could not read or write a table. Wrong arguments end with the same code.
+const EXIT_FAILED: u8 = 2;
+/// Exit code of a check that could not evaluate every counter.
+const EXIT_INCONCLUSIVE: u8 = 3;
 
 const CHECK_HELP: &str = "\
 Example: check the table `chats` on AWS, with the region and credentials of your environment. It has
@@ -28,12 +39,46 @@ one wrong counter: 5 unread messages are stored, but the user's chats have 2.
   318 items, 21 chats, 14 users in 11s: 1 violations, 0 repaired, 0 inconclusive
   To correct unread counts, totals, open requests and index keys, run the check with --repair.
 
+With --repair, a line ends with `(repaired)`. A repair that fails, for example because you may not
+write to the table, is a line on stderr that starts with `error:`; the check goes on.
+
+Permissions: dynamodb:Scan, GetItem, BatchGetItem and Query on the table, Query on its indexes, and
+UpdateItem for --repair.
+
 Exit codes:
   0  The table has no violations, or the check repaired all of them
-  1  Violations remain
-  2  The table could not be checked, or the arguments are wrong";
+  1  Violations remain: they cannot be repaired, or a repair failed
+  2  The table could not be checked, or the arguments are wrong
+  3  No violations remain, but some counters could not be evaluated (`inconclusive`)";
 
-/// Operator tool of the chat backend: checks and repairs its DynamoDB table.
+const COPY_HELP: &str = "\
+Example: a mistake deleted messages from the table `chats`. Restore it as `chats-restored` to a time
+before the mistake, look at what is missing, copy it, and correct the counters.
+
+  $ chat-admin copy --from chats-restored --to chats --dry-run
+  318 items in 2s: 12 would be copied, 306 exist in chats, 0 expired, 0 not copied
+  $ chat-admin copy --from chats-restored --to chats
+  318 items in 3s: 12 copied, 306 exist in chats, 0 expired, 0 not copied
+  Now correct the counters: chat-admin check --table chats --repair
+
+Limits:
+  - It copies whole items. An item that exists in both tables stays as it is in the target, so a
+    wrong value is not replaced by an older one.
+  - It copies all items that are missing, also those that somebody has deleted on purpose.
+  - It does not copy a message that the chat in the target does not count, because a new message
+    would replace it. The line says which. This happens when the chat itself was lost and the users
+    have started it again. To bring back the old chat, delete all items of the new one, then copy.
+  - Both tables must be in the same account and region, or at the same endpoint.
+
+Permissions: dynamodb:Scan and GetItem on --from; GetItem, BatchGetItem, Query and PutItem on --to.
+
+Exit codes:
+  0  Everything that was missing is copied (with --dry-run: can be copied)
+  1  Some items were not copied, because they contradict the target
+  2  A table could not be read or written, or the arguments are wrong. Repeat the command; it copies
+     the rest";
+
+/// Operator tool of the chat backend: checks and repairs its DynamoDB table, and restores items.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Cli {
@@ -49,10 +94,18 @@ enum Command {
     /// is safe while the table serves traffic, but not while one of its indexes is being built. It
     /// reads each chat and user several times, so it consumes read capacity.
     ///
-    /// A line that says `inconclusive` is no violation: the check could not evaluate a user's
-    /// counters, and the line says why.
+    /// A line that says `inconclusive` is no violation: the check could not evaluate a counter, and
+    /// the line says why. Items of a type that this version does not know are counted on stderr, and
+    /// are no violations.
     #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
+    /// Copy the items that a live table lacks from a restored table
+    ///
+    /// Reads the whole restored table, page by page, and creates the items whose keys do not exist in
+    /// the live table. It never changes or deletes an item. It is safe while the live table serves
+    /// traffic, and can be interrupted and repeated. Idempotency keys that have expired are left out.
+    #[command(after_help = COPY_HELP)]
+    Copy(CopyArgs),
 }
 
 #[derive(Args)]
@@ -75,10 +128,27 @@ struct CheckArgs {
     settle: u64,
 }
 
+#[derive(Args)]
+struct CopyArgs {
+    /// Name of the restored table, which is only read
+    #[arg(long, value_name = "NAME")]
+    from: String,
+    /// Name of the live table
+    #[arg(long, value_name = "NAME")]
+    to: String,
+    /// URL of the DynamoDB [default: AWS, with the region and credentials of the environment]
+    #[arg(long, value_name = "URL")]
+    endpoint_url: Option<String>,
+    /// Only count what would be copied
+    #[arg(long)]
+    dry_run: bool,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check(args) => check(&args).await,
+        Command::Copy(args) => copy(&args).await,
     }
 }
 
@@ -88,32 +158,33 @@ async fn check(args: &CheckArgs) -> ExitCode {
     let summary = match run_check(args, started).await {
         Ok(summary) => summary,
         Err(error) => {
-            let cause = error
-                .cause()
-                .map_or_else(|| error.to_string(), ToString::to_string);
+            let cause = error_cause(&error);
             eprintln!("error: cannot check table {}: {cause}", args.table);
-            return ExitCode::from(EXIT_NOT_CHECKED);
+            return ExitCode::from(EXIT_FAILED);
         }
     };
-    eprintln!("{}", describe(summary, started));
-    if summary.violations == summary.repaired {
-        return ExitCode::SUCCESS;
-    }
-    if !args.repair {
+    eprintln!("{}", describe_check(summary, started));
+    if summary.violations > 0 && !args.repair {
         eprintln!(
             "To correct unread counts, totals, open requests and index keys, \
              run the check with --repair."
         );
     }
-    ExitCode::from(EXIT_VIOLATIONS)
+    ExitCode::from(check_exit_code(summary))
 }
 
-/// Prints violations to stdout and progress to stderr while the check runs.
+fn check_exit_code(summary: CheckSummary) -> u8 {
+    let remaining = summary.violations.saturating_sub(summary.repaired);
+    match (remaining, summary.inconclusive) {
+        (0, 0) => EXIT_SUCCESS,
+        (0, _) => EXIT_INCONCLUSIVE,
+        _ => EXIT_VIOLATIONS,
+    }
+}
+
+/// Prints violations to stdout, and progress and failed repairs to stderr, while the check runs.
 async fn run_check(args: &CheckArgs, started: Instant) -> Result<CheckSummary, Error> {
-    let client = match &args.endpoint_url {
-        Some(url) => client_for_endpoint(url),
-        None => aws_client().await,
-    };
+    let client = connect(args.endpoint_url.as_deref()).await;
     let store = TableClient::new(client, &args.table).store_at(Timestamp::now());
     let options = CheckOptions {
         repair: args.repair,
@@ -121,19 +192,91 @@ async fn run_check(args: &CheckArgs, started: Instant) -> Result<CheckSummary, E
     };
     let mut last_shown = started;
     let mut report = |event: CheckEvent<'_>| match event {
-        CheckEvent::Violation(violation) => println!("{violation}"),
+        CheckEvent::Violation(violation) => print_violation(violation),
+        CheckEvent::UnknownTypes(counts) => eprintln!("{}", describe_unknown_types(counts)),
         CheckEvent::Progress(summary) => {
             if last_shown.elapsed() >= PROGRESS_INTERVAL {
                 last_shown = Instant::now();
-                eprintln!("{} ...", describe(summary, started));
+                eprintln!("{} ...", describe_check(summary, started));
             }
         }
     };
     check_table(&store, options, &mut report).await
 }
 
-/// A summary on one line.
-fn describe(summary: CheckSummary, started: Instant) -> String {
+fn print_violation(violation: &Violation) {
+    print_line(violation);
+    if let Some(cause) = &violation.repair_error {
+        eprintln!("error: not repaired: {violation}: {cause}");
+    }
+}
+
+/// Runs the copy and turns its result into an exit code.
+async fn copy(args: &CopyArgs) -> ExitCode {
+    if args.from == args.to {
+        eprintln!("error: --from and --to name the same table, {}", args.to);
+        return ExitCode::from(EXIT_FAILED);
+    }
+    let started = Instant::now();
+    let summary = match run_copy(args, started).await {
+        Ok(summary) => summary,
+        Err(error) => {
+            let CopyArgs { from, to, .. } = args;
+            let cause = error_cause(&error);
+            eprintln!("error: cannot copy table {from} to table {to}: {cause}");
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
+    eprintln!("{}", describe_copy(args, summary, started));
+    if summary.copied > 0 && !args.dry_run {
+        let endpoint = args.endpoint_url.as_ref();
+        let endpoint = endpoint.map_or_else(String::new, |url| format!(" --endpoint-url {url}"));
+        let table = &args.to;
+        eprintln!("Now correct the counters: chat-admin check --table {table}{endpoint} --repair");
+    }
+    ExitCode::from(if summary.not_copied == 0 {
+        EXIT_SUCCESS
+    } else {
+        EXIT_NOT_COPIED
+    })
+}
+
+/// Prints items that are not copied to stdout, and progress to stderr, while the copy runs.
+async fn run_copy(args: &CopyArgs, started: Instant) -> Result<CopySummary, Error> {
+    let client = connect(args.endpoint_url.as_deref()).await;
+    let source = DynamoTable::new(client.clone(), &args.from);
+    let target = DynamoTable::new(client, &args.to);
+    let options = CopyOptions {
+        dry_run: args.dry_run,
+        now: Timestamp::now(),
+    };
+    let mut last_shown = started;
+    let mut report = |event: CopyEvent<'_>| match event {
+        CopyEvent::NotCopied(item) => print_line(item),
+        CopyEvent::Progress(summary) => {
+            if last_shown.elapsed() >= PROGRESS_INTERVAL {
+                last_shown = Instant::now();
+                eprintln!("{} ...", describe_copy(args, summary, started));
+            }
+        }
+    };
+    copy_missing_items(&source, &target, options, &mut report).await
+}
+
+/// Prints a line to stdout. A closed stdout, as with `| head`, must not stop a repair or a copy.
+fn print_line(line: &impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+async fn connect(endpoint_url: Option<&str>) -> Client {
+    match endpoint_url {
+        Some(url) => client_for_endpoint(url),
+        None => aws_client().await,
+    }
+}
+
+/// The summary of a check on one line.
+fn describe_check(summary: CheckSummary, started: Instant) -> String {
     let CheckSummary {
         items,
         chats,
@@ -147,4 +290,78 @@ fn describe(summary: CheckSummary, started: Instant) -> String {
         "{items} items, {chats} chats, {users} users in {elapsed:.0?}: \
          {violations} violations, {repaired} repaired, {inconclusive} inconclusive"
     )
+}
+
+/// One line about items of another version of the service.
+fn describe_unknown_types(counts: &BTreeMap<String, u64>) -> String {
+    let total = counts
+        .values()
+        .fold(0_u64, |sum, count| sum.saturating_add(*count));
+    let types: Vec<_> = counts
+        .iter()
+        .map(|(name, count)| format!("{count} {}", name.escape_debug()))
+        .collect();
+    let types = types.join(", ");
+    format!(
+        "note: {total} items have a type that this version does not know ({types}); not checked"
+    )
+}
+
+/// The summary of a copy on one line.
+fn describe_copy(args: &CopyArgs, summary: CopySummary, started: Instant) -> String {
+    let CopySummary {
+        items,
+        copied,
+        expired,
+        not_copied,
+    } = summary;
+    let left_out = copied.saturating_add(expired).saturating_add(not_copied);
+    let existing = items.saturating_sub(left_out);
+    let verb = if args.dry_run {
+        "would be copied"
+    } else {
+        "copied"
+    };
+    let elapsed = started.elapsed();
+    let target = &args.to;
+    format!(
+        "{items} items in {elapsed:.0?}: {copied} {verb}, {existing} exist in {target}, \
+         {expired} expired, {not_copied} not copied"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_of_a_check_says_whether_violations_remain_or_counters_could_not_be_evaluated()
+    {
+        for (violations, repaired, inconclusive, exit_code) in [
+            (0, 0, 0, 0),
+            (2, 2, 0, 0),
+            (2, 1, 0, 1),
+            (2, 0, 3, 1),
+            (0, 0, 1, 3),
+            (2, 2, 1, 3),
+        ] {
+            let summary = CheckSummary {
+                violations,
+                repaired,
+                inconclusive,
+                ..CheckSummary::default()
+            };
+            assert_eq!(check_exit_code(summary), exit_code, "{summary:?}");
+        }
+    }
+
+    #[test]
+    fn items_of_unknown_types_are_one_line() {
+        let counts = BTreeMap::from([("Block".to_owned(), 2), ("Re\nport".to_owned(), 1)]);
+        assert_eq!(
+            describe_unknown_types(&counts),
+            "note: 3 items have a type that this version does not know (2 Block, 1 Re\\nport); \
+             not checked"
+        );
+    }
 }

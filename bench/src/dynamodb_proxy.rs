@@ -127,7 +127,7 @@ impl Certificate {
             let path = folder.join(file_name);
             std::fs::write(&path, others.to_owned() + &generated.cert.pem()).map(|()| path)
         };
-        let amazon_roots = workspace_root().join("shared/src/store/amazon-roots.pem");
+        let amazon_roots = workspace_root().join("shared/src/amazon-roots.pem");
         let system_roots = SYSTEM_CERTIFICATE_FILES
             .iter()
             .find_map(|file| std::fs::read_to_string(file).ok());

@@ -157,6 +157,7 @@ async fn measure(scenarios: &[Scenario], effort: &Effort, report: &Report) -> Re
             ("LOG_LEVEL".to_owned(), "WARN".to_owned()),
             ("STACK_NAME".to_owned(), String::new()),
         ]),
+        allowed_origins: Vec::new(),
         log: Arc::new(|_| {}),
     };
     let stack = Stack::start(options).await?;

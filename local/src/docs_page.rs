@@ -155,7 +155,7 @@ mod tests {
         let token = token.split('"').next().unwrap();
         let variable = |name: &str| (name == "JWT_SECRET").then(|| DEVELOPMENT_SECRET.to_owned());
         let authenticator = Authenticator::from_env(variable).unwrap();
-        let user = authenticator.authenticate(Some(&format!("Bearer {token}")));
+        let user = authenticator.verify(Some(&format!("Bearer {token}")), Timestamp::now());
         user.unwrap().get()
     }
 

@@ -11,6 +11,7 @@ pub mod function_binaries;
 pub mod gateway;
 pub mod generated_files;
 pub mod lambda;
+mod loopback;
 pub mod sample_events;
 pub mod template;
 pub mod tokens;
@@ -22,12 +23,11 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use docs_page::DocsPage;
 use dynamodb::EmbeddedDynamoDb;
 use lambda::Lambda;
+use loopback::is_loopback_url;
 use template::Template;
 
+pub use chat_shared::auth::DEVELOPMENT_SECRET;
 pub use lambda::InvokeError;
-
-/// The secret that signs tokens if `JWT_SECRET` is not set. It is public.
-pub const DEVELOPMENT_SECRET: &str = "development-secret-that-everybody-knows";
 
 /// How long a stack that stops waits for the requests in progress.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,8 +43,12 @@ pub struct StackOptions {
     pub port: u16,
     /// Where the table is.
     pub database: Database,
-    /// Overrides the template's values of the functions' environment variables.
+    /// Environment variables of the functions, besides those that the template sets. They take
+    /// precedence over the template.
     pub environment: BTreeMap<String, String>,
+    /// The origins whose pages may call the API, such as `https://app.example.com`, or `*`. If empty,
+    /// pages of this machine may call it: `localhost`, `127.0.0.1` and `[::1]`, on any port.
+    pub allowed_origins: Vec<String>,
     /// Receives one line for each request, and the lines that functions print.
     pub log: LogSink,
 }
@@ -90,7 +94,7 @@ impl Stack {
     /// Starts a backend. It accepts requests when this returns.
     ///
     /// # Errors
-    /// When the template, the port, the table or the configuration is invalid.
+    /// When the template, the port, the table or the configuration is invalid, or as [`check_secret`].
     pub async fn start(options: StackOptions) -> Result<Self, Error> {
         let listener = listen(options.port).await?;
         Self::start_on(listener, options).await
@@ -101,6 +105,7 @@ impl Stack {
     /// # Errors
     /// As [`Stack::start`].
     pub async fn start_on(listener: TcpListener, options: StackOptions) -> Result<Self, Error> {
+        check_secret(&options.database, &options.environment)?;
         let template = Template::read(&options.template)?;
         let table = options
             .environment
@@ -127,8 +132,8 @@ impl Stack {
             .local_addr()
             .map_err(|error| Error::new(error.to_string()))?;
         let docs = DocsPage::new(&options.environment);
-        let (functions, log) = (lambda.clone(), options.log);
-        let gateway = gateway::serve(listener, &template, functions, docs, log, stopped);
+        let functions = lambda.clone();
+        let gateway = gateway::serve(listener, &template, &options, functions, docs, stopped);
         Ok(Self {
             url: format!("http://{address}"),
             dynamodb_endpoint: endpoint,
@@ -195,6 +200,35 @@ impl Stack {
     }
 }
 
+/// Rejects the development secret if the table is on another machine. Everybody knows this secret, so
+/// everybody who can send requests to this server could read and change that table as any user.
+///
+/// # Errors
+/// When `database` is not on this machine and a secret in `environment` is the development secret.
+pub fn check_secret(
+    database: &Database,
+    environment: &BTreeMap<String, String>,
+) -> Result<(), Error> {
+    let Database::Endpoint(endpoint) = database else {
+        return Ok(());
+    };
+    let is_public = |variable: &&str| {
+        let secret = environment.get(*variable);
+        secret.is_some_and(|secret| secret == DEVELOPMENT_SECRET)
+    };
+    let public = ["JWT_SECRET", "JWT_SECRET_PREVIOUS"]
+        .into_iter()
+        .find(is_public);
+    match public {
+        Some(variable) if !is_loopback_url(endpoint) => Err(Error::new(format!(
+            "{variable} is the development secret, which everybody knows, but the DynamoDB at \
+             {endpoint} is not on this machine; set {variable} to a secret of your own, such as the \
+             output of `openssl rand -base64 48`"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Opens a port of this machine; 0 selects a free port.
 ///
 /// # Errors
@@ -207,4 +241,34 @@ pub async fn listen(port: u16) -> Result<TcpListener, Error> {
                 "cannot listen on port {port} ({error}); choose another with --port"
             ))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_development_secret_is_rejected_for_a_table_on_another_machine() {
+        let check = |database: &Database, variable: &str, secret: &str| {
+            let environment = BTreeMap::from([(variable.to_owned(), secret.to_owned())]);
+            check_secret(database, &environment)
+        };
+        let endpoint = |url: &str| Database::Endpoint(url.to_owned());
+        let other_machine = endpoint("https://dynamodb.eu-central-1.amazonaws.com");
+        for variable in ["JWT_SECRET", "JWT_SECRET_PREVIOUS"] {
+            let error = check(&other_machine, variable, DEVELOPMENT_SECRET).unwrap_err();
+            let message = error.to_string();
+            assert!(message.contains(&format!("set {variable}")), "{message}");
+            assert!(message.contains("amazonaws.com"), "{message}");
+            assert!(check(&other_machine, variable, "a secret of a deployment").is_ok());
+            for this_machine in [
+                endpoint("http://localhost:8000"),
+                Database::Memory,
+                Database::File("chat.db".into()),
+            ] {
+                assert!(check(&this_machine, variable, DEVELOPMENT_SECRET).is_ok());
+            }
+        }
+        assert!(check_secret(&other_machine, &BTreeMap::new()).is_ok());
+    }
 }

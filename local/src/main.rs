@@ -6,7 +6,7 @@ use std::{
 };
 
 use chat_local::{
-    DEVELOPMENT_SECRET, Database, Error, Stack, StackOptions, docs_page,
+    DEVELOPMENT_SECRET, Database, Error, Stack, StackOptions, check_secret, docs_page,
     dynamodb::{self, EmbeddedDynamoDb},
     function_binaries, generated_files, listen, sample_events,
     template::{Template, default_path, workspace_root},
@@ -22,11 +22,24 @@ use clap::{Args, Parser, Subcommand};
 /// Default lifetime of tokens: a day's work.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(12);
 
+/// Keys of the functions other than `JWT_SECRET`. Only their issuer can sign tokens for them.
+const OTHER_KEYS: [&str; 4] = [
+    "JWT_PUBLIC_KEY",
+    "JWT_JWKS",
+    "JWT_JWKS_URL",
+    "JWT_SECRET_ARN",
+];
+
+/// Variables of the functions that the template does not set.
+const OPTIONAL_VARIABLES: [&str; 2] = ["JWT_SECRET_PREVIOUS", "AWS_ENDPOINT_URL_SECRETS_MANAGER"];
+
 /// Run the whole chat backend on this machine: the real function binaries behind an emulated API
 /// Gateway, with a DynamoDB in this process.
 ///
 /// Environment variables with the names of the functions' own (`JWT_SECRET`, `JWT_ISSUER`,
-/// `MAX_OPEN_REQUESTS`, `LOG_LEVEL`, …) override the template.
+/// `MAX_OPEN_REQUESTS`, `LOG_LEVEL`, …) override the template. Without a key (`JWT_SECRET`,
+/// `JWT_PUBLIC_KEY`, `JWT_JWKS`, `JWT_JWKS_URL`), tokens are signed with a development secret. Everybody
+/// knows it, so it is rejected if the data is on another machine.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true, max_term_width = 100)]
 struct Cli {
@@ -39,6 +52,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Print an access token for a user
+    ///
+    /// It is signed with `JWT_SECRET`. Without this variable it is signed with the development secret,
+    /// which everybody knows. Only servers with data of this machine accept such a token.
     Token(Token),
     /// Print a function's sample event with a fresh token, for `sam local invoke`
     Event(Event),
@@ -73,8 +89,9 @@ struct Generate {
 
 #[derive(Args)]
 struct Table {
-    /// The address to listen on; with the default, containers and your whole network can reach it
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8000")]
+    /// The address to listen on; containers on Linux can reach 172.17.0.1:8000, and your whole network
+    /// can reach 0.0.0.0:8000
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8000")]
     listen: SocketAddr,
     /// Store the data in this file [default: in memory, deleted at the end]
     #[arg(long, value_name = "FILE")]
@@ -101,9 +118,14 @@ struct Serve {
     /// Store the data in this file [default: in memory, deleted at the end]
     #[arg(long, value_name = "FILE", conflicts_with = "endpoint_url")]
     db: Option<PathBuf>,
-    /// Use another DynamoDB; the table is created if it does not exist
+    /// Use another DynamoDB; the table is created if it does not exist. If it is not on this machine,
+    /// set `JWT_SECRET` or another key
     #[arg(long, value_name = "URL")]
     endpoint_url: Option<String>,
+    /// Let web pages of this origin call the API, or of every origin with *; repeat the option for several
+    /// origins [default: pages of this machine, on any port]
+    #[arg(long = "allowed-origin", value_name = "ORIGIN", value_parser = parse_origin)]
+    allowed_origins: Vec<String>,
     /// Build the functions with the release profile: slower to build, faster to start
     #[arg(long)]
     release: bool,
@@ -143,13 +165,34 @@ fn main() -> ExitCode {
     }
 }
 
+/// An origin as browsers send it, or a pattern that API Gateway accepts.
+fn parse_origin(text: &str) -> Result<String, String> {
+    let is_pattern = ["*", "http://*", "https://*"].contains(&text);
+    let host = ["http://", "https://"]
+        .into_iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    let is_host =
+        |host: &str| !host.is_empty() && !host.contains(['/', '?', '#', '@', '*', ',', ' ']);
+    if is_pattern || host.is_some_and(is_host) {
+        return Ok(text.to_owned());
+    }
+    Err(
+        "an origin has a scheme, a host and maybe a port, and no slash at the end, such as \
+         https://app.example.com"
+            .to_owned(),
+    )
+}
+
 /// An environment variable of this process, or its default for development. The development secret is
-/// the default only if no public key is configured.
+/// the default only if no other key is configured.
 fn env_or_default(name: &str) -> Option<String> {
-    let env = |name| std::env::var(name).ok();
-    let has_public_key = || env("JWT_PUBLIC_KEY").or_else(|| env("JWT_JWKS")).is_some();
+    let env = |name: &str| std::env::var(name).ok();
+    let has_other_key = || {
+        let mut keys = OTHER_KEYS.iter().filter_map(|name| env(name));
+        keys.any(|key| !key.is_empty())
+    };
     env(name).or_else(|| match name {
-        "JWT_SECRET" if has_public_key() => Some(String::new()),
+        "JWT_SECRET" if has_other_key() => Some(String::new()),
         "JWT_SECRET" => Some(DEVELOPMENT_SECRET.to_owned()),
         // The gateway already logs a line for each request. A function adds its own on errors.
         "LOG_LEVEL" => Some("WARN".to_owned()),
@@ -158,13 +201,31 @@ fn env_or_default(name: &str) -> Option<String> {
     })
 }
 
+/// Fails if the functions would reject the configuration of their keys. Keys that the functions fetch when
+/// they start are not checked here.
+fn check_keys(variable: impl Fn(&str) -> Option<String>) -> Result<(), Error> {
+    let is_set = |&name: &&str| variable(name).is_some_and(|value| !value.is_empty());
+    let has_key = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS"]
+        .iter()
+        .any(is_set);
+    let fetches_keys = ["JWT_JWKS_URL", "JWT_SECRET_ARN"].iter().any(is_set);
+    if fetches_keys && !has_key {
+        return Ok(());
+    }
+    let authenticator = Authenticator::from_env(variable);
+    authenticator
+        .map(drop)
+        .map_err(|error| Error::new(error.to_string()))
+}
+
 fn sign_token(user: UserId, lifetime: Duration) -> Result<String, Error> {
-    // Fails if the functions would reject the configuration, because they would reject the token as well.
-    Authenticator::from_env(env_or_default).map_err(|error| Error::new(error.to_string()))?;
+    // The functions would not accept the token either.
+    check_keys(env_or_default)?;
     let signer = TokenSigner::from_env(env_or_default).ok_or_else(|| {
-        Error::new(
-            "cannot sign tokens for JWT_PUBLIC_KEY or JWT_JWKS; get a token from their issuer",
-        )
+        Error::new(format!(
+            "cannot sign tokens for {}; get a token from their issuer, or set JWT_SECRET",
+            OTHER_KEYS.join(", ")
+        ))
     })?;
     Ok(signer.sign(user, (Timestamp::now() + lifetime).seconds()))
 }
@@ -221,11 +282,6 @@ async fn run(serve: Serve) -> Result<(), Error> {
     let path = serve.template.unwrap_or_else(default_path);
     let template = Template::read(&path)?;
     let environment = environment(&template);
-    Authenticator::from_env(|name| environment.get(name).cloned())
-        .map_err(|error| Error::new(error.to_string()))?;
-    let listener = listen(serve.port).await?;
-
-    let binaries = function_binaries::build(&workspace_root(), serve.release).await?;
     let (storage, database) = match (serve.db, serve.endpoint_url) {
         (Some(file), _) => (
             format!("in the file {}", file.display()),
@@ -237,6 +293,11 @@ async fn run(serve: Serve) -> Result<(), Error> {
             Database::Memory,
         ),
     };
+    check_secret(&database, &environment)?;
+    check_keys(|name| environment.get(name).cloned())?;
+    let listener = listen(serve.port).await?;
+
+    let binaries = function_binaries::build(&workspace_root(), serve.release).await?;
     // Ignore write errors: a closed stdout must not fail a request.
     let log = Arc::new(|line: &str| drop(writeln!(std::io::stdout(), "{line}")));
     let port = serve.port;
@@ -246,6 +307,7 @@ async fn run(serve: Serve) -> Result<(), Error> {
         port,
         database,
         environment,
+        allowed_origins: serve.allowed_origins,
         log,
     };
     let stop = stop_signal()?;
@@ -260,15 +322,13 @@ async fn run(serve: Serve) -> Result<(), Error> {
     Ok(())
 }
 
-/// The variables that the template sets for a function, with the values of this process or the defaults
-/// for development.
+/// The variables of the functions, with the values of this process or the defaults for development.
 fn environment(template: &Template) -> BTreeMap<String, String> {
-    let names = template
-        .functions
-        .iter()
-        .flat_map(|function| function.environment.keys());
+    let functions = template.functions.iter();
+    let names = functions.flat_map(|function| function.environment.keys().map(String::as_str));
     names
-        .filter_map(|name| Some((name.clone(), env_or_default(name)?)))
+        .chain(OPTIONAL_VARIABLES)
+        .filter_map(|name| Some((name.to_owned(), env_or_default(name)?)))
         .collect()
 }
 

@@ -1,7 +1,9 @@
 //! SAM template: reads the functions, routes, table and CORS settings from `template.yaml`.
 //!
-//! This is not a CloudFormation engine. It evaluates the parameters' defaults, conditions, `Ref`, `Sub`
-//! and `If`, and returns a clear error for anything else.
+//! This is not a CloudFormation engine. It evaluates the parts that the local server needs with the
+//! defaults of the parameters (`intrinsics`), and returns a clear error for what it does not support.
+
+mod intrinsics;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,6 +15,7 @@ use std::{
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value};
 
+use self::intrinsics::Evaluator;
 use crate::Error;
 
 /// The parts of the template that a stack needs.
@@ -41,7 +44,7 @@ pub struct Function {
     pub timeout: Duration,
     /// Environment variables.
     pub environment: BTreeMap<String, EnvValue>,
-    /// The permissions of its role.
+    /// The permissions of its role on the table.
     pub permissions: BTreeSet<Permission>,
 }
 
@@ -63,6 +66,9 @@ pub enum EnvValue {
     TableName,
     /// A dynamic reference (`{{resolve:…}}`), which is known only at deployment.
     ResolvedAtDeployment,
+    /// Something that a function on this machine must not use: a secret, the address of a service, or a
+    /// resource other than the table.
+    OnlyOnAws,
 }
 
 /// A route of the HTTP API.
@@ -94,7 +100,8 @@ pub struct Table {
 /// CORS settings: the access of pages of other origins.
 #[derive(Clone, Debug)]
 pub struct Cors {
-    /// Allowed origins, or `*`.
+    /// Allowed origins, or `*`. They are those of a deployment: the local server has its own
+    /// (`StackOptions::allowed_origins`).
     pub allow_origins: Vec<String>,
     /// Allowed methods, or `*`.
     pub allow_methods: Vec<String>,
@@ -127,13 +134,24 @@ impl Template {
         let documents =
             Yaml::load_from_str(text).map_err(|error| Error::new(format!("not YAML: {error}")))?;
         let root = documents.first().map(to_json).unwrap_or_default();
-        let reader = Reader { root: &root };
-        let table = reader.table()?;
+        let evaluator = Evaluator::new(&root);
+        let reader = Reader {
+            root: &root,
+            evaluator,
+        };
+        let (table, table_id) = reader.table()?;
         let (mut functions, mut routes) = (Vec::new(), Vec::new());
-        for (name, function) in reader.resources("AWS::Serverless::Function") {
-            let function = reader.function(name, function, &table.1)?;
-            routes.extend(reader.routes(name, &function.binary)?);
-            functions.push(function);
+        for (name, function) in reader.resources("AWS::Serverless::Function")? {
+            let binary = &function["Metadata"]["BuildProperties"]["Binary"];
+            let Some(binary) = binary.as_str() else {
+                // A function that serves no route needs no binary: it only helps to deploy the others.
+                if routes_of(name, function, "")?.is_empty() {
+                    continue;
+                }
+                return Err(unsupported(name, "BuildProperties.Binary"));
+            };
+            functions.push(reader.function(name, function, binary, table_id)?);
+            routes.extend(routes_of(name, function, binary)?);
         }
         if routes.is_empty() {
             return Err(Error::new("no function has an event of type HttpApi"));
@@ -141,7 +159,7 @@ impl Template {
         Ok(Self {
             functions,
             routes,
-            table: table.0,
+            table,
             cors: reader.cors()?,
         })
     }
@@ -149,19 +167,31 @@ impl Template {
 
 struct Reader<'a> {
     root: &'a Value,
+    evaluator: Evaluator<'a>,
 }
 
 impl<'a> Reader<'a> {
-    fn resources(&self, resource_type: &str) -> Vec<(&'a String, &'a Value)> {
+    /// The resources of a type, by logical id, without those that a condition removes.
+    fn resources(&self, resource_type: &str) -> Result<Vec<(&'a str, &'a Value)>, Error> {
         let resources = self.root["Resources"].as_object().into_iter().flatten();
-        resources
-            .filter(|(_, resource)| resource["Type"] == resource_type)
-            .collect()
+        let mut existing = Vec::new();
+        for (id, resource) in resources.filter(|(_, resource)| resource["Type"] == resource_type) {
+            let exists = match &resource["Condition"] {
+                Value::Null => Some(true),
+                name => name
+                    .as_str()
+                    .and_then(|name| self.evaluator.condition(name)),
+            };
+            if exists.ok_or_else(|| unsupported(id, "Condition"))? {
+                existing.push((id.as_str(), resource));
+            }
+        }
+        Ok(existing)
     }
 
     /// The table, and the logical id of its resource.
-    fn table(&self) -> Result<(Table, String), Error> {
-        let tables = self.resources("AWS::DynamoDB::Table");
+    fn table(&self) -> Result<(Table, &'a str), Error> {
+        let tables = self.resources("AWS::DynamoDB::Table")?;
         let [(resource, table)] = tables[..] else {
             return Err(Error::new(format!(
                 "expected one DynamoDB table, found {}",
@@ -193,12 +223,10 @@ impl<'a> Reader<'a> {
         let indexes = properties["GlobalSecondaryIndexes"].as_array();
         let ttl = &properties["TimeToLiveSpecification"];
         let table = Table {
-            name: match &properties["TableName"] {
-                Value::Null => resource.clone(),
-                name => self
-                    .text(name)
-                    .ok_or_else(|| unsupported(resource, "TableName"))?,
-            },
+            name: self
+                .evaluator
+                .table_name(resource)
+                .ok_or_else(|| unsupported(resource, "TableName"))?,
             attributes: pairs(properties, "AttributeDefinitions", "AttributeType")?,
             keys: pairs(properties, "KeySchema", "KeyType")?,
             indexes: indexes
@@ -217,97 +245,149 @@ impl<'a> Reader<'a> {
                 _ => return Err(unsupported(resource, "TimeToLiveSpecification")),
             },
         };
-        Ok((table, resource.clone()))
+        Ok((table, resource))
     }
 
-    fn function(&self, name: &str, function: &Value, table: &str) -> Result<Function, Error> {
+    fn function(
+        &self,
+        name: &str,
+        function: &Value,
+        binary: &str,
+        table: &str,
+    ) -> Result<Function, Error> {
         let globals = &self.root["Globals"]["Function"];
         let own = &function["Properties"];
         let number = |property: &str, default: u64| match (&own[property], &globals[property]) {
             (Value::Null, Value::Null) => Ok(default),
             (Value::Null, value) | (value, _) => {
-                let number = self.text(value).and_then(|number| number.parse().ok());
+                let number = self.evaluator.text(value);
+                let number = number.and_then(|number| number.parse().ok());
                 number.ok_or_else(|| unsupported(name, property))
             }
         };
-        let binary = function["Metadata"]["BuildProperties"]["Binary"].as_str();
         let mut environment = BTreeMap::new();
         // A function's own variables override the global ones.
         for properties in [globals, own] {
             let variables = properties["Environment"]["Variables"].as_object();
             for (variable, value) in variables.into_iter().flatten() {
-                let value = self
-                    .env_value(value, table)
-                    .ok_or_else(|| unsupported(name, variable))?;
+                let value = self.env_value(variable, value, table);
+                let value = value.ok_or_else(|| unsupported(name, variable))?;
                 environment.insert(variable.clone(), value);
             }
         }
         Ok(Function {
             name: name.to_owned(),
-            binary: binary
-                .ok_or_else(|| unsupported(name, "BuildProperties.Binary"))?
-                .to_owned(),
+            binary: binary.to_owned(),
             memory: number("MemorySize", 128)?,
             timeout: Duration::from_secs(number("Timeout", 3)?),
             environment,
-            permissions: permissions(name, own, table)?,
+            permissions: self
+                .permissions(own, table)
+                .ok_or_else(|| unsupported(name, "Policies"))?,
         })
     }
 
-    fn routes(&self, function: &str, binary: &str) -> Result<Vec<Route>, Error> {
-        let events = self.root["Resources"][function]["Properties"]["Events"].as_object();
-        let events = events
-            .into_iter()
-            .flatten()
-            .filter(|(_, event)| event["Type"] == "HttpApi");
-        events
-            .map(|(event, properties)| {
-                let text = |property: &str| {
-                    let value = properties["Properties"][property].as_str();
-                    value.ok_or_else(|| unsupported(function, format_args!("{event}.{property}")))
-                };
-                Ok(Route {
-                    method: text("Method")?.to_uppercase(),
-                    path: text("Path")?.to_owned(),
-                    binary: binary.to_owned(),
-                })
-            })
-            .collect()
+    /// The permissions that a function's inline policies grant on the table and its indexes. Statements
+    /// for other services are ignored. Wildcards, `Deny`, conditions and other resources are not supported.
+    fn permissions(&self, function: &Value, table: &str) -> Option<BTreeSet<Permission>> {
+        let table_arn = self.evaluator.table_arn(table)?;
+        let mut permissions = BTreeSet::new();
+        for policy in self.evaluator.entries(&function["Policies"])? {
+            for statement in self.evaluator.entries(policy.get("Statement")?)? {
+                let mut actions = self.evaluator.texts(statement.get("Action")?)?;
+                actions.retain(|action| !is_of_other_service(action));
+                if actions.is_empty() {
+                    continue;
+                }
+                let mut fields = statement.as_object()?.keys().map(String::as_str);
+                let known = ["Sid", "Effect", "Action", "Resource"];
+                if statement["Effect"] != "Allow" || !fields.all(|field| known.contains(&field)) {
+                    return None;
+                }
+                for resource in self.evaluator.texts(statement.get("Resource")?)? {
+                    let index = match resource.strip_prefix(&table_arn)? {
+                        "" => None,
+                        path => Some(path.strip_prefix("/index/")?.to_owned()),
+                    };
+                    for action in actions.iter().cloned() {
+                        let index = index.clone();
+                        permissions.insert(Permission { action, index });
+                    }
+                }
+            }
+        }
+        let has_wildcard = |permission: &Permission| {
+            let index = permission.index.as_deref().unwrap_or_default();
+            permission.action.contains(['*', '?']) || index.contains(['*', '?'])
+        };
+        (!permissions.iter().any(has_wildcard)).then_some(permissions)
     }
 
+    /// The CORS configuration of the API: SAM's property `CorsConfiguration`, or API Gateway's OpenAPI
+    /// extension, whose members start with a lower case letter.
     fn cors(&self) -> Result<Option<Cors>, Error> {
-        let apis = self.resources("AWS::Serverless::HttpApi");
-        let cors = apis
+        const EXTENSION: &str = "x-amazon-apigateway-cors";
+
+        let apis = self.resources("AWS::Serverless::HttpApi")?;
+        let extension = apis
+            .iter()
+            .map(|(_, api)| &api["Properties"]["DefinitionBody"][EXTENSION]);
+        let extension = extension.into_iter().find(|cors| !cors.is_null());
+        let property = apis
             .iter()
             .map(|(_, api)| &api["Properties"]["CorsConfiguration"]);
-        let cors = cors.chain([&self.root["Globals"]["HttpApi"]["CorsConfiguration"]]);
-        let Some(cors) = cors.into_iter().find(|cors| !cors.is_null()) else {
+        let property = property.chain([&self.root["Globals"]["HttpApi"]["CorsConfiguration"]]);
+        let property = property.into_iter().find(|cors| !cors.is_null());
+        let Some(cors) = extension.or(property) else {
             return Ok(None);
         };
         if !cors.is_object() {
             return Err(unsupported("the HTTP API", "CorsConfiguration"));
         }
-        let list = |property: &str| -> Result<Vec<String>, Error> {
-            let list = cors[property].as_array().into_iter().flatten();
-            let list: Option<_> = list.map(|value| self.text(value)).collect();
-            list.ok_or_else(|| unsupported("CorsConfiguration", property))
+        let member = |name: &str| match extension {
+            Some(cors) => &cors[name[..1].to_lowercase() + &name[1..]],
+            None => &cors[name],
         };
+        let invalid = |property: &str| unsupported("CorsConfiguration", property);
+        let list = |property: &str| -> Result<Vec<String>, Error> {
+            if member(property).is_null() {
+                return Ok(Vec::new());
+            }
+            let texts = self.evaluator.texts(member(property));
+            let mut texts = texts.ok_or_else(|| invalid(property))?;
+            // A list parameter whose default is empty has one empty item.
+            texts.retain(|text| !text.is_empty());
+            Ok(texts)
+        };
+        let text = |property: &str| -> Result<Option<String>, Error> {
+            if member(property).is_null() {
+                return Ok(None);
+            }
+            let text = self.evaluator.text(member(property));
+            text.map(Some).ok_or_else(|| invalid(property))
+        };
+        let max_age = text("MaxAge")?.map(|seconds| seconds.parse::<u64>());
         Ok(Some(Cors {
             allow_origins: list("AllowOrigins")?,
             allow_methods: list("AllowMethods")?,
             allow_headers: list("AllowHeaders")?,
             expose_headers: list("ExposeHeaders")?,
-            allow_credentials: cors["AllowCredentials"].as_bool().unwrap_or_default(),
-            max_age: cors["MaxAge"].as_u64(),
+            allow_credentials: text("AllowCredentials")?.as_deref() == Some("true"),
+            max_age: max_age.transpose().map_err(|_| invalid("MaxAge"))?,
         }))
     }
 
-    fn env_value(&self, value: &Value, table: &str) -> Option<EnvValue> {
-        let value = self.resolve_if(value)?;
-        if value["Ref"] == table {
-            return Some(EnvValue::TableName);
+    fn env_value(&self, variable: &str, value: &Value, table: &str) -> Option<EnvValue> {
+        if variable == "JWT_SECRET_ARN" || variable.starts_with("AWS_ENDPOINT_URL") {
+            return Some(EnvValue::OnlyOnAws);
         }
-        let text = self.text(value)?;
+        let value = self.evaluator.select_branch(value)?;
+        match value["Ref"].as_str() {
+            Some(id) if id == table => return Some(EnvValue::TableName),
+            Some(id) if !self.root["Resources"][id].is_null() => return Some(EnvValue::OnlyOnAws),
+            _ => {}
+        }
+        let text = self.evaluator.text(value)?;
         let is_dynamic = text.contains("{{resolve:");
         Some(if is_dynamic {
             EnvValue::ResolvedAtDeployment
@@ -315,122 +395,39 @@ impl<'a> Reader<'a> {
             EnvValue::Literal(text)
         })
     }
-
-    /// The selected branch of an `If`; any other value unchanged.
-    fn resolve_if<'v>(&self, value: &'v Value) -> Option<&'v Value> {
-        let Some(choice) = value.get("Fn::If") else {
-            return Some(value);
-        };
-        let branch = if self.condition(choice[0].as_str()?)? {
-            1
-        } else {
-            2
-        };
-        self.resolve_if(&choice[branch])
-    }
-
-    /// Whether a named condition is true with the parameters' defaults.
-    fn condition(&self, name: &str) -> Option<bool> {
-        self.is_true(&self.root["Conditions"][name])
-    }
-
-    fn is_true(&self, condition: &Value) -> Option<bool> {
-        let (function, arguments) = condition.as_object()?.iter().next()?;
-        let mut operands = arguments.as_array().into_iter().flatten();
-        match function.as_str() {
-            "Condition" => self.condition(arguments.as_str()?),
-            "Fn::Equals" => Some(self.text(&arguments[0])? == self.text(&arguments[1])?),
-            "Fn::Not" => Some(!self.is_true(&arguments[0])?),
-            "Fn::Or" => operands.try_fold(false, |any, operand| Some(any | self.is_true(operand)?)),
-            "Fn::And" => operands.try_fold(true, |all, operand| Some(all & self.is_true(operand)?)),
-            _ => None,
-        }
-    }
-
-    /// A value as text, with the parameters' defaults inserted; `None` if that is not supported.
-    fn text(&self, value: &Value) -> Option<String> {
-        match self.resolve_if(value)? {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            Value::Bool(flag) => Some(flag.to_string()),
-            Value::Object(function) if function.len() == 1 => {
-                if let Some(name) = function.get("Ref").and_then(Value::as_str) {
-                    return self.parameter(name);
-                }
-                self.substitute(function.get("Fn::Sub")?.as_str()?)
-            }
-            _ => None,
-        }
-    }
-
-    fn parameter(&self, name: &str) -> Option<String> {
-        match name {
-            "AWS::Region" => Some("us-east-1".to_owned()),
-            "AWS::StackName" => Some("local".to_owned()),
-            "AWS::URLSuffix" => Some("amazonaws.com".to_owned()),
-            _ => self.text(self.root["Parameters"][name].get("Default")?),
-        }
-    }
-
-    fn substitute(&self, text: &str) -> Option<String> {
-        let mut result = String::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("${") {
-            let (name, after) = after.split_once('}')?;
-            result.push_str(before);
-            result.push_str(&self.parameter(name)?);
-            rest = after;
-        }
-        result.push_str(rest);
-        Some(result)
-    }
 }
 
-/// The permissions that a function's inline policies grant. Wildcards, `Deny`, conditions, and resources other than the
-/// table and its indexes are not supported.
-fn permissions(name: &str, function: &Value, table: &str) -> Result<BTreeSet<Permission>, Error> {
-    let unsupported = || unsupported(name, "Policies");
-    let list = |value: &Value| match value {
-        Value::Array(values) => values.clone(),
-        value => vec![value.clone()],
-    };
-    let mut permissions = BTreeSet::new();
-    for policy in function["Policies"].as_array().into_iter().flatten() {
-        for statement in policy["Statement"].as_array().ok_or_else(unsupported)? {
-            let fields = statement.as_object().ok_or_else(unsupported)?;
-            let known = |field: &String| ["Effect", "Action", "Resource"].contains(&&**field);
-            if statement["Effect"] != "Allow" || !fields.keys().all(known) {
-                return Err(unsupported());
-            }
-            for action in list(&statement["Action"]) {
-                for resource in list(&statement["Resource"]) {
-                    let permission = permission(&action, &resource, table);
-                    permissions.insert(permission.ok_or_else(unsupported)?);
-                }
-            }
-        }
-    }
-    Ok(permissions)
+fn routes_of(function: &str, properties: &Value, binary: &str) -> Result<Vec<Route>, Error> {
+    let events = properties["Properties"]["Events"].as_object();
+    let events = events
+        .into_iter()
+        .flatten()
+        .filter(|(_, event)| event["Type"] == "HttpApi");
+    events
+        .map(|(event, properties)| {
+            let text = |property: &str| {
+                let value = properties["Properties"][property].as_str();
+                value.ok_or_else(|| unsupported(function, format_args!("{event}.{property}")))
+            };
+            Ok(Route {
+                method: text("Method")?.to_uppercase(),
+                path: text("Path")?.to_owned(),
+                binary: binary.to_owned(),
+            })
+        })
+        .collect()
 }
 
-fn permission(action: &Value, resource: &Value, table: &str) -> Option<Permission> {
-    let action = action.as_str()?.to_owned();
-    let index = if resource["Fn::GetAtt"] == format!("{table}.Arn") {
-        None
-    } else {
-        let prefix = format!("${{{table}.Arn}}/index/");
-        let index = resource["Fn::Sub"].as_str()?.strip_prefix(&prefix)?;
-        Some(index.to_owned())
-    };
-    let names = [Some(&action), index.as_ref()];
-    let has_wildcard = names.into_iter().flatten().any(|name| name.contains('*'));
-    (!has_wildcard).then_some(Permission { action, index })
+/// Whether an action of a policy, such as `kms:Decrypt`, certainly belongs to another service than DynamoDB.
+fn is_of_other_service(action: &str) -> bool {
+    let service = action.split_once(':').map(|(service, _)| service);
+    service.is_some_and(|service| service != "dynamodb" && !service.contains(['*', '?']))
 }
 
 fn unsupported(resource: &str, property: impl Display) -> Error {
     Error::new(format!(
-        "cannot evaluate {property} of {resource}: use a plain value, or Ref, Sub and If with \
-         parameters that have defaults"
+        "cannot evaluate {property} of {resource}: use plain values, parameters that have defaults, and \
+         the functions Ref, GetAtt, Sub, If, Join, Split and Select"
     ))
 }
 
@@ -488,17 +485,28 @@ mod tests {
     const SMALL: &str = r#"
 Parameters:
   Cap: {Type: Number, Default: 7}
+  ExistingTable: {Type: String, Default: ""}
+  Origins: {Type: CommaDelimitedList, Default: "https://a.example, https://b.example"}
+  Headers: {Type: CommaDelimitedList, Default: ""}
 Conditions:
+  CreatesTable: !Equals [!Ref ExistingTable, ""]
   IsSeven: !Equals [!Ref Cap, 7]
   IsOther: !Not [!Condition IsSeven]
   IsAny: !Or [!Condition IsOther, !Condition IsSeven]
 Globals:
   Function:
     Timeout: 9
-    Environment: {Variables: {TABLE: !Ref Things, SECRET: "{{resolve:secretsmanager:x}}"}}
+    Environment:
+      Variables:
+        TABLE: !If [CreatesTable, !Ref Things, !Ref ExistingTable]
+        SECRET: "{{resolve:secretsmanager:x}}"
+        JWT_SECRET_ARN: !ImportValue secret
+        API: !Ref Api
+        AWS_ENDPOINT_URL_DYNAMODB: https://dynamodb.us-east-1.amazonaws.com
 Resources:
   Things:
     Type: AWS::DynamoDB::Table
+    Condition: CreatesTable
     Properties:
       AttributeDefinitions: [{AttributeName: pk, AttributeType: S}]
       KeySchema: [{AttributeName: pk, KeyType: HASH}]
@@ -515,10 +523,31 @@ Resources:
       Policies:
         - Statement:
             - {Effect: Allow, Action: dynamodb:GetItem, Resource: !GetAtt Things.Arn}
-            - {Effect: Allow, Action: [dynamodb:Query], Resource: [!Sub "${Things.Arn}/index/by"]}
+            - Effect: Allow
+              Action: [dynamodb:Query]
+              Resource:
+                - !Sub
+                  - arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${Table}/index/by
+                  - Table: !If [CreatesTable, !Ref Things, !Ref ExistingTable]
+            - !If
+              - IsSeven
+              - {Effect: Allow, Action: secretsmanager:GetSecretValue, Resource: !ImportValue secret}
+              - !Ref AWS::NoValue
+            - !If [IsOther, {Effect: Allow, Action: "*", Resource: "*"}, !Ref AWS::NoValue]
       Events:
         Route: {Type: HttpApi, Properties: {Method: get, Path: "/a/{b}"}}
         Other: {Type: HttpApi, Properties: {Method: any, Path: "/a/{b}"}}
+  Hook:
+    Type: AWS::Serverless::Function
+    Properties: {Runtime: python3.13, Handler: index.handler, InlineCode: "pass"}
+  Api:
+    Type: AWS::Serverless::HttpApi
+    Properties:
+      CorsConfiguration:
+        AllowOrigins: !Ref Origins
+        AllowMethods: [GET]
+        AllowHeaders: !Split [",", !Join [",", [authorization, !Join [",", !Ref Headers]]]]
+        MaxAge: !Ref Cap
 "#;
 
     fn error_of(template: &str) -> String {
@@ -532,8 +561,11 @@ Resources:
         assert_eq!((function.memory, function.timeout.as_secs()), (512, 9));
         let literal = |text: &str| EnvValue::Literal(text.to_owned());
         let expected = [
+            ("API", EnvValue::OnlyOnAws),
+            ("AWS_ENDPOINT_URL_DYNAMODB", EnvValue::OnlyOnAws),
             ("CAP", literal("7")),
             ("CHOSEN", literal("7")),
+            ("JWT_SECRET_ARN", EnvValue::OnlyOnAws),
             ("NAME", literal("a-7-b")),
             ("SECRET", EnvValue::ResolvedAtDeployment),
             ("TABLE", EnvValue::TableName),
@@ -553,7 +585,26 @@ Resources:
         let routes = template.routes.iter();
         let methods: BTreeSet<_> = routes.map(|route| &*route.method).collect();
         assert_eq!(methods, BTreeSet::from(["ANY", "GET"]));
-        assert!(template.cors.is_none());
+        let cors = template.cors.unwrap();
+        assert_eq!(
+            cors.allow_origins,
+            ["https://a.example", "https://b.example"]
+        );
+        assert_eq!(cors.allow_headers, ["authorization"]);
+        assert_eq!(cors.max_age, Some(7));
+    }
+
+    #[test]
+    fn a_function_without_a_binary_is_left_out_unless_it_serves_a_route() {
+        let names: Vec<_> = Template::parse(SMALL)
+            .unwrap()
+            .functions
+            .into_iter()
+            .map(|function| function.name)
+            .collect();
+        assert_eq!(names, ["Get"]);
+        let unnamed = SMALL.replace("Binary: get", "Other: get");
+        assert!(error_of(&unnamed).contains("BuildProperties.Binary of Get"));
     }
 
     #[test]
@@ -571,7 +622,40 @@ Resources:
             .collect();
         assert_eq!(indexes, ["byRequester", "byRecipient"]);
         assert_eq!(template.table.ttl.as_deref(), Some("expiresAt"));
-        assert!(template.cors.is_some());
+        let cors = template.cors.unwrap();
+        assert_eq!(cors.allow_origins, ["*"]);
+        // The last four are the headers of Sentry and OpenTelemetry.
+        for header in [
+            "authorization",
+            "content-type",
+            "idempotency-key",
+            "baggage",
+            "sentry-trace",
+            "traceparent",
+            "tracestate",
+        ] {
+            let allowed = &cors.allow_headers;
+            assert!(
+                allowed.iter().any(|allowed| allowed == header),
+                "{allowed:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_function_on_this_machine_gets_no_secret_and_no_service_of_aws() {
+        let template = Template::read(&default_path()).unwrap();
+        for function in template.functions {
+            for (variable, value) in function.environment {
+                let text = match value {
+                    EnvValue::Literal(text) => text,
+                    EnvValue::TableName | EnvValue::OnlyOnAws => continue,
+                    EnvValue::ResolvedAtDeployment => panic!("{variable} of {}", function.name),
+                };
+                assert!(!text.contains("amazonaws.com"), "{variable}: {text}");
+                assert!(!text.contains("secret"), "{variable}: {text}");
+            }
+        }
     }
 
     #[test]
@@ -582,12 +666,20 @@ Resources:
             "{}",
             error_of(&imported)
         );
-        let unnamed = SMALL.replace("Binary: get", "Other: get");
-        assert!(error_of(&unnamed).contains("BuildProperties.Binary of Get"));
-        for policy in ["dynamodb:*", "dynamodb:GetItem, Condition: {}"] {
+        for policy in [
+            "dynamodb:*",
+            "\"*\"",
+            "\"*:GetItem\"",
+            "dynamodb:GetItem, Condition: {}",
+        ] {
             let changed = SMALL.replace("dynamodb:GetItem", policy);
-            assert!(error_of(&changed).contains("Policies of Get"));
+            assert!(error_of(&changed).contains("Policies of Get"), "{policy}");
         }
+        let other_table =
+            SMALL.replace("!GetAtt Things.Arn", "\"arn:aws:dynamodb:::table/Others\"");
+        assert!(error_of(&other_table).contains("Policies of Get"));
+        let existing = SMALL.replace(r#"Default: ""}"#, "Default: chats}");
+        assert!(error_of(&existing).contains("one DynamoDB table, found 0"));
         let other_resource = SMALL.replace("/index/by", "/index/*");
         assert!(error_of(&other_resource).contains("Policies of Get"));
         let untyped = SMALL.replace("AttributeType: S", "Type: S");

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use chat_local::{DEVELOPMENT_SECRET, dynamodb::client_for_endpoint};
 use chat_shared::{
     auth::Authenticator,
-    domain::UserId,
+    domain::{Timestamp, UserId},
     openapi::{sample_requests, to_yaml},
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -17,6 +17,7 @@ fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_chat-local"))
         .args(arguments)
         .env_remove("JWT_SECRET")
+        .env_remove("JWT_SECRET_PREVIOUS")
         .env_remove("TABLE_NAME")
         .envs(variables.iter().copied())
         .output()
@@ -55,10 +56,9 @@ fn token_user(token: &str, variables: &[(&str, &str)]) -> Option<u64> {
             .map(str::to_owned)
     };
     let authenticator = Authenticator::from_env(variable).unwrap();
-    authenticator
-        .authenticate(Some(&format!("Bearer {}", token.trim())))
-        .ok()
-        .map(UserId::get)
+    let authorization = format!("Bearer {}", token.trim());
+    let user = authenticator.verify(Some(&authorization), Timestamp::now());
+    user.ok().map(UserId::get)
 }
 
 #[test]
@@ -74,6 +74,14 @@ fn token_prints_a_token_that_the_functions_accept() {
     ];
     assert_eq!(token_user(&token(&strict), &strict), Some(42));
     assert_eq!(token_user(&token(&[]), &strict), None);
+    let lists = [
+        ("JWT_ISSUER", "https://id.example, https://new-id.example"),
+        ("JWT_AUDIENCE", "chat, chat-web"),
+    ];
+    assert_eq!(token_user(&token(&lists), &lists), Some(42));
+    let access_token = [("JWT_TOKEN_USE", "access"), ("JWT_TYP", "at+jwt")];
+    assert_eq!(token_user(&token(&access_token), &access_token), Some(42));
+    assert_eq!(token_user(&token(&[]), &access_token), None);
     let claim = [("JWT_USER_CLAIM", "https://app.example/user")];
     assert_eq!(token_user(&token(&claim), &claim), Some(42));
 }
@@ -92,6 +100,16 @@ fn token_rejects_an_invalid_user_id() {
 fn token_rejects_a_configuration_that_the_functions_reject() {
     let output = run(&["token", "42"], &[("JWT_SECRET", "short")]);
     expect_error(&output, "JWT_SECRET");
+}
+
+#[test]
+fn a_token_needs_a_secret_also_beside_keys_that_the_functions_fetch() {
+    let keys = ("JWT_JWKS_URL", "https://id.example/jwks.json");
+    let output = run(&["token", "42"], &[keys]);
+    expect_error(&output, "set JWT_SECRET");
+    let secret = ("JWT_SECRET", "another secret of at least 32 bytes");
+    let token = stdout(&["token", "42"], &[keys, secret]);
+    assert_eq!(token_user(&token, &[secret]), Some(42));
 }
 
 #[test]
@@ -155,6 +173,51 @@ fn a_weak_secret_is_one_clear_line() {
 }
 
 #[test]
+fn the_development_secret_is_rejected_for_a_dynamodb_on_another_machine() {
+    let endpoint = "https://dynamodb.eu-central-1.amazonaws.com";
+    let arguments = ["--port", "0", "--endpoint-url", endpoint];
+    for variables in [
+        &[][..],
+        &[("JWT_SECRET", DEVELOPMENT_SECRET)],
+        &[
+            ("JWT_SECRET", "another secret of at least 32 bytes"),
+            ("JWT_SECRET_PREVIOUS", DEVELOPMENT_SECRET),
+        ],
+    ] {
+        let output = run(&arguments, variables);
+        expect_error(&output, "set JWT_SECRET");
+        expect_error(&output, endpoint);
+    }
+}
+
+#[test]
+fn an_allowed_origin_is_what_browsers_send_as_origin() {
+    // An invalid template ends the program before it builds anything.
+    let start = |origin: &str| {
+        let arguments = ["--template", "no-such.yaml", "--allowed-origin", origin];
+        run(&arguments, &[]).status.code()
+    };
+    for origin in [
+        "https://app.example",
+        "http://192.168.0.2:5173",
+        "*",
+        "https://*",
+    ] {
+        assert_eq!(start(origin), Some(1), "{origin}");
+    }
+    for invalid in [
+        "",
+        "app.example",
+        "https://",
+        "https://app.example/",
+        "https://*.app.example",
+        "https://a.example,https://b.example",
+    ] {
+        assert_eq!(start(invalid), Some(2), "{invalid}");
+    }
+}
+
+#[test]
 fn options_that_exclude_each_other_are_rejected() {
     let both = run(&["--db", "a", "--endpoint-url", "http://localhost:1"], &[]);
     assert_eq!(both.status.code(), Some(2));
@@ -183,6 +246,12 @@ async fn table_serves_the_empty_table_to_other_processes_until_it_is_stopped() {
 }
 
 #[test]
+fn only_this_machine_can_reach_the_table_by_default() {
+    let help = stdout(&["table", "--help"], &[]);
+    assert!(help.contains("[default: 127.0.0.1:8000]"), "{help}");
+}
+
+#[test]
 fn a_table_on_a_port_in_use_is_one_clear_line() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -196,6 +265,7 @@ fn help_lists_every_option_and_command() {
         "--port",
         "--db",
         "--endpoint-url",
+        "--allowed-origin",
         "--release",
         "--template",
         "token",

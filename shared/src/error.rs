@@ -5,11 +5,14 @@
 //! HTTP. The message of a 4xx error says how to correct the request. The message of a 5xx error only
 //! says whether to retry; its cause goes to the log, with the same request id.
 
-use std::error::Error as StdError;
+use std::{borrow::Cow, error::Error as StdError};
 
 use serde::Serialize;
 
-use crate::domain::{ContentError, TransitionError};
+use crate::{
+    auth::Refusal,
+    domain::{ContentError, TransitionError},
+};
 
 /// The cause of a 5xx error. It is logged and never sent to a client.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -91,9 +94,10 @@ impl ErrorCode {
 /// The error of a request. `Display` is the message for the client.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// 401: the access token is missing or not valid.
+    /// 401: the access token is missing or not valid. The reason goes to the log only, because it would help
+    /// an attacker.
     #[error("send a valid access token in the header `Authorization: Bearer <token>`")]
-    Unauthorized,
+    Unauthorized(Refusal),
     /// 405: the path exists, but not with this method. Contains the value of the `Allow` header.
     #[error("this path supports only the methods {0}")]
     MethodNotAllowed(String),
@@ -103,6 +107,11 @@ pub enum Error {
     /// 415: `Content-Type` is not JSON.
     #[error("send the body as JSON, with the header `Content-Type: application/json`")]
     UnsupportedMediaType,
+    /// 415: the body is compressed.
+    #[error(
+        "send the body without compression: omit the header `Content-Encoding`, or set it to identity"
+    )]
+    UnsupportedContentEncoding,
     /// 400: the body, a parameter or a header is invalid. The message names it and says what is allowed.
     #[error("{0}")]
     InvalidRequest(String),
@@ -145,10 +154,12 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Unauthorized => ErrorCode::Unauthorized,
+            Self::Unauthorized(_) => ErrorCode::Unauthorized,
             Self::MethodNotAllowed(_) => ErrorCode::MethodNotAllowed,
             Self::BodyTooLarge => ErrorCode::BodyTooLarge,
-            Self::UnsupportedMediaType => ErrorCode::UnsupportedMediaType,
+            Self::UnsupportedMediaType | Self::UnsupportedContentEncoding => {
+                ErrorCode::UnsupportedMediaType
+            }
             Self::InvalidRequest(_) => ErrorCode::InvalidRequest,
             Self::ChatNotFound => ErrorCode::ChatNotFound,
             Self::Transition(TransitionError::NotTheRecipient) => ErrorCode::NotTheRecipient,
@@ -159,6 +170,15 @@ impl Error {
             Self::TooManyPendingRequests(_) => ErrorCode::TooManyPendingRequests,
             Self::Unavailable(_) => ErrorCode::Unavailable,
             Self::Internal(_) => ErrorCode::Internal,
+        }
+    }
+
+    /// The reason for a 401, for the log.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Unauthorized(refusal) => Some(*refusal),
+            _ => None,
         }
     }
 
@@ -184,12 +204,15 @@ impl From<ContentError> for Error {
 #[error("{variable} {problem}")]
 pub struct ConfigError {
     variable: &'static str,
-    problem: &'static str,
+    problem: Cow<'static, str>,
 }
 
 impl ConfigError {
     /// `problem` continues the sentence that starts with the name of the variable.
-    pub(crate) fn new(variable: &'static str, problem: &'static str) -> Self {
-        Self { variable, problem }
+    pub(crate) fn new(variable: &'static str, problem: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            variable,
+            problem: problem.into(),
+        }
     }
 }

@@ -5,12 +5,14 @@
 //! - [`domain`]: chats, messages and their state machine. No I/O, no clock, no JSON.
 //! - [`store`]: persistence in `DynamoDB`. The only module that knows keys, conditions and transactions.
 //! - [`auth`]: verification of access tokens.
+//! - [`aws`]: settings that all AWS clients of a function share.
 //! - [`http`]: parses requests, builds responses and runs a function. The only module that knows JSON
 //!   and status codes.
 //! - [`error`]: the error types.
 //! - `openapi`: the OpenAPI document, behind the feature of the same name.
 
 pub mod auth;
+pub mod aws;
 pub mod domain;
 pub mod error;
 pub mod http;

@@ -9,7 +9,7 @@ use crate::{
     endpoint_path,
     support::{
         Api, Response, secret,
-        tokens::{now_seconds, sign, sign_with, valid_claims, valid_token},
+        tokens::{now_seconds, sign, sign_json, sign_with, valid_claims, valid_token},
     },
     with_valid_body,
 };
@@ -298,16 +298,51 @@ async fn a_token_over_8_kib_is_rejected() {
 }
 
 #[tokio::test]
-async fn a_token_with_the_same_claim_twice_is_rejected() {
-    let sub_twice = format!(r#"{{"sub":"42","sub":"43","exp":{}}}"#, now_seconds() + 60);
-    let message = format!(
-        "{}.{}",
-        BASE64.encode(r#"{"alg":"HS256"}"#),
-        BASE64.encode(sub_twice)
-    );
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret().as_bytes());
-    let signature = BASE64.encode(hmac::sign(&key, message.as_bytes()));
-    totals_with_token(&format!("{message}.{signature}"))
+async fn a_token_that_has_a_claim_twice_that_the_service_uses_is_rejected() {
+    let exp = now_seconds() + 60;
+    for claims in [
+        format!(r#"{{"sub":"42","sub":"43","exp":{exp}}}"#),
+        format!(r#"{{"sub":"42","s\u0075b":"43","exp":{exp}}}"#),
+        format!(r#"{{"sub":"42","exp":{exp},"exp":{exp}}}"#),
+    ] {
+        totals_with_token(&sign_json(&claims))
+            .await
+            .expect_error(401, "unauthorized");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_the_service_does_not_use_can_contain_anything() {
+    let exp = now_seconds() + 60;
+    for other in [
+        // Half of an emoji: a lone surrogate. Many languages cut texts there.
+        r#""name":"\ud83d""#,
+        r#""\udc00":1"#,
+        r#""name":"a","name":"b""#,
+        r#""number":1e999"#,
+        r#""iss":7,"aud":{},"iat":"yesterday","jti":null"#,
+    ] {
+        let claims = format!(r#"{{{other},"sub":"42","exp":{exp}}}"#);
+        totals_with_token(&sign_json(&claims))
+            .await
+            .expect_status(200);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_expires_more_than_ten_years_ahead_is_rejected() {
+    let year = 365 * 24 * 60 * 60;
+    let nine_years = json!(now_seconds() + 9 * year);
+    totals_with_token(&sign(&claims_with("exp", nine_years)))
         .await
-        .expect_error(401, "unauthorized");
+        .expect_status(200);
+    // An expiry in milliseconds would be in 50,000 years.
+    for exp in [
+        json!(now_seconds() + 11 * year),
+        json!((now_seconds() + 60) * 1_000),
+    ] {
+        totals_with_token(&sign(&claims_with("exp", exp)))
+            .await
+            .expect_error(401, "unauthorized");
+    }
 }

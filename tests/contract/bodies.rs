@@ -48,6 +48,9 @@ async fn an_invalid_message_is_rejected_by_field_and_changes_nothing() {
         (br#"{"text":{}}"#, "`text`"),
         (br#"{"text":""}"#, "`text`"),
         (b"{\"text\":\" \\n\\t\xe3\x80\x80\"}", "`text`"),
+        (br#"{"text":"\u200b"}"#, "`text`"),
+        (br#"{"text":"\u2800 \u3164\u0000\ufe0f"}"#, "`text`"),
+        (br#"{"text":"\u200b","imageUrl":"https://a.example"}"#, "`text`"),
         (long_text.as_bytes(), "`text`"),
         (br#"{"text":"a","imageUrl":7}"#, "`imageUrl`"),
         (br#"{"text":"a","imageUrl":""}"#, "`imageUrl`"),
@@ -58,6 +61,18 @@ async fn an_invalid_message_is_rejected_by_field_and_changes_nothing() {
         (br#"{"text":"a","imageUrl":"/a.png"}"#, "`imageUrl`"),
         (br#"{"text":"a","imageUrl":"https://"}"#, "`imageUrl`"),
         (long_url.as_bytes(), "`imageUrl`"),
+        (
+            br#"{"imageUrl":"https://bank.example@evil.example/"}"#,
+            "`imageUrl`",
+        ),
+        (
+            br#"{"imageUrl":"https://a.example/\u202egnp.exe"}"#,
+            "`imageUrl`",
+        ),
+        (
+            br#"{"linkPreviewUrl":"https://a.example/\"onload=x"}"#,
+            "`linkPreviewUrl`",
+        ),
         (
             br#"{"linkPreviewUrl":"javascript:alert(1)"}"#,
             "`linkPreviewUrl`",
@@ -187,6 +202,55 @@ async fn a_content_type_other_than_json_is_rejected() {
             .expect_status(201);
     }
     post(&ann, &path, None, body).await.expect_status(201);
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_rejected_with_the_name_of_the_header() {
+    let (ann, _, chat) = Api::shared().active_chat().await;
+    let path = messages_path(&chat);
+    let with_encoding = |encoding: &str, body: &[u8]| {
+        let request = ann.request("POST", &path).body(body.to_vec());
+        let request = request.header("content-type", "application/json");
+        request.header("content-encoding", encoding).send()
+    };
+    let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xabV*I\xad(Q\xb2RJT\xaa\x05\x00";
+    for (encoding, body) in [
+        ("gzip", &gzip[..]),
+        ("GZIP", gzip),
+        ("br", br#"{"text":"a"}"#),
+        ("identity, gzip", br#"{"text":"a"}"#),
+    ] {
+        let response = with_encoding(encoding, body).await;
+        response.expect_error(415, "unsupported_media_type");
+        let message = response.body["message"].as_str().unwrap();
+        assert!(message.contains("`Content-Encoding`"), "{message}");
+    }
+    for encoding in ["identity", "Identity"] {
+        with_encoding(encoding, br#"{"text":"a"}"#)
+            .await
+            .expect_status(201);
+    }
+    assert_eq!(ann.messages(&chat, "").await.seqs(), [2, 1]);
+}
+
+#[tokio::test]
+async fn a_header_that_describes_the_body_and_is_sent_twice_is_rejected() {
+    let (ann, _, chat) = Api::shared().active_chat().await;
+    for (name, value) in [
+        ("content-type", "application/json"),
+        ("content-encoding", "identity"),
+    ] {
+        let request = ann
+            .request("POST", &messages_path(&chat))
+            .header(name, value)
+            .header(name, value)
+            .body(r#"{"text":"a"}"#);
+        let response = request.send().await;
+        response.expect_error(400, "invalid_request");
+        let message = response.body["message"].as_str().unwrap();
+        assert!(message.to_lowercase().contains(name), "{message}");
+    }
+    assert_eq!(ann.messages(&chat, "").await.seqs(), [0_u64; 0]);
 }
 
 #[tokio::test]

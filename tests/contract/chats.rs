@@ -202,10 +202,11 @@ async fn a_declined_requester_cannot_request_the_chat_again() {
 #[tokio::test]
 async fn the_user_who_declined_can_request_the_chat_which_swaps_the_roles() {
     let (ann, ben, chat) = declined_chat().await;
-    let created_at = ann.get("/chats/rejected").await.body["chats"][0]["createdAt"].clone();
+    let list = ann.wait_for_list("/chats/rejected", &[&chat]).await;
+    let created_at = &list.chats()[0]["createdAt"];
     let swapped = ben.request_chat(&ann).await.expect_status(200);
     assert_chat(&swapped, "pending", &ben, &ann);
-    assert_eq!(swapped.body["createdAt"], created_at);
+    assert_eq!(swapped.body["createdAt"], *created_at);
     assert_eq!(ben.totals().await, [0, 0, 1]);
     assert_eq!(ann.totals().await, [1, 0, 0]);
     ben.wait_for_list("/chats/pending", &[&chat]).await;
@@ -254,7 +255,6 @@ async fn each_member_sees_the_chat_with_their_own_unread_count_and_watermarks() 
     ann.send(&chat, "two").await.expect_status(201);
     ben.mark_read(&chat).await.expect_status(200);
     ann.send(&chat, "three").await.expect_status(201);
-    ann.wait_for_list("/chats", &[&chat]).await;
     let ann_view = ann.chat_view(&chat).await;
     let ben_view = ben.chat_view(&chat).await;
     assert_eq!(
@@ -282,7 +282,7 @@ async fn each_member_sees_the_chat_with_their_own_unread_count_and_watermarks() 
 }
 
 #[tokio::test]
-async fn the_preview_of_the_last_message_has_120_code_points_or_null_without_a_text() {
+async fn the_preview_of_the_last_message_has_at_most_120_code_points_or_null_without_a_text() {
     let (ann, ben, chat) = Api::shared().active_chat().await;
     let text = "👩‍🚀é".repeat(100);
     ann.send(&chat, &text).await.expect_status(201);

@@ -110,6 +110,7 @@ async fn a_key_has_1_to_64_visible_ascii_characters() {
     for invalid in [
         &b""[..],
         b"a b",
+        b"a,b",
         "clé".as_bytes(),
         b"a\tb",
         "k".repeat(65).as_bytes(),
@@ -119,6 +120,20 @@ async fn a_key_has_1_to_64_visible_ascii_characters() {
             .expect_invalid("`Idempotency-Key`");
     }
     assert_eq!(ann.messages(&chat, "").await.seqs(), [3, 2, 1]);
+}
+
+/// API Gateway joins the values of a repeated header with a comma. A client library that adds the header to a
+/// retry would otherwise send the message under two keys.
+#[tokio::test]
+async fn a_key_that_is_sent_twice_is_rejected_and_sends_nothing() {
+    let (ann, _, chat) = Api::shared().active_chat().await;
+    let request = ann
+        .request("POST", &format!("/chats/{chat}/messages"))
+        .header("idempotency-key", "k1")
+        .header("idempotency-key", "k1")
+        .json(&json!({"text": "hi"}));
+    request.send().await.expect_invalid("`Idempotency-Key`");
+    assert_eq!(ann.messages(&chat, "").await.seqs(), [0_u64; 0]);
 }
 
 #[tokio::test]

@@ -3,44 +3,31 @@
 //! Without `API_URL` the tests start the whole backend on this machine. With `API_URL` they run against
 //! any deployment, with tokens signed by `JWT_SECRET`. Each test uses new users, so tests may run
 //! concurrently and repeatedly against the same deployment.
+//!
+//! The tests are in `suite.rs`. The target `integration` runs them again while indexes follow the table
+//! late, as in a deployment.
 
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
+#[path = "suite.rs"]
+mod suite;
 #[path = "../support/mod.rs"]
 mod support;
 
-mod auth;
-mod bodies;
-mod chats;
-mod gateway;
-mod idempotency;
-mod messages;
-mod methods;
-mod paging;
-mod races;
-mod totals;
+use chat_local::Stack;
 
-use chat_shared::{http::Endpoint, openapi::sample_requests};
-use support::Request;
+// The tests refer to these at the root of the crate.
+use suite::chats;
+use support::{endpoint_path, stack_options, with_valid_body};
 
-/// The path of an endpoint for one chat.
-fn endpoint_path(endpoint: &Endpoint, chat: &str) -> String {
-    endpoint.path.replace("{chatId}", chat)
-}
-
-/// Adds a body that the endpoint accepts to a request, if the endpoint takes a body.
-fn with_valid_body(request: Request, endpoint: &Endpoint) -> Request {
-    let samples = sample_requests().into_iter();
-    let mut bodies = samples
-        .filter(|sample| sample.endpoint.name == endpoint.name)
-        .filter_map(|sample| sample.body);
-    if let Some(body) = bodies.next() {
-        return request.json(&body);
+/// Starts the API that all tests share: the one at `API_URL`, or a stack on this machine. Returns its
+/// URL, and what must live as long as it is in use.
+async fn start_shared_api() -> (String, Option<Stack>) {
+    if let Ok(url) = std::env::var("API_URL") {
+        return (url, None);
     }
-    assert!(
-        !["POST", "PATCH"].contains(&endpoint.method),
-        "{} needs a sample request with a body",
-        endpoint.name
-    );
-    request
+    let stack = Stack::start(stack_options())
+        .await
+        .expect("the stack should start");
+    (stack.url().to_owned(), Some(stack))
 }

@@ -59,7 +59,7 @@ async fn the_text_of_a_message_is_returned_unchanged() {
 async fn a_message_needs_only_one_of_text_image_and_link_preview() {
     let (ann, _, chat) = Api::shared().active_chat().await;
     let image = "https://a.example/i.png?a=%20b#c";
-    let link = "HTTPS://例え.jp/記事";
+    let link = "HTTPS://例え.jp/it's-記事?a=b@c";
     let longest = format!("https://a.example/{}", "x".repeat(2_048 - 18));
     for body in [
         json!({"text": "t"}),
@@ -74,6 +74,21 @@ async fn a_message_needs_only_one_of_text_image_and_link_preview() {
                 Some(body.get(field).unwrap_or(&Value::Null))
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn the_preview_of_a_text_ends_at_a_character_that_a_reader_sees() {
+    let (ann, ben, chat) = Api::shared().active_chat().await;
+    let family = "👩\u{200d}👩\u{200d}👧";
+    for (text, preview) in [
+        ("a".repeat(119) + family, "a".repeat(119)),
+        ("a".repeat(115) + family + "b", "a".repeat(115) + family),
+        ("🇩🇪".repeat(61), "🇩🇪".repeat(60)),
+    ] {
+        ann.send(&chat, &text).await.expect_status(201);
+        let last = &ben.chat_view(&chat).await["lastMessage"];
+        assert_eq!(last["text"], preview);
     }
 }
 

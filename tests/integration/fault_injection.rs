@@ -5,7 +5,8 @@
 //! scheduled.
 //!
 //! The proxy (`dynamodb_proxy`) applies the faults. It also emulates conflicts: it locks the items of a
-//! transaction for some time, and cancels other transactions on the same items.
+//! transaction for some time, and cancels other transactions on the same items. And it emulates index
+//! lag: it answers queries on an index as if the index had not followed the latest changes yet.
 
 use std::{
     collections::HashMap,
@@ -24,6 +25,11 @@ const ROUND_TRIP: Duration = Duration::from_millis(25);
 const LOCK_TIME: Duration = Duration::from_millis(25);
 /// Longer than the functions wait for one response.
 const TOO_SLOW: Duration = Duration::from_millis(2_200);
+/// How many queries of one partition of an index can miss the latest change of a chat. In production
+/// an index follows within about a second. Tests count queries instead, so that they need no pauses.
+pub const MAX_LATE_QUERIES: u32 = 3;
+/// Queries can miss a change until the test settles the indexes.
+pub const UNTIL_SETTLED: u32 = u32::MAX;
 
 /// The kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,10 +53,13 @@ pub enum FaultKind {
     /// A transaction's message becomes readable some time after its other items. DynamoDB promises no
     /// more to a reader of several items ("read-committed").
     TornRead,
+    /// A query on an index misses the latest changes: it returns the old row of a chat beside the new
+    /// one, only the old one, or neither. DynamoDB updates an index some time after the table.
+    IndexLag,
 }
 
 impl FaultKind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Conflict,
         Self::Throttle,
         Self::ServerError,
@@ -60,6 +69,7 @@ impl FaultKind {
         Self::KillBefore,
         Self::KillAfter,
         Self::TornRead,
+        Self::IndexLag,
     ];
 }
 
@@ -76,7 +86,9 @@ pub struct FaultPlan {
     pub lock_time: Option<Duration>,
     /// Transactions conflict on a user's totals as if those were one item instead of shards.
     pub single_counter: bool,
-    /// How often each operation was sent, by its name and first key.
+    /// How many queries of one partition of an index can miss the latest change of a chat.
+    pub max_late_queries: u32,
+    /// How often each operation was sent, by its name and subject.
     sent: HashMap<(String, String), u64>,
 }
 
@@ -89,6 +101,7 @@ impl Default for FaultPlan {
             round_trip: ROUND_TRIP,
             lock_time: None,
             single_counter: false,
+            max_late_queries: MAX_LATE_QUERIES,
             sent: HashMap::new(),
         }
     }
@@ -113,8 +126,21 @@ impl FaultPlan {
         }
     }
 
-    /// This fraction of operations meets a fault of one of these kinds, each equally likely, and
-    /// overlapping transactions conflict.
+    /// Every query on an index meets index lag. `max_late_queries` is [`MAX_LATE_QUERIES`],
+    /// [`UNTIL_SETTLED`] or any other number.
+    pub fn index_lag(seed: u64, max_late_queries: u32) -> Self {
+        Self {
+            seed,
+            kinds: vec![FaultKind::IndexLag],
+            rate: 1.0,
+            max_late_queries,
+            ..Self::none()
+        }
+    }
+
+    /// This fraction of operations meets a fault of one of these kinds, and overlapping transactions
+    /// conflict. Each kind is equally likely, except that half of the faults of queries on an index are
+    /// index lag, because no other operation can meet it.
     pub fn random(seed: u64, kinds: &[FaultKind], rate: f64) -> Self {
         Self {
             seed,
@@ -125,9 +151,14 @@ impl FaultPlan {
         }
     }
 
-    /// Whether no operation can meet a fault.
-    pub fn is_empty(&self) -> bool {
-        self.kinds.is_empty()
+    /// Whether an operation can fail. Index lag is no failure: it only delays what lists show.
+    pub fn has_failures(&self) -> bool {
+        self.kinds.iter().any(|kind| *kind != FaultKind::IndexLag)
+    }
+
+    /// Whether queries on an index can miss the latest changes.
+    pub fn has_index_lag(&self) -> bool {
+        self.kinds.contains(&FaultKind::IndexLag)
     }
 
     /// The fault that this operation meets, if any.
@@ -136,10 +167,12 @@ impl FaultPlan {
         operation: &str,
         request: &Value,
     ) -> Option<(FaultKind, FaultEffect)> {
-        if self.is_empty() {
+        if self.kinds.is_empty() {
             return None;
         }
-        let operation = (operation.to_owned(), first_key(request));
+        let index = request["IndexName"].as_str();
+        let subject = first_key(request) + index.unwrap_or_default();
+        let operation = (operation.to_owned(), subject);
         let repeats = self.sent.entry(operation.clone()).or_default();
         *repeats += 1;
         let mut hasher = DefaultHasher::new();
@@ -148,9 +181,19 @@ impl FaultPlan {
         if random.f64() >= self.rate {
             return None;
         }
-        let kind = self.kinds[random.usize(..self.kinds.len())];
+        let kind = self.choose_kind(index.is_some(), &mut random)?;
         let parts = request["TransactItems"].as_array().map(Vec::len);
         effect(kind, parts, &mut random).map(|effect| (kind, effect))
+    }
+
+    fn choose_kind(&self, is_index_query: bool, random: &mut fastrand::Rng) -> Option<FaultKind> {
+        let kinds = self.kinds.iter().copied();
+        let failures: Vec<_> = kinds.filter(|kind| *kind != FaultKind::IndexLag).collect();
+        let can_lag = is_index_query && self.has_index_lag();
+        if can_lag && (failures.is_empty() || random.bool()) {
+            return Some(FaultKind::IndexLag);
+        }
+        random.choice(failures)
     }
 }
 
@@ -194,6 +237,9 @@ fn effect(
             parts?;
             FaultEffect::TornRead(delay)
         }
+        FaultKind::IndexLag => FaultEffect::IndexLag {
+            seed: random.u64(..),
+        },
     })
 }
 

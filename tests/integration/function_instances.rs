@@ -77,7 +77,9 @@ async fn a_function_that_is_killed_during_a_request_is_500_at_once() {
 async fn a_function_opens_its_connections_before_the_first_request() {
     let proxied = ProxiedStack::start().await;
     let user = proxied.stack.api.user();
-    for (path, connections) in [("/totals", 1), ("/chats", 2)] {
+    let other = proxied.stack.api.user();
+    let messages = format!("/chats/{}/messages?after=0", user.start_chat(&other).await);
+    for (path, connections) in [("/totals", 1), ("/chats", 2), (&messages, 2)] {
         let before = proxied.health_checks().len();
         proxied.drain_cost();
         user.get(path).await.expect_status(200);

@@ -20,9 +20,18 @@ type Permissions = BTreeMap<String, BTreeSet<Permission>>;
 
 fn granted_permissions(template: &str) -> Permissions {
     let functions = Template::parse(template).unwrap().functions.into_iter();
-    functions
+    let mut granted: Permissions = functions
         .map(|function| (function.binary, function.permissions))
-        .collect()
+        .collect();
+    // During a gradual deployment, the previous version of these functions runs with the new role. It replaced
+    // the item of a chat.
+    for binary in ["accept-chat-request", "decline-chat-request"] {
+        let permissions = granted.get_mut(binary).unwrap();
+        let is_removed = permissions.len();
+        permissions.retain(|permission| permission.action != "dynamodb:PutItem");
+        assert_eq!(permissions.len() + 1, is_removed, "{binary}");
+    }
+    granted
 }
 
 /// One line for each permission that is granted but not used, or used but not granted.
@@ -151,14 +160,11 @@ async fn each_role_allows_exactly_what_its_function_does() {
         ]
     );
     assert_eq!(
-        differences_after_change(
-            "Action: [dynamodb:Query]\n              Resource: !GetAtt ChatTable.Arn",
-            "Action: [dynamodb:Query]\n              Resource: [!GetAtt ChatTable.Arn, \
-             !Sub \"${ChatTable.Arn}/index/byRequester\"]"
-        ),
+        differences_after_change("table/${Table}/index/byRequester", "table/${Table}"),
         [
-            "template.yaml grants dynamodb:Query on byRequester to get-totals, but no request in this \
-             test uses it"
+            "template.yaml grants dynamodb:Query on the table to list-active-chats, but no request in this \
+             test uses it",
+            "template.yaml does not grant dynamodb:Query on byRequester to list-active-chats, which uses it"
         ]
     );
 }

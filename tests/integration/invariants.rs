@@ -72,6 +72,7 @@ pub async fn invariant_violations(table: &Table) -> Vec<String> {
             *expected_totals.entry((member, "unread")).or_default() +=
                 state[unread].as_i64().unwrap();
         }
+        violations.extend(wrong_index_keys(pk, state, [ids[0], ids[1]]));
         if state["status"] == "pending" {
             *expected_totals
                 .entry((number("recipientId"), "pending"))
@@ -95,4 +96,20 @@ pub async fn invariant_violations(table: &Table) -> Vec<String> {
     }
     violations.dedup();
     violations
+}
+
+/// One line for each key attribute of the indexes that does not fit the state of a chat. Lists of chats are
+/// queries for these attributes.
+fn wrong_index_keys(pk: &str, state: &Value, [low, high]: [u64; 2]) -> Vec<String> {
+    let status = state["status"].as_str().unwrap();
+    let updated_at = state["updatedAt"].as_u64().unwrap();
+    let keys = [
+        ("requesterKey", format!("{}#{status}", state["requesterId"])),
+        ("recipientKey", format!("{}#{status}", state["recipientId"])),
+        ("activity", format!("{updated_at:015}#{low:016}-{high:016}")),
+    ];
+    let wrong = keys.into_iter().filter(|(name, key)| state[*name] != *key);
+    wrong
+        .map(|(name, key)| format!("{pk}: {name} is {}, should be {key}", state[name]))
+        .collect()
 }

@@ -8,6 +8,9 @@
 //! [contract model](crate::contract_model) by an independent linearizability checker (`todc-utils`: Wing
 //! and Gong's algorithm with Lowe's memoization).
 //!
+//! Lists of chats are eventually consistent, so they are not part of the history. Clients read them all the
+//! same, and each page must be valid. At the end, the lists must show the chat as it is.
+//!
 //! `FAULT_SEED=7 FAULT_PAIRS=40 cargo test -p chat-functions --test integration linearizability -- --nocapture`
 
 use std::{
@@ -38,6 +41,14 @@ use crate::{
 const MAX_ATTEMPTS: usize = 6;
 /// The first requests of each client, which request, accept or decline the chat.
 const REQUESTS_ABOUT_STATE: usize = 4;
+/// The lists of chats.
+const LISTS: [&str; 5] = [
+    "/chats?",
+    "/chats/pending?",
+    "/chats/pending?direction=received&",
+    "/chats/rejected?",
+    "/chats/rejected?direction=received&",
+];
 /// How long the check of one history may take. Most take milliseconds.
 const CHECK_LIMIT: Duration = Duration::from_mins(2);
 
@@ -179,7 +190,12 @@ impl Scenario {
         mut random: fastrand::Rng,
     ) {
         let user = &self.users[client % 2];
+        // Lists have their own random numbers, so that they do not change the other requests of a seed.
+        let mut random_lists = fastrand::Rng::with_seed(user.id ^ client as u64);
         for n in 0..requests {
+            if random_lists.u8(..4) == 0 {
+                self.read_list(user, &mut random_lists).await;
+            }
             let request = if n < REQUESTS_ABOUT_STATE {
                 request_about_state(&mut random)
             } else {
@@ -200,6 +216,19 @@ impl Scenario {
                 }
             }
         }
+    }
+
+    /// Reads a list of chats. It may be late, but a page has the pair's chat at most once and nothing else.
+    async fn read_list(&self, user: &User, random: &mut fastrand::Rng) {
+        let (path, limit) = (LISTS[random.usize(..LISTS.len())], random.u8(1..3));
+        let response = user.get(&format!("{path}limit={limit}")).await;
+        if response.status >= 500 {
+            response.expect_retryable();
+            return;
+        }
+        let response = response.expect_status(200);
+        let (ids, chat) = (response.chat_ids(), self.pair.chat_id());
+        assert!(ids.is_empty() || ids == [chat.as_str()], "{response:?}");
     }
 
     /// Sends a request once. Returns whether its outcome is known.
@@ -245,13 +274,35 @@ impl Scenario {
         }
     }
 
-    /// Reads the final messages and totals, without faults.
+    /// Reads the final messages, totals and lists, without faults.
     async fn final_reads(&self) {
         for user in &self.users {
             let start = PageStart::Skip(0);
             let messages = PairRequest::ListMessages { start, limit: 100 };
             assert!(self.attempt(user, &ClientRequest::Pair(messages)).await);
             assert!(self.attempt(user, &ClientRequest::Totals).await);
+            self.assert_lists_show_the_chat(user).await;
+        }
+    }
+
+    /// Asserts that the chat is in one list, with the unread count of the totals. Without faults the lists
+    /// are not late.
+    async fn assert_lists_show_the_chat(&self, user: &User) {
+        let chat = self.pair.chat_id();
+        let messages = user.messages(&chat, "?limit=1").await;
+        let expected = usize::from(messages.status == 200);
+        let mut listed = Vec::new();
+        for path in LISTS {
+            let page = user.get(path).await.expect_status(200);
+            listed.extend_from_slice(page.chats());
+        }
+        assert_eq!(listed.len(), expected, "{listed:?}");
+        let [_, unread, _] = user.totals().await;
+        for view in &listed {
+            assert_eq!(view["chatId"], chat);
+            assert_eq!(view["unreadCount"], unread);
+            let last = messages.body["messages"][0]["seq"].clone();
+            assert_eq!(view["lastMessage"]["seq"], last);
         }
     }
 }
@@ -487,6 +538,7 @@ each_kind_alone! {
     #[cfg_attr(not(target_os = "linux"), ignore = "needs /proc to find the calling process")]
     chats_are_linearizable_when_a_fifth_of_operations_kill_the_function_after: KillAfter,
     chats_are_linearizable_when_a_fifth_of_transactions_become_readable_in_parts: TornRead,
+    chats_are_linearizable_when_a_fifth_of_index_queries_miss_changes: IndexLag,
 }
 
 // With all kinds of faults together more outcomes are unknown, and the time of a check can double with

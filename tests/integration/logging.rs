@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 
 use crate::{
@@ -39,7 +40,6 @@ async fn each_request_is_logged_on_one_line_with_its_cost() {
     let (proxied, lines) = start_with_log_level("INFO").await;
     let api = &proxied.stack.api;
     let (ann, ben) = (api.user(), api.user());
-    // The store retries the first one, and the SDK the second one.
     proxied.inject_next([
         Fault::new(
             "TransactWriteItems",
@@ -87,6 +87,51 @@ async fn each_request_is_logged_on_one_line_with_its_cost() {
         .expect_status(401);
     let line = nth_line(&lines, 4).await;
     assert_eq!([&line["attempts"], &line["status"]], [0, 401]);
+    assert_eq!(line["reason"], "missing_token");
+    assert_eq!(line["RefusedTokens"], 1);
+}
+
+#[tokio::test]
+async fn a_negative_counter_is_returned_as_0_and_counted_as_an_invariant_violation() {
+    let (proxied, lines) = start_with_log_level("ERROR").await;
+    let (ann, ben, chat) = proxied.stack.api.active_chat().await;
+    ann.send(&chat, "hi").await.expect_status(201);
+    let before = lines.lock().unwrap().len();
+    let minus_1 = || AttributeValue::N("-1".to_owned());
+    let table = &proxied.stack.table;
+    let ben_pk = format!("USER#{}", ben.id);
+    let (shard, _) = table.user(ben.id).await.pop_first().unwrap();
+    table.set(&ben_pk, &shard, "unread", minus_1()).await;
+    for attribute in ["lowUnread", "highUnread"] {
+        let pk = format!("CHAT#{chat}");
+        table.set(&pk, "STATE", attribute, minus_1()).await;
+    }
+    let totals = ben.get("/totals").await.expect_status(200);
+    assert_eq!(totals.body["totalUnreadMessages"], 0);
+    let unread = ben.get("/totals/unread").await.expect_status(200);
+    assert_eq!(unread.body["totalUnreadMessages"], 0);
+    assert_eq!(ben.chat_view(&chat).await["unreadCount"], 0);
+    ben.messages(&chat, "").await.expect_status(200);
+    ben.mark_read(&chat).await.expect_status(200);
+    nth_line(&lines, before + 5).await;
+    let lines = lines.lock().unwrap().split_off(before);
+    for line in lines {
+        assert_eq!(line["InvariantViolations"], 1, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_cause_of_a_timeout_contains_the_error_that_was_retried() {
+    let (proxied, lines) = start_with_log_level("INFO").await;
+    let (ann, _, chat) = proxied.stack.api.active_chat().await;
+    let before = lines.lock().unwrap().len();
+    let conflict = Fault::cancelled(&["TransactionConflict", "None", "None"]);
+    proxied.inject_always(Some(conflict));
+    ann.send(&chat, "hi").await.expect_error(503, "unavailable");
+    let line = nth_line(&lines, before + 1).await;
+    let cause = line["cause"].as_str().unwrap();
+    assert!(cause.contains("ran out of time"), "{line}");
+    assert!(cause.contains("TransactionCanceledException") || cause.contains("cancel"), "{line}");
 }
 
 #[tokio::test]

@@ -5,15 +5,18 @@
 //! |---|---|
 //! | `configuration` | environment variables: cap on open requests, issuer and audience, errors at start |
 //! | `contention` | conflicts: 200 senders to one user, and the shards of a user's totals |
+//! | `contract_with_index_lag` | the contract tests again, while indexes follow the table late |
 //! | `cost` | sequential round trips and capacity units of each endpoint |
 //! | `endpoint_consistency` | endpoints, binaries, template, sample events and documentation agree |
 //! | `function_instances` | processes: replacement, connections, private data in logs, unusual events |
 //! | `iam_policies` | each function's role allows exactly what the function does |
+//! | `index_lag` | lists of chats while indexes show old rows, both rows or none |
 //! | `linearizability` | concurrent requests under injected faults, against a linearizability checker |
 //! | `logging` | the log line and metrics of each request |
 //! | `model_based` | random sequences of requests against a model of the contract |
 //! | `outages` | responses and the table when no operation succeeds, or no response arrives |
 //! | `retries` | retries of failed operations, concurrent changes, and the response when time runs out |
+//! | `side_by_side` | items of a newer and of an older version in one table |
 //! | `signing_keys` | access tokens: rotating secrets, public keys and key sets |
 //! | `soak` | fifty clients at once for some seconds |
 //! | `stored_items` | the items in the table after each kind of request |
@@ -27,6 +30,7 @@
 //! | `dynamodb_proxy` | a proxy that records operations, enforces IAM permissions and injects faults |
 //! | `fault_injection` | random faults, reproducible from a seed |
 //! | `invariants` | the invariants of the table, which most tests check at their end |
+//! | `key_servers` | a fake Secrets Manager and a server of key sets |
 //!
 //! `scripts/mutants.sh` shows whether a test fails for each small change of the code.
 
@@ -38,18 +42,23 @@ mod support;
 mod configuration;
 mod contention;
 mod contract_model;
+#[path = "../contract/suite.rs"]
+mod contract_with_index_lag;
 mod cost;
 mod dynamodb_proxy;
 mod endpoint_consistency;
 mod fault_injection;
 mod function_instances;
 mod iam_policies;
+mod index_lag;
 mod invariants;
+mod key_servers;
 mod linearizability;
 mod logging;
 mod model_based;
 mod outages;
 mod retries;
+mod side_by_side;
 mod signing_keys;
 mod soak;
 mod stored_items;
@@ -69,11 +78,26 @@ use aws_smithy_http_client::tls;
 use chat_local::{Stack, StackOptions};
 use serde_json::Value;
 
-use support::Api;
+use dynamodb_proxy::ProxiedStack;
+use fault_injection::{FaultPlan, MAX_LATE_QUERIES};
+use support::{Api, env_number};
+
+// The contract tests refer to these at the root of the crate.
+use contract_with_index_lag::chats;
+use support::{endpoint_path, with_valid_body};
 
 /// How long a test waits for something that normally takes milliseconds. It is long because the tests
 /// also run on slow machines.
 const WAIT_LIMIT: Duration = Duration::from_secs(20);
+
+/// Starts the API that the contract tests of this target share: its indexes are late. Returns its URL,
+/// and what must live as long as it is in use.
+async fn start_shared_api() -> (String, ProxiedStack) {
+    let proxied = ProxiedStack::start().await;
+    let seed = env_number("FAULT_SEED", 1);
+    proxied.set_fault_plan(FaultPlan::index_lag(seed, MAX_LATE_QUERIES));
+    (proxied.stack.stack.url().to_owned(), proxied)
+}
 
 /// Waits until a condition is true. Fails the test when that takes too long.
 async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
@@ -193,6 +217,28 @@ impl Table {
         self.partition(&format!("USER#{user}")).await
     }
 
+    /// Writes an item without the functions.
+    async fn put(&self, pk: &str, sk: &str, attributes: &[(&str, AttributeValue)]) {
+        let put = self.client.put_item().table_name(&self.name);
+        let mut put = put
+            .item("pk", AttributeValue::S(pk.to_owned()))
+            .item("sk", AttributeValue::S(sk.to_owned()));
+        for (attribute, value) in attributes {
+            put = put.item(*attribute, value.clone());
+        }
+        put.send().await.unwrap();
+    }
+
+    /// Removes one attribute of an item without the functions.
+    async fn remove(&self, pk: &str, sk: &str, attribute: &str) {
+        let update = self.client.update_item().table_name(&self.name);
+        let update = update.key("pk", AttributeValue::S(pk.to_owned()));
+        let update = update.key("sk", AttributeValue::S(sk.to_owned()));
+        let update = update.update_expression("REMOVE #attribute");
+        let update = update.expression_attribute_names("#attribute", attribute);
+        update.send().await.unwrap();
+    }
+
     /// Deletes an item without the functions.
     async fn delete(&self, pk: &str, sk: &str) {
         let delete = self.client.delete_item().table_name(&self.name);
@@ -222,13 +268,17 @@ fn object(item: HashMap<String, AttributeValue>) -> Value {
         .collect()
 }
 
-/// An attribute as JSON. Bytes become an array of numbers.
+/// An attribute as JSON. Bytes become an array of numbers, and a set an array of texts.
 fn json(value: AttributeValue) -> Value {
     match value {
         AttributeValue::S(text) => text.into(),
         AttributeValue::N(number) => serde_json::from_str(&number).unwrap(),
         AttributeValue::B(bytes) => bytes.into_inner().into(),
         AttributeValue::M(item) => object(item),
+        AttributeValue::L(items) => items.into_iter().map(json).collect(),
+        AttributeValue::Bool(flag) => flag.into(),
+        AttributeValue::Null(_) => Value::Null,
+        AttributeValue::Ss(members) | AttributeValue::Ns(members) => members.into(),
         other => panic!("unexpected type of attribute: {other:?}"),
     }
 }

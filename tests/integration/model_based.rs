@@ -2,13 +2,17 @@
 //! [contract model](crate::contract_model). A sequence that fails is shrunk to the fewest requests that
 //! still fail.
 //!
+//! With index lag, lists of chats may follow late. They must then equal the model's after some more
+//! requests, and each page must be valid until then. Messages, totals and the responses to changes are
+//! never late.
+//!
 //! ```sh
 //! MODEL_SEED=7 MODEL_REQUESTS=100000 cargo test -p chat-functions --test integration model_based -- --nocapture
 //! ```
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -27,7 +31,7 @@ use tokio::runtime::Runtime;
 use crate::{
     contract_model::{ChatStatus, ObservedResponse, PageStart, Pair, PairRequest, error_response},
     dynamodb_proxy::ProxiedStack,
-    fault_injection::{FaultKind, FaultPlan},
+    fault_injection::{FaultKind, FaultPlan, MAX_LATE_QUERIES},
     invariants::invariant_violations,
     support::{self, Response, User, env_number},
 };
@@ -36,7 +40,8 @@ use crate::{
 const USERS: u64 = 4;
 /// A low cap, so that sequences reach it.
 const MAX_OPEN_REQUESTS: usize = 2;
-/// Attempts at one request. When all fail, the injected faults are not the reason.
+/// Attempts at one request, and at reading a list that follows late. When all fail, the injected faults are
+/// not the reason.
 const MAX_ATTEMPTS: usize = 30;
 /// Actions in one sequence.
 const SEQUENCE_LENGTH: usize = 60;
@@ -84,6 +89,16 @@ enum Action {
         limit: u64,
         oldest_first: bool,
     },
+}
+
+impl Action {
+    /// The maximum number of chats on a page, if this reads a list of chats.
+    fn chats_per_page(&self) -> Option<usize> {
+        match self {
+            Self::ListChats { limit, .. } | Self::WalkChats { limit, .. } => Some(*limit),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -350,6 +365,7 @@ fn pair_request() -> impl Strategy<Value = PairRequest> {
 struct SharedStack {
     runtime: Runtime,
     proxied: ProxiedStack,
+    indexes_lag: bool,
     sequences: AtomicU64,
     requests: AtomicU64,
     retries: AtomicU64,
@@ -378,11 +394,18 @@ impl StateMachineTest for Backend {
     }
 
     fn apply(backend: Self, model: &ModelState, action: Action) -> Self {
-        let (mut responses, retried) = backend.shared.runtime.block_on(backend.perform(&action));
-        for response in &mut responses {
-            backend.use_model_ids(&mut response.body);
-        }
         let mut expected = model.expected.clone();
+        let indexes_lag = backend.shared.indexes_lag;
+        let perform = async {
+            match action.chats_per_page().filter(|_| indexes_lag) {
+                Some(limit) => {
+                    let pages = backend.list_until(&action, limit, &expected);
+                    (pages.await, false)
+                }
+                None => backend.perform(&action).await,
+            }
+        };
+        let (mut responses, retried) = backend.shared.runtime.block_on(perform);
         if retried && expected[0].status == 201 {
             // An earlier attempt, whose response was lost, may have created it.
             expected[0].status = 200;
@@ -406,8 +429,9 @@ impl StateMachineTest for Backend {
     }
 
     fn teardown(backend: Self, _: ModelState) {
-        // Otherwise the record of operations grows without a limit.
+        // Otherwise the records of operations and rows grow without a limit.
         backend.shared.proxied.drain_cost();
+        backend.shared.proxied.settle_indexes();
     }
 }
 
@@ -443,6 +467,27 @@ impl Backend {
         }
     }
 
+    /// Reads a list of chats until it is as expected, because its index can be late. Returns the last
+    /// responses. Each page must be valid all the time.
+    async fn list_until(
+        &self,
+        action: &Action,
+        limit: usize,
+        expected: &[ObservedResponse],
+    ) -> Vec<ObservedResponse> {
+        let mut pages = Vec::new();
+        for _ in 0..MAX_ATTEMPTS {
+            (pages, _) = self.perform(action).await;
+            for page in &pages {
+                assert_valid_page(page, limit);
+            }
+            if pages == expected {
+                break;
+            }
+        }
+        pages
+    }
+
     /// Sends the requests of an action. Returns their responses, and whether one was retried.
     async fn perform(&self, action: &Action) -> (Vec<ObservedResponse>, bool) {
         let mut retried = false;
@@ -466,7 +511,9 @@ impl Backend {
                 retried = true;
                 continue;
             }
-            responses.push(ObservedResponse::new(&response));
+            let mut observed = ObservedResponse::new(&response);
+            self.use_model_ids(&mut observed.body);
+            responses.push(observed);
             let walks = matches!(
                 action,
                 Action::WalkChats { .. } | Action::WalkMessages { .. }
@@ -547,6 +594,19 @@ impl Backend {
     }
 }
 
+/// Asserts that a page of chats has no chat twice and at most `limit` chats.
+fn assert_valid_page(page: &ObservedResponse, limit: usize) {
+    assert_eq!(page.status, 200, "{page:?}");
+    let chats = page.body["chats"].as_array().unwrap();
+    let ids: BTreeSet<_> = chats.iter().map(|chat| chat["chatId"].as_str()).collect();
+    assert_eq!(
+        ids.len(),
+        chats.len(),
+        "a chat is on a page twice: {page:?}"
+    );
+    assert!(chats.len() <= limit, "more than {limit} chats: {page:?}");
+}
+
 /// Runs random sequences with this fault plan, and compares each response with the model's.
 fn check_responses(name: &str, requests: u64, plan: FaultPlan) {
     let seed = env_number("MODEL_SEED", 1);
@@ -557,11 +617,12 @@ fn check_responses(name: &str, requests: u64, plan: FaultPlan) {
         .environment
         .insert("MAX_OPEN_REQUESTS".to_owned(), cap);
     let proxied = runtime.block_on(ProxiedStack::start_with(options));
-    let has_no_faults = plan.is_empty();
+    let (has_failures, indexes_lag) = (plan.has_failures(), plan.has_index_lag());
     proxied.set_fault_plan(plan);
     let shared = Arc::new(SharedStack {
         runtime,
         proxied,
+        indexes_lag,
         sequences: AtomicU64::new(0),
         requests: AtomicU64::new(0),
         retries: AtomicU64::new(0),
@@ -584,16 +645,22 @@ fn check_responses(name: &str, requests: u64, plan: FaultPlan) {
         panic!("{name}, seed {seed}: {failure}");
     }
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let late_queries = shared.proxied.late_index_queries();
     println!(
-        "{name}, seed {seed}: {} requests ({} retried) in {} sequences equal the model, in {:.0?}",
+        "{name}, seed {seed}: {} requests ({} retried, {late_queries} queries on late indexes) in {} \
+         sequences equal the model, in {:.0?}",
         count(&shared.requests),
         count(&shared.retries),
         count(&shared.sequences),
         started.elapsed(),
     );
     assert!(
-        !has_no_faults || count(&shared.retries) == 0,
-        "a request failed although no faults were injected"
+        has_failures || count(&shared.retries) == 0,
+        "a request failed although no failures were injected"
+    );
+    assert!(
+        late_queries > 0 || has_failures || !indexes_lag,
+        "no list was late, so the test shows nothing about index lag"
     );
     shared.proxied.set_fault_plan(FaultPlan::none());
     let violations = shared.runtime.block_on(async {
@@ -607,6 +674,13 @@ fn check_responses(name: &str, requests: u64, plan: FaultPlan) {
 fn every_response_equals_the_models() {
     let requests = env_number("MODEL_REQUESTS", 3_000);
     check_responses("no faults", requests, FaultPlan::none());
+}
+
+#[test]
+fn every_response_equals_the_models_while_indexes_are_late() {
+    let requests = env_number("MODEL_REQUESTS_WITH_FAULTS", 600);
+    let plan = FaultPlan::index_lag(env_number("MODEL_SEED", 1), MAX_LATE_QUERIES);
+    check_responses("index lag", requests, plan);
 }
 
 #[test]

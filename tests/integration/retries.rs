@@ -4,6 +4,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use chat_shared::domain::Timestamp;
+use serde_json::{Map, Value, json};
 
 use crate::{
     dynamodb_proxy::{Cost, Fault, FaultEffect, ProxiedStack},
@@ -36,31 +38,78 @@ fn conflict() -> Fault {
     Fault::cancelled(&["TransactionConflict", "None", "None"])
 }
 
+fn distinct<'a>(tokens: &[&'a str]) -> BTreeSet<&'a str> {
+    tokens.iter().copied().collect()
+}
+
 #[tokio::test]
-async fn a_transaction_that_conflicts_or_is_throttled_is_retried_with_the_same_token() {
+async fn a_transaction_whose_outcome_is_unknown_is_retried_with_the_same_token() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat(&proxied).await;
+    proxied.drain_cost();
+    proxied.inject_next([
+        Fault::error("TransactWriteItems", 500, "InternalServerError"),
+        Fault::error("TransactWriteItems", 400, "TransactionInProgressException"),
+        // These attempts wrote nothing, but the first one may still be applied.
+        conflict(),
+        Fault::cancelled(&["None", "ThrottlingError", "ProvisionedThroughputExceeded"]),
+    ]);
+    ann.send(&chat, "hi").await.expect_status(201);
+    let cost = proxied.drain_cost();
+    let tokens = transaction_tokens(&cost);
+    assert_eq!(tokens.len(), 5, "{cost:?}");
+    assert_eq!(distinct(&tokens).len(), 1, "{tokens:?}");
+    assert_eq!(ben.totals().await, [0, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_cancelled_transaction_is_planned_again_with_a_new_token() {
     let proxied = ProxiedStack::start().await;
     let (ann, ben, chat) = active_chat(&proxied).await;
     proxied.drain_cost();
     proxied.inject_next([
         conflict(),
         Fault::cancelled(&["None", "ThrottlingError", "ProvisionedThroughputExceeded"]),
-        Fault::error("TransactWriteItems", 400, "TransactionInProgressException"),
-        Fault::error("TransactWriteItems", 500, "InternalServerError"),
     ]);
     ann.send(&chat, "hi").await.expect_status(201);
     let cost = proxied.drain_cost();
     let tokens = transaction_tokens(&cost);
-    assert_eq!(tokens.len(), 5, "{cost:?}");
-    assert_eq!(
-        tokens.iter().collect::<BTreeSet<_>>().len(),
-        1,
-        "{tokens:?}"
-    );
+    assert_eq!(distinct(&tokens).len(), 3, "{tokens:?}");
     assert_eq!(ben.totals().await, [0, 1, 0]);
 }
 
 #[tokio::test]
-async fn a_read_that_fails_is_attempted_four_times() {
+async fn the_time_of_a_message_is_when_it_was_accepted_and_not_when_the_wait_for_it_began() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat(&proxied).await;
+    let cat = proxied.stack.api.user();
+    ben.request_chat(&cat).await.expect_status(201);
+    let started = Timestamp::now().millis();
+    proxied.inject_always(Some(conflict()));
+    let waiting = [
+        tokio::spawn({
+            let (ann, chat) = (ann.clone(), chat.clone());
+            async move { ann.send(&chat, "hi").await.expect_status(201).body }
+        }),
+        tokio::spawn({
+            let (cat, chat) = (cat.clone(), cat.chat_id_with(&ben));
+            async move { cat.accept(&chat).await.expect_status(200).body }
+        }),
+    ];
+    eventually("the requests have waited for 300 ms", async || {
+        Timestamp::now().millis() >= started + 300
+    })
+    .await;
+    proxied.inject_always(None);
+    for (waiting, field) in waiting.into_iter().zip(["createdAt", "updatedAt"]) {
+        let body = waiting.await.unwrap();
+        let earliest = Timestamp::from_millis(started + 290).to_string();
+        assert!(body[field].as_str() >= Some(earliest.as_str()), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_is_attempted_five_times() {
     let proxied = ProxiedStack::start().await;
     let user = proxied.stack.api.user();
     let failures = |count| {
@@ -68,12 +117,81 @@ async fn a_read_that_fails_is_attempted_four_times() {
         std::iter::repeat_with(failure).take(count)
     };
     proxied.drain_cost();
-    proxied.inject_next(failures(3));
-    user.get("/totals").await.expect_status(200);
-    assert_eq!(proxied.drain_cost().operations.len(), 4);
     proxied.inject_next(failures(4));
+    user.get("/totals").await.expect_status(200);
+    assert_eq!(proxied.drain_cost().operations.len(), 5);
+    proxied.inject_next(failures(5));
     user.get("/totals").await.expect_error(503, "unavailable");
-    assert_eq!(proxied.drain_cost().operations.len(), 4);
+    assert_eq!(proxied.drain_cost().operations.len(), 5);
+}
+
+/// The retries of the SDK share a bucket of tokens in a process. When failures have emptied it, nothing is
+/// retried any more.
+#[tokio::test]
+async fn a_read_is_retried_also_after_many_failures() {
+    let proxied = ProxiedStack::start().await;
+    let user = proxied.stack.api.user();
+    let throttled = || Fault::error("Query", 400, "ProvisionedThroughputExceededException");
+    proxied.inject_always(Some(throttled()));
+    for _ in 0..35 {
+        user.get("/totals").await.expect_error(503, "unavailable");
+    }
+    proxied.inject_always(None);
+    proxied.inject_next([throttled()]);
+    user.get("/totals").await.expect_status(200);
+}
+
+#[tokio::test]
+async fn a_connection_that_never_responds_delays_a_request_by_half_a_second() {
+    let proxied = start_with_short_timeout().await;
+    let (ann, ben, chat) = active_chat(&proxied).await;
+    proxied.inject_next([Fault::new("Query", FaultEffect::NeverRespond)]);
+    // The time limit of a request is 1.5 s here.
+    ann.get("/totals").await.expect_status(200);
+    proxied.inject_next([Fault::new("TransactWriteItems", FaultEffect::NeverRespond)]);
+    ann.send(&chat, "hi").await.expect_status(201);
+    assert_eq!(ben.totals().await, [0, 1, 0]);
+}
+
+/// The item of a chat, as a response of DynamoDB contains it.
+async fn chat_item(proxied: &ProxiedStack, chat: &str) -> Value {
+    fn encode(value: &AttributeValue) -> Value {
+        match value {
+            AttributeValue::S(text) => json!({"S": text}),
+            AttributeValue::N(number) => json!({"N": number}),
+            AttributeValue::M(map) => {
+                let map: Map<_, _> = map.iter().map(|(k, v)| (k.clone(), encode(v))).collect();
+                json!({"M": map})
+            }
+            other => panic!("unexpected type of attribute: {other:?}"),
+        }
+    }
+    let table = &proxied.stack.table;
+    let get = table.client.get_item().table_name(&table.name);
+    let get = get.key("pk", AttributeValue::S(format!("CHAT#{chat}")));
+    let get = get.key("sk", AttributeValue::S("STATE".to_owned()));
+    let item = get.send().await.unwrap().item.unwrap();
+    encode(&AttributeValue::M(item))["M"].clone()
+}
+
+#[tokio::test]
+async fn a_change_that_is_stale_again_and_again_waits_before_it_is_planned_again() {
+    let proxied = start_with_short_timeout().await;
+    let (ann, ben, chat) = active_chat(&proxied).await;
+    ann.send(&chat, "hi").await.expect_status(201);
+    let state = chat_item(&proxied, &chat).await;
+    let stale = json!([
+        {"Code": "ConditionalCheckFailed", "Item": state}, {"Code": "None"}, {"Code": "None"},
+    ]);
+    proxied.inject_always(Some(Fault::cancelled_with_reasons(stale)));
+    for _ in 0..2 {
+        proxied.drain_cost();
+        ann.send(&chat, "hi").await.expect_error(503, "unavailable");
+        ben.mark_read(&chat).await.expect_error(503, "unavailable");
+        let operations = proxied.drain_cost().operations.len();
+        // In 1.5 s with delays that double from 25 to 400 ms.
+        assert!(operations < 80, "{operations} operations");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,17 @@
 //! Signing keys: which access tokens are accepted during a rotation of the secret, and from issuers that sign
-//! with a private key.
+//! with a private key; how functions fetch keys from Secrets Manager and from a URL; which configurations of keys
+//! stop a function.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use chat_shared::auth::{DEVELOPMENT_SECRET, Refusal};
+use http_body_util::Full;
+use hyper::{Response, body::Bytes};
 use ring::{
     hmac,
     signature::{
@@ -12,7 +22,8 @@ use ring::{
 use serde_json::{Value, json};
 
 use crate::{
-    TestStack,
+    TestStack, eventually,
+    key_servers::{KeySetServer, SecretsManager},
     support::{
         self, User,
         tokens::{Issuer, now_seconds, sign_with, valid_claims, with_signature},
@@ -24,12 +35,43 @@ const NEW: &str = "the new secret, of at least 32 bytes";
 
 /// A stack that accepts only tokens signed with the keys in these variables.
 async fn start_with_keys(variables: &[(&str, &str)]) -> TestStack {
+    start_with_keys_and_log(variables).await.0
+}
+
+/// Like [`start_with_keys`]. Returns also the JSON lines that its functions write.
+async fn start_with_keys_and_log(
+    variables: &[(&str, &str)],
+) -> (TestStack, Arc<Mutex<Vec<Value>>>) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
     let mut options = support::stack_options();
     let no_secret = ("JWT_SECRET", "");
     let variables = [no_secret].into_iter().chain(variables.iter().copied());
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
     options.environment.extend(variables);
-    TestStack::start_with(options).await
+    options.log = Arc::new({
+        let lines = lines.clone();
+        move |line| {
+            // Lines of the gateway are not JSON.
+            let json = line.split_once(": ").map(|(_, line)| line);
+            let json = json.and_then(|line| serde_json::from_str::<Value>(line).ok());
+            lines.lock().unwrap().extend(json);
+        }
+    });
+    (TestStack::start_with(options).await, lines)
+}
+
+/// Waits for a log line with this message, and returns it.
+async fn line_with_message(lines: &Mutex<Vec<Value>>, message: &str) -> Value {
+    let find = || {
+        let lines = lines.lock().unwrap();
+        lines
+            .iter()
+            .find(|line| line["message"] == message)
+            .cloned()
+    };
+    let what = format!("a line has the message {message:?}");
+    eventually(&what, async || find().is_some()).await;
+    find().unwrap()
 }
 
 /// A JSON Web Key Set.
@@ -56,10 +98,40 @@ async fn assert_all_rejected(stack: &TestStack, tokens: impl IntoIterator<Item =
 }
 
 fn hs256(secret: impl AsRef<[u8]>, header: &Value) -> String {
-    with_signature(header, &valid_claims(42), |message| {
+    hs256_with_claims(secret, header, &valid_claims(42))
+}
+
+fn hs256_with_claims(secret: impl AsRef<[u8]>, header: &Value, claims: &Value) -> String {
+    with_signature(header, claims, |message| {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_ref());
         hmac::sign(&key, message).as_ref().to_vec()
     })
+}
+
+/// A valid token, except for its signature if the secret is wrong.
+fn signed_with(secret: &str) -> String {
+    hs256(secret, &json!({"alg": "HS256"}))
+}
+
+/// Starts a function with these variables, which must stop it, and returns its standard error: one line that starts
+/// with the name of a variable.
+async fn init_error(variables: &[(&str, &str)]) -> String {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_get-totals"));
+    command.env_clear().envs([
+        ("TABLE_NAME", "t"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "x"),
+        ("AWS_SECRET_ACCESS_KEY", "x"),
+        // Nothing listens there.
+        ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9"),
+    ]);
+    let output = command.envs(variables.iter().copied()).output().await;
+    let output = output.unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{variables:?}: {stderr}");
+    assert!(stderr.starts_with("JWT_"), "{variables:?}: {stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    stderr
 }
 
 #[tokio::test]
@@ -167,11 +239,12 @@ async fn a_token_is_accepted_with_the_one_algorithm_of_its_issuer_only() {
             let signed = with_signature(&header, &valid_claims(42), |message| {
                 issuer.signature(message)
             });
-            let expected = if algorithm == issuer.algorithm() {
-                200
-            } else {
-                401
+            // Ed25519 is the newer name of EdDSA with this curve (RFC 9864).
+            let own = match issuer.algorithm() {
+                "EdDSA" => vec!["EdDSA", "Ed25519"],
+                own => vec![own],
             };
+            let expected = if own.contains(&algorithm) { 200 } else { 401 };
             assert_eq!(status(&stack, &signed).await, expected, "{algorithm}");
             let unsigned = with_signature(&header, &valid_claims(42), |_| Vec::new());
             assert_eq!(status(&stack, &unsigned).await, 401, "{algorithm}");
@@ -281,10 +354,17 @@ async fn the_key_id_selects_one_of_the_configured_keys() {
             })
         };
         let alg = issuer.algorithm();
+        // A token without a `kid` is accepted if there is only one key for its algorithm.
+        let expected = if alg == "RS256" { 401 } else { 200 };
+        for token in [
+            issuer.token(None, &valid_claims(42)),
+            signed(&json!({"alg": alg, "kid": null})),
+        ] {
+            assert_eq!(status(&stack, &token).await, expected, "{own}");
+        }
         assert_all_rejected(
             &stack,
             [
-                ("none", issuer.token(None, &valid_claims(42))),
                 ("unknown", issuer.token(Some("other"), &valid_claims(42))),
                 ("empty", issuer.token(Some(""), &valid_claims(42))),
                 ("a path", issuer.token(Some("../rsa"), &valid_claims(42))),
@@ -293,7 +373,6 @@ async fn the_key_id_selects_one_of_the_configured_keys() {
                     issuer.token(Some(&own.to_uppercase()), &valid_claims(42)),
                 ),
                 ("a number", signed(&json!({"alg": alg, "kid": 1}))),
-                ("null", signed(&json!({"alg": alg, "kid": null}))),
                 ("a list", signed(&json!({"alg": alg, "kid": [own]}))),
                 (
                     "critical",
@@ -429,6 +508,433 @@ async fn keys_for_other_purposes_in_a_key_set_are_ignored() {
     }
 }
 
+#[tokio::test]
+async fn an_unusable_key_of_a_set_is_left_out_and_named_in_the_log() {
+    let (issuer, other) = (Issuer::p256(), Issuer::other_p256());
+    let with = |name: &str, value: Value| {
+        let mut key = other.jwk("bad");
+        key[name] = value;
+        key
+    };
+    let zeros = json!(BASE64.encode([0_u8; 32]));
+    for (unusable, reason) in [
+        (with("x", json!("AAAA")), "do not have 32 bytes"),
+        (with("x", zeros), "not on the curve"),
+        (with("d", json!(BASE64.encode([7_u8; 32]))), "private key"),
+        (with("use", json!("enc")), "another purpose"),
+        (json!({"kty": "oct", "k": "AAAA", "kid": "bad"}), "a secret"),
+        (
+            json!({"kty": "RSA", "alg": "RSA-OAEP", "n": "AAAA", "e": "AQAB", "kid": "bad"}),
+            "another algorithm",
+        ),
+        (
+            json!({"kty": "RSA", "n": BASE64.encode([0xff_u8; 128]), "e": "AQAB", "kid": "bad"}),
+            "wrong size",
+        ),
+        (json!({"kid": "bad"}), "not a JSON Web Key"),
+    ] {
+        let keys = jwks(&[unusable.clone(), issuer.jwk("a")]);
+        let (stack, lines) = start_with_keys_and_log(&[("JWT_JWKS", &keys)]).await;
+        let token = issuer.token(Some("a"), &valid_claims(42));
+        assert_eq!(status(&stack, &token).await, 200, "{unusable}");
+        let line = line_with_message(&lines, "ignored key of the key set").await;
+        assert_eq!([&line["kid"], &line["level"]], ["bad", "WARN"], "{line}");
+        assert!(line["reason"].as_str().unwrap().contains(reason), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn two_keys_with_one_kid_are_tried_if_their_algorithm_fits() {
+    let issuers = [Issuer::rsa(), Issuer::p256(), Issuer::ed25519()];
+    let keys = [&issuers[0], &issuers[1], &issuers[2]].map(|issuer| issuer.jwk("a"));
+    let stack = start_with_keys(&[("JWT_JWKS", &jwks(&keys))]).await;
+    for issuer in &issuers {
+        let token = issuer.token(Some("a"), &valid_claims(42));
+        assert_eq!(status(&stack, &token).await, 200, "{}", issuer.algorithm());
+    }
+}
+
+#[tokio::test]
+async fn during_a_migration_a_secret_and_public_keys_are_accepted_together() {
+    let secrets = SecretsManager::start().await;
+    secrets.put(OLD);
+    let (pem, set) = (Issuer::rsa(), Issuer::p256());
+    let server = KeySetServer::start(&[set.jwk("a")]).await;
+    let text = pem.pem();
+    let mut variables = secrets.environment();
+    variables.extend([
+        ("JWT_PUBLIC_KEY", text.as_str()),
+        ("JWT_JWKS_URL", server.url()),
+    ]);
+    let stack = start_with_keys(&variables).await;
+    for token in [
+        signed_with(OLD),
+        pem.token(None, &valid_claims(42)),
+        set.token(Some("a"), &valid_claims(42)),
+    ] {
+        assert_eq!(status(&stack, &token).await, 200, "{token}");
+    }
+    let header = json!({"alg": "HS256"});
+    assert_all_rejected(
+        &stack,
+        [
+            ("the PEM as a secret", hs256(&text, &header)),
+            ("the DER as a secret", hs256(pem.spki(), &header)),
+            ("the point as a secret", hs256(set.public_bytes(), &header)),
+            ("another secret", signed_with(NEW)),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_running_function_accepts_a_new_secret_and_the_previous_one_without_a_deployment() {
+    let secrets = SecretsManager::start().await;
+    secrets.put(OLD);
+    let stack = start_with_keys(&secrets.environment()).await;
+    assert_eq!(status(&stack, &signed_with(OLD)).await, 200);
+    let processes = stack.stack.instance_pids("get-totals");
+    assert_eq!(secrets.drain_requests(), ["AWSCURRENT", "AWSPREVIOUS"]);
+
+    secrets.put(NEW);
+    for secret in [NEW, OLD, NEW] {
+        assert_eq!(status(&stack, &signed_with(secret)).await, 200, "{secret}");
+    }
+    assert_eq!(secrets.drain_requests(), ["AWSCURRENT", "AWSPREVIOUS"]);
+    let other = signed_with("a secret that was never stored, of 32 bytes");
+    assert_eq!(status(&stack, &other).await, 401);
+    assert_eq!(stack.stack.instance_pids("get-totals"), processes);
+}
+
+#[tokio::test]
+async fn a_flood_of_bad_tokens_causes_one_refresh() {
+    let secrets = SecretsManager::start().await;
+    secrets.put_with_age(OLD, Duration::from_hours(25));
+    let issuer = Issuer::p256();
+    let server = KeySetServer::start(&[issuer.jwk("a")]).await;
+    let mut variables = secrets.environment();
+    variables.push(("JWT_JWKS_URL", server.url()));
+    let stack = start_with_keys(&variables).await;
+    for number in 0..20 {
+        assert_eq!(status(&stack, &signed_with(NEW)).await, 401);
+        let unknown = issuer.token(Some(&number.to_string()), &valid_claims(42));
+        assert_eq!(status(&stack, &unknown).await, 401);
+    }
+    // Once during init, and once because of the first bad token.
+    assert_eq!(secrets.drain_requests(), ["AWSCURRENT", "AWSCURRENT"]);
+    assert_eq!(server.requests(), 2);
+    assert_eq!(status(&stack, &signed_with(OLD)).await, 200);
+}
+
+#[tokio::test]
+async fn the_previous_secret_is_accepted_for_24_hours_after_the_current_one_was_created() {
+    for (hours, requests, expected) in [
+        (23, &["AWSCURRENT", "AWSPREVIOUS"][..], 200),
+        (25, &["AWSCURRENT"], 401),
+    ] {
+        let secrets = SecretsManager::start().await;
+        secrets.put_with_age(OLD, Duration::from_hours(48));
+        secrets.put_with_age(NEW, Duration::from_hours(hours));
+        let stack = start_with_keys(&secrets.environment()).await;
+        assert_eq!(status(&stack, &signed_with(NEW)).await, 200, "{hours}");
+        assert_eq!(secrets.drain_requests(), requests);
+        assert_eq!(status(&stack, &signed_with(OLD)).await, expected, "{hours}");
+    }
+}
+
+#[tokio::test]
+async fn when_a_refresh_fails_the_old_keys_are_kept_and_the_log_has_the_cause() {
+    let secrets = SecretsManager::start().await;
+    secrets.put(OLD);
+    let issuer = Issuer::p256();
+    let server = KeySetServer::start(&[issuer.jwk("a")]).await;
+    let mut variables = secrets.environment();
+    variables.push(("JWT_JWKS_URL", server.url()));
+    for error in [
+        (400, "AccessDeniedException"),
+        (500, "InternalServiceError"),
+    ] {
+        secrets.fail_with(None);
+        server.set_keys(&[issuer.jwk("a")]);
+        let (stack, lines) = start_with_keys_and_log(&variables).await;
+        let own = issuer.token(Some("a"), &valid_claims(42));
+        assert_eq!(status(&stack, &own).await, 200);
+
+        secrets.fail_with(Some(error));
+        server.set_response(Response::default());
+        let unknown = issuer.token(Some("b"), &valid_claims(42));
+        for (bad, good, cause) in [
+            (signed_with(NEW), signed_with(OLD), error.1),
+            (unknown, own, "is not a JSON Web Key Set"),
+        ] {
+            lines.lock().unwrap().clear();
+            assert_eq!(status(&stack, &bad).await, 401);
+            assert_eq!(status(&stack, &good).await, 200);
+            let line = line_with_message(&lines, "cannot refresh the keys").await;
+            assert_eq!(line["level"], "WARN");
+            assert!(line["reason"].as_str().unwrap().contains(cause), "{line}");
+            let lines = lines.lock().unwrap();
+            assert!(lines.iter().all(|line| !line.to_string().contains(OLD)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_can_replace_an_unusable_secret() {
+    let secrets = SecretsManager::start().await;
+    secrets.put(&format!("{OLD}\n"));
+    secrets.put(NEW);
+    let (stack, lines) = start_with_keys_and_log(&secrets.environment()).await;
+    assert_eq!(status(&stack, &signed_with(NEW)).await, 200);
+    let unusable = signed_with(&format!("{OLD}\n"));
+    assert_eq!(status(&stack, &unusable).await, 401);
+    let line = line_with_message(&lines, "ignored previous version of the secret").await;
+    assert!(!line.to_string().contains(OLD), "{line}");
+}
+
+#[tokio::test]
+async fn a_function_with_an_unusable_secret_exits_and_says_how_to_correct_it() {
+    let json = json!({ "secret": OLD }).to_string();
+    let reference = "{{resolve:secretsmanager:chat/jwt-secret:SecretString}}";
+    let line_break = format!("{OLD}\n");
+    let repeated = "a".repeat(64);
+    for (secret, problem) in [
+        (reference, "is an unresolved reference of CloudFormation"),
+        (&json, "is JSON; the secret must be plain text"),
+        (&line_break, "starts or ends with white space"),
+        (
+            "short",
+            "is too short; an HS256 key must have at least 32 bytes",
+        ),
+        (&repeated, "repeats one character"),
+        (
+            DEVELOPMENT_SECRET,
+            "is the secret of the development server",
+        ),
+    ] {
+        let secrets = SecretsManager::start().await;
+        secrets.put(secret);
+        let error = init_error(&secrets.environment()).await;
+        let expected = format!("JWT_SECRET_ARN names a secret whose current version {problem}");
+        assert!(error.starts_with(&expected), "{error}");
+        assert!(!error.contains(OLD), "{error}");
+        // The development secret is accepted on this machine only.
+        let mut variables = vec![("JWT_SECRET", secret)];
+        if secret == DEVELOPMENT_SECRET {
+            let endpoint = "https://dynamodb.us-east-1.amazonaws.com";
+            variables.push(("AWS_ENDPOINT_URL_DYNAMODB", endpoint));
+        }
+        let error = init_error(&variables).await;
+        assert!(
+            error.starts_with(&format!("JWT_SECRET {problem}")),
+            "{error}"
+        );
+        assert!(!error.contains(OLD), "{error}");
+    }
+    let secrets = SecretsManager::start().await;
+    secrets.put_binary(&[7; 64]);
+    let error = init_error(&secrets.environment()).await;
+    assert!(error.contains("is binary (`SecretBinary`)"), "{error}");
+}
+
+#[tokio::test]
+async fn a_function_that_cannot_read_its_secret_exits_and_names_the_cause() {
+    let secrets = SecretsManager::start().await;
+    let error = init_error(&secrets.environment()).await;
+    assert!(
+        error.starts_with("JWT_SECRET_ARN names a secret that does not exist"),
+        "{error}"
+    );
+    secrets.put(OLD);
+    for name in ["AccessDeniedException", "DecryptionFailure"] {
+        secrets.fail_with(Some((400, name)));
+        let error = init_error(&secrets.environment()).await;
+        let expected = format!("JWT_SECRET_ARN names a secret that cannot be read: {name}: a test");
+        assert!(error.starts_with(&expected), "{error}");
+    }
+    let error = init_error(&[
+        ("JWT_SECRET_ARN", "x"),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:9"),
+    ])
+    .await;
+    assert!(error.contains("refused"), "{error}");
+    let mut both = secrets.environment();
+    both.push(("JWT_SECRET", OLD));
+    let error = init_error(&both).await;
+    assert!(
+        error.starts_with("JWT_SECRET_ARN is set together with JWT_SECRET"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_running_function_accepts_the_new_keys_of_an_issuer_that_rotates_them() {
+    let (old, new) = (Issuer::rsa(), Issuer::other_rsa());
+    let server = KeySetServer::start(&[old.jwk("old")]).await;
+    let stack = start_with_keys(&[("JWT_JWKS_URL", server.url())]).await;
+    let (old_token, new_token) = (
+        old.token(Some("old"), &valid_claims(42)),
+        new.token(Some("new"), &valid_claims(42)),
+    );
+    assert_eq!(status(&stack, &old_token).await, 200);
+    assert_eq!(server.requests(), 1);
+    server.set_keys(&[new.jwk("new")]);
+    assert_eq!(status(&stack, &new_token).await, 200);
+    assert_eq!(server.requests(), 2);
+    // The issuer has withdrawn the old key.
+    assert_eq!(status(&stack, &old_token).await, 401);
+    assert_eq!(server.requests(), 2);
+}
+
+#[tokio::test]
+async fn a_function_with_an_unusable_key_set_url_exits_and_names_the_cause() {
+    let server = KeySetServer::start(&[]).await;
+    let target = KeySetServer::start(&[Issuer::rsa().jwk("a")]).await;
+    let redirect = Response::builder()
+        .status(302)
+        .header("location", target.url());
+    let large = format!(
+        "{}{}",
+        jwks(&[Issuer::rsa().jwk("a")]),
+        " ".repeat(256 * 1_024)
+    );
+    let body = |text: String| Response::new(Full::<Bytes>::from(text));
+    for (response, problem) in [
+        (redirect.body(Full::default()).unwrap(), "302"),
+        (body(large), "256 KiB"),
+        (body("<html>".to_owned()), "is not a JSON Web Key Set"),
+        (body(jwks(&[])), "contains no usable key"),
+        (body(jwks(&[json!({"kty": "oct", "k": "AA"})])), "a secret"),
+    ] {
+        server.set_response(response);
+        let error = init_error(&[("JWT_JWKS_URL", server.url())]).await;
+        assert!(error.starts_with("JWT_JWKS_URL "), "{error}");
+        assert!(error.contains(problem), "{problem}: {error}");
+    }
+    assert_eq!(target.requests(), 0, "a redirect was followed");
+    let secret_part = server.url().replace("http://", "http://user:password@");
+    for (url, problem) in [
+        ("http://127.0.0.1:9/keys", "refused"),
+        ("http://id.example/keys", "https://"),
+        ("http://192.0.2.1/keys", "https://"),
+        ("ftp://127.0.0.1/keys", "https://"),
+        ("id.example/keys", "is not a URL"),
+        (&secret_part, "user name or a password"),
+    ] {
+        let error = init_error(&[("JWT_JWKS_URL", url)]).await;
+        assert!(error.contains(problem), "{url}: {error}");
+        assert!(!error.contains("user:password"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn access_tokens_of_cognito_are_accepted_and_its_id_tokens_are_not() {
+    let issuer = Issuer::rsa();
+    let server = KeySetServer::start(&[issuer.jwk("a"), Issuer::other_rsa().jwk("b")]).await;
+    let pool = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_abc";
+    let stack = start_with_keys(&[
+        ("JWT_JWKS_URL", server.url()),
+        ("JWT_ISSUER", pool),
+        ("JWT_AUDIENCE", "web-client, mobile-client"),
+        ("JWT_TOKEN_USE", "access"),
+        ("JWT_USER_CLAIM", "chat_user"),
+    ])
+    .await;
+    let access = |client: &str| {
+        json!({
+            "sub": "b3a4c0de-0000-4000-8000-000000000000", "chat_user": "42", "iss": pool,
+            "client_id": client, "token_use": "access", "scope": "openid", "username": "ann",
+            "auth_time": now_seconds(), "iat": now_seconds(), "exp": now_seconds() + 3_600,
+        })
+    };
+    for client in ["web-client", "mobile-client"] {
+        let token = issuer.token(Some("a"), &access(client));
+        assert_eq!(status(&stack, &token).await, 200, "{client}");
+    }
+    let mut id = access("web-client");
+    id["token_use"] = json!("id");
+    id["aud"] = id["client_id"].take();
+    let mut other_pool = access("web-client");
+    other_pool["iss"] = json!("https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_xyz");
+    assert_all_rejected(
+        &stack,
+        [
+            ("another client", issuer.token(Some("a"), &access("other"))),
+            ("another pool", issuer.token(Some("a"), &other_pool)),
+            ("an id token", issuer.token(Some("a"), &id)),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_token_is_logged_with_its_reason_and_the_response_is_the_same_for_all() {
+    let issuer = Issuer::rsa();
+    let (stack, lines) = start_with_keys_and_log(&[
+        ("JWT_SECRET", NEW),
+        ("JWT_JWKS", &jwks(&[issuer.jwk("a")])),
+        ("JWT_ISSUER", "us"),
+        ("JWT_AUDIENCE", "chat"),
+        ("JWT_TOKEN_USE", "access"),
+        ("JWT_TYP", "at+jwt"),
+    ])
+    .await;
+    let header = json!({"alg": "HS256", "typ": "application/at+jwt"});
+    let with = |name: &str, value: Value| {
+        let mut claims = valid_claims(42);
+        for (name, value) in [("iss", "us"), ("aud", "chat"), ("token_use", "access")] {
+            claims[name] = json!(value);
+        }
+        claims[name] = value;
+        format!("Bearer {}", hs256_with_claims(NEW, &header, &claims))
+    };
+    let other_header = |header: Value| format!("Bearer {}", hs256(NEW, &header));
+    let unknown = issuer.token(Some("b"), &valid_claims(42));
+    let now = now_seconds();
+    let mut messages = BTreeMap::new();
+    for (refusal, authorization) in [
+        (Refusal::MissingToken, "Basic x".to_owned()),
+        (Refusal::Malformed, "Bearer x".to_owned()),
+        (Refusal::TooLong, format!("Bearer {}", "x".repeat(8_193))),
+        (Refusal::UnknownKid, format!("Bearer {unknown}")),
+        (
+            Refusal::WrongAlgorithm,
+            other_header(json!({"alg": "none"})),
+        ),
+        (
+            Refusal::BadSignature,
+            format!("Bearer {}", signed_with(OLD)),
+        ),
+        (Refusal::Expired, with("exp", json!(now - 60))),
+        (Refusal::NotYetValid, with("nbf", json!(now + 600))),
+        (
+            Refusal::ExpiresTooLate,
+            with("exp", json!((now + 60) * 1_000)),
+        ),
+        (Refusal::WrongIssuer, with("iss", json!("them"))),
+        (Refusal::WrongAudience, with("aud", json!("other"))),
+        (Refusal::WrongTokenUse, with("token_use", json!("id"))),
+        (Refusal::WrongTyp, other_header(json!({"alg": "HS256"}))),
+        (Refusal::BadUserClaim, with("sub", json!("ann"))),
+    ] {
+        lines.lock().unwrap().clear();
+        let request = stack.api.request("GET", "/totals");
+        let response = request.header("authorization", authorization).send().await;
+        response.expect_error(401, "unauthorized");
+        let what = format!("the reason {refusal} is logged");
+        eventually(&what, async || {
+            let lines = lines.lock().unwrap();
+            let reasons: Vec<_> = lines.iter().map(|line| &line["reason"]).collect();
+            reasons.contains(&&json!(refusal.as_str()))
+        })
+        .await;
+        messages.insert(refusal, response.body["message"].clone());
+    }
+    assert!(messages.keys().eq(&Refusal::ALL));
+    let first = &messages[&Refusal::MissingToken];
+    assert!(messages.values().all(|message| message == first));
+}
+
 #[expect(
     clippy::too_many_lines,
     reason = "a table with one invalid configuration in each row"
@@ -448,7 +954,6 @@ async fn a_function_with_a_weak_or_unreadable_key_exits_and_names_the_variable()
     let even = BASE64.encode([&[0x80][..], &[0; 255]].concat());
     let secret = json!({"kty": "oct", "k": "AAAA", "kid": "a"});
     let short_point = json!({"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA"});
-    let unnamed = json!({"kty": "OKP", "crv": "Ed25519", "x": BASE64.encode([9; 32])});
     for (variables, problem) in [
         (vec![], "JWT_SECRET is not set"),
         (
@@ -472,23 +977,9 @@ async fn a_function_with_a_weak_or_unreadable_key_exits_and_names_the_variable()
         (
             vec![
                 ("JWT_SECRET", NEW.to_owned()),
-                ("JWT_PUBLIC_KEY", pem(&rsa)),
+                ("JWT_PUBLIC_KEY", "x".to_owned()),
             ],
-            "JWT_PUBLIC_KEY is set together with another key",
-        ),
-        (
-            vec![
-                ("JWT_SECRET", NEW.to_owned()),
-                ("JWT_JWKS", jwks(&[rsa.jwk("a")])),
-            ],
-            "JWT_JWKS is set together with another key",
-        ),
-        (
-            vec![
-                ("JWT_PUBLIC_KEY", pem(&rsa)),
-                ("JWT_JWKS", jwks(&[rsa.jwk("a")])),
-            ],
-            "JWT_PUBLIC_KEY is set together with another key",
+            "JWT_PUBLIC_KEY is not a public key",
         ),
         (vec![("JWT_PUBLIC_KEY", weak.to_owned())], "2,048"),
         (
@@ -511,10 +1002,13 @@ async fn a_function_with_a_weak_or_unreadable_key_exits_and_names_the_variable()
             vec![("JWT_JWKS", rsa.jwk("a").to_string())],
             "JWT_JWKS is not a JSON Web Key Set",
         ),
-        (vec![("JWT_JWKS", jwks(&[]))], "JWT_JWKS contains no key"),
+        (
+            vec![("JWT_JWKS", jwks(&[]))],
+            "JWT_JWKS contains no usable key",
+        ),
         (
             vec![("JWT_JWKS", jwk("use", json!("enc")))],
-            "JWT_JWKS contains no key",
+            "JWT_JWKS contains no usable key",
         ),
         (
             vec![("JWT_JWKS", jwk("n", json!(BASE64.encode([0xff; 128]))))],
@@ -522,54 +1016,34 @@ async fn a_function_with_a_weak_or_unreadable_key_exits_and_names_the_variable()
         ),
         (
             vec![("JWT_JWKS", jwk("n", json!(even)))],
-            "JWT_JWKS contains an unsafe RSA key",
+            "the first key is an unsafe RSA key",
         ),
         (
             vec![("JWT_JWKS", jwk("e", json!("AQ")))],
-            "JWT_JWKS contains an unsafe RSA key",
+            "the first key is an unsafe RSA key",
         ),
         (
             vec![("JWT_JWKS", jwk("n", json!("not base64!")))],
-            "JWT_JWKS contains a key that cannot",
+            "not base64url",
         ),
         (
             vec![("JWT_JWKS", jwks(&[secret]))],
-            "JWT_JWKS contains a secret",
+            "the first key is a secret",
+        ),
+        (
+            vec![("JWT_JWKS", jwks(&[json!("a")]))],
+            "the first key is not a JSON Web Key",
         ),
         (
             vec![("JWT_JWKS", jwks(&[short_point]))],
-            "JWT_JWKS contains a P-256 key",
-        ),
-        (
-            vec![("JWT_JWKS", jwks(&[rsa.jwk("a"), Issuer::p256().jwk("a")]))],
-            "JWT_JWKS contains two keys with the same `kid`",
-        ),
-        (
-            vec![("JWT_JWKS", jwks(&[rsa.jwk("a"), unnamed]))],
-            "has no `kid`",
+            "the first key is a P-256 key",
         ),
     ] {
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_get-totals"));
-        for name in [
-            "JWT_SECRET",
-            "JWT_SECRET_PREVIOUS",
-            "JWT_PUBLIC_KEY",
-            "JWT_JWKS",
-        ] {
-            command.env_remove(name);
-        }
-        let output = command
-            .envs(variables)
-            .env("TABLE_NAME", "t")
-            .output()
-            .await;
-        let output = output.unwrap();
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{problem}: {stderr}");
-        assert!(
-            stderr.starts_with("JWT_") && stderr.contains(problem),
-            "{problem}: {stderr}"
-        );
-        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let stderr = init_error(&variables).await;
+        assert!(stderr.contains(problem), "{problem}: {stderr}");
     }
 }

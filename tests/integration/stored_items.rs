@@ -257,3 +257,23 @@ async fn timestamps_never_decrease_in_a_chat_even_if_a_clock_goes_back() {
     assert_eq!(items["MSG#0000000000000002"]["createdAt"], ahead);
     assert_eq!(items["STATE"]["updatedAt"], ahead);
 }
+
+#[tokio::test]
+async fn a_time_after_the_year_9999_in_the_table_is_an_internal_error() {
+    let stack = TestStack::start().await;
+    let (ann, _, chat) = stack.api.active_chat().await;
+    ann.send(&chat, "hi").await.expect_status(201);
+    let pk = format!("CHAT#{chat}");
+    // An import in microseconds.
+    let microseconds = || AttributeValue::N("1767225600000000".to_owned());
+    stack
+        .table
+        .set(&pk, "MSG#0000000000000001", "createdAt", microseconds())
+        .await;
+    ann.messages(&chat, "").await.expect_error(500, "internal");
+    for attribute in ["createdAt", "updatedAt"] {
+        stack.table.set(&pk, "STATE", attribute, microseconds()).await;
+        ann.get("/chats").await.expect_error(500, "internal");
+        ann.send(&chat, "hi").await.expect_error(500, "internal");
+    }
+}

@@ -1,7 +1,10 @@
 //! Consistency check of `chat-admin`: it finds and repairs violations that a test made by hand, and
-//! live traffic causes no false reports.
+//! live traffic causes no false reports. Its copy of missing items from a restored table.
+//!
+//! The unit tests of `chat-admin` evaluate arbitrary items without a table.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,15 +13,23 @@ use std::{
 };
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use chat_admin::check::{CheckEvent, CheckOptions, CheckSummary, check_table};
-use chat_shared::{domain::Timestamp, store::TableClient};
+use chat_admin::{
+    check::{CheckEvent, CheckOptions, CheckSummary, check_table},
+    copy::{CopyEvent, CopyOptions, CopySummary, copy_missing_items},
+    table::DynamoTable,
+};
+use chat_local::{dynamodb::create_table, template::Template};
+use chat_shared::{
+    domain::Timestamp,
+    store::{TableClient, items::Item},
+};
 
 use crate::{
     Table, TestStack,
-    dynamodb_proxy::ProxiedStack,
+    dynamodb_proxy::{Fault, ProxiedStack},
     fault_injection::{FaultKind, FaultPlan},
     invariants::invariant_violations,
-    support::{User, run_concurrently},
+    support::{self, User, run_concurrently},
 };
 
 /// Nothing else changes the table, so nothing has to settle.
@@ -36,16 +47,56 @@ const REPAIR_DURING_TRAFFIC: CheckOptions = CheckOptions {
     settle: Duration::from_millis(350),
 };
 
+/// What a check reports.
+#[derive(Default)]
+struct Report {
+    /// The printed lines, sorted.
+    lines: Vec<String>,
+    repair_errors: Vec<String>,
+    unknown_types: BTreeMap<String, u64>,
+    summary: CheckSummary,
+}
+
+impl Report {
+    async fn of(table: &Table, options: CheckOptions) -> Self {
+        let mut result = Self::default();
+        let mut report = |event: CheckEvent<'_>| match event {
+            CheckEvent::Violation(violation) => {
+                result.lines.push(violation.to_string());
+                result.repair_errors.extend(violation.repair_error.clone());
+            }
+            CheckEvent::UnknownTypes(counts) => result.unknown_types = counts.clone(),
+            CheckEvent::Progress(_) => {}
+        };
+        let store = TableClient::new(table.client.clone(), &table.name).store_at(Timestamp::now());
+        let summary = check_table(&store, options, &mut report).await.unwrap();
+        result.summary = summary;
+        result.lines.sort();
+        result
+    }
+}
+
 /// Checks a table. Returns the printed lines, sorted, and the summary.
 async fn check(table: &Table, options: CheckOptions) -> (Vec<String>, CheckSummary) {
+    let report = Report::of(table, options).await;
+    (report.lines, report.summary)
+}
+
+/// Copies the items that `to` lacks. Returns the printed lines, sorted, and the summary.
+async fn copy(from: &Table, to: &Table, dry_run: bool) -> (Vec<String>, CopySummary) {
     let mut lines = Vec::new();
-    let mut report = |event: CheckEvent<'_>| {
-        if let CheckEvent::Violation(violation) = event {
-            lines.push(violation.to_string());
+    let mut report = |event: CopyEvent<'_>| {
+        if let CopyEvent::NotCopied(item) = event {
+            lines.push(item.to_string());
         }
     };
-    let store = TableClient::new(table.client.clone(), &table.name).store_at(Timestamp::now());
-    let summary = check_table(&store, options, &mut report).await.unwrap();
+    let options = CopyOptions {
+        dry_run,
+        now: Timestamp::now(),
+    };
+    let [from, to] = [from, to].map(|table| DynamoTable::new(table.client.clone(), &table.name));
+    let summary = copy_missing_items(&from, &to, options, &mut report).await;
+    let summary = summary.unwrap();
     lines.sort();
     (lines, summary)
 }
@@ -55,6 +106,14 @@ fn assert_has_line(lines: &[String], expected: &str) {
     assert!(
         lines.iter().any(|line| line == expected),
         "no line {expected:?}: {lines:#?}"
+    );
+}
+
+#[track_caller]
+fn assert_line_starts_with(lines: &[String], start: &str) {
+    assert!(
+        lines.iter().any(|line| line.starts_with(start)),
+        "no line starts with {start:?}: {lines:#?}"
     );
 }
 
@@ -107,6 +166,55 @@ impl Fixture {
     async fn set(&self, sk: &str, attribute: &str, value: AttributeValue) {
         self.table().set(&self.pk, sk, attribute, value).await;
     }
+
+    /// A table as a restore creates it: with the items that the table has now.
+    async fn restored_table(&self) -> Table {
+        let endpoint = self.stack.stack.dynamodb_endpoint();
+        let template = Template::read(&support::stack_options().template).unwrap();
+        create_table(endpoint, &template.table, "restored")
+            .await
+            .unwrap();
+        let restored = Table::at(endpoint, "restored");
+        let (lines, summary) = copy(self.table(), &restored, false).await;
+        assert_eq!(lines, [""; 0]);
+        assert_eq!(summary.copied, summary.items);
+        let items = |mut items: Vec<(String, String, serde_json::Value)>| {
+            items.sort_by_key(|(pk, sk, _)| (pk.clone(), sk.clone()));
+            items
+        };
+        let live_items = self.table().everything().await;
+        assert_eq!(items(restored.everything().await), items(live_items));
+        restored
+    }
+}
+
+const FIRST_MESSAGE: &str = "MSG#0000000000000001";
+const SECOND_MESSAGE: &str = "MSG#0000000000000002";
+const LAST_MESSAGE: &str = "MSG#0000000000000003";
+
+/// All items of a table as DynamoDB stores them.
+async fn stored_items(table: &Table) -> Vec<Item> {
+    let scan = table.client.scan().table_name(&table.name);
+    scan.send().await.unwrap().items.unwrap()
+}
+
+async fn put(table: &Table, item: Item) {
+    let put = table.client.put_item().table_name(&table.name);
+    put.set_item(Some(item)).send().await.unwrap();
+}
+
+/// The text of an attribute.
+fn text_of<'a>(item: &'a Item, attribute: &str) -> &'a str {
+    item[attribute].as_s().unwrap()
+}
+
+/// Adds a copy of a message with another sort key.
+async fn copy_message(fixture: &Fixture, from: &str, to: &str) {
+    let items = stored_items(fixture.table()).await.into_iter();
+    let mut items = items.filter(|item| text_of(item, "sk") == from);
+    let mut item = items.next().unwrap();
+    item.insert("sk".to_owned(), text(to));
+    put(fixture.table(), item).await;
 }
 
 /// Sort keys of the items with a user's totals.
@@ -161,10 +269,9 @@ async fn wrong_counters_and_index_keys_are_reported_and_repaired() {
             && line.ends_with("pending is 0, should be 1")),
         "{lines:#?}"
     );
-    assert_eq!(
-        (summary.violations, summary.repaired),
-        (lines.len() as u64, 0)
-    );
+    // Without a valid unread count, Ann's total is unknown.
+    assert_eq!((summary.repaired, summary.inconclusive), (0, 1));
+    assert_eq!(summary.violations, lines.len() as u64 - 1);
     assert_ne!(invariant_violations(table).await, [""; 0]);
 
     let (lines, summary) = check(table, REPAIR).await;
@@ -190,44 +297,36 @@ async fn violations_that_cannot_be_repaired_are_reported_and_left_unchanged() {
     let fixture = Fixture::new().await;
     let table = fixture.table();
     fixture.set("KEY#11#key", "seq", number(9)).await;
-    fixture
-        .set("MSG#0000000000000003", "createdAt", number(1))
-        .await;
+    fixture.set(LAST_MESSAGE, "createdAt", number(1)).await;
     fixture.set("STATE", "highReadSeq", number(4)).await;
-    table.delete(&fixture.pk, "MSG#0000000000000001").await;
+    table.delete(&fixture.pk, FIRST_MESSAGE).await;
     table.set("SOMETHING", "ELSE", "a", number(1)).await;
     table
         .set("CHAT#11-33", "STATE", "seq", text("secret"))
         .await;
-    table.set("USER#44", "SENT", "open", text("secret")).await;
+    table.set("USER#44", "SENT", "type", text("secret")).await;
     let (lines, summary) = check(table, REPAIR).await;
-    let not_repaired: Vec<_> = lines
+    let created_at = "CHAT#11-22 STATE: lastMessage.createdAt is ";
+    assert_line_starts_with(&lines, created_at);
+    let others: Vec<_> = lines
         .iter()
-        .filter(|line| !line.ends_with("(repaired)"))
+        .filter(|line| !line.starts_with(created_at))
         .collect();
     assert_eq!(
-        not_repaired,
+        others,
         [
             "CHAT#11-22 KEY#11#key: refers to message 9, but seq is 3",
             "CHAT#11-22 MSG#0000000000000002: message 1 is missing",
             "CHAT#11-22 MSG#0000000000000003: createdAt is earlier than that of message 2",
             "CHAT#11-22 STATE: highReadSeq is 4, greater than seq 3",
-            "CHAT#11-33 STATE: cannot be read",
-            "SOMETHING: belongs to no chat or user",
-            "USER#11 SENT: inconclusive: one of the user's chats cannot be read; \
-             correct that chat first, then check again",
-            "USER#33 SENT: inconclusive: one of the user's chats cannot be read; \
-             correct that chat first, then check again",
-            "USER#44 SENT: cannot be read",
+            "CHAT#11-33 STATE: seq is a string, not a number",
+            "SOMETHING ELSE: belongs to no chat or user",
+            "USER#44 SENT: type is secret, not OpenRequests",
         ]
     );
-    assert_eq!(
-        (summary.violations, summary.repaired, summary.inconclusive),
-        (7, 0, 2)
-    );
-    let zero = number(0);
-    table.set("CHAT#11-33", "STATE", "seq", zero.clone()).await;
-    table.set("USER#44", "SENT", "open", zero).await;
+    let counts = (summary.violations, summary.repaired, summary.inconclusive);
+    assert_eq!(counts, (8, 0, 0));
+    table.set("CHAT#11-33", "STATE", "seq", number(0)).await;
     // With a message missing, the number of unread messages is unknown. So it did not change.
     assert_eq!(fixture.ben.totals().await, [0, 2, 0]);
 
@@ -236,7 +335,7 @@ async fn violations_that_cannot_be_repaired_are_reported_and_left_unchanged() {
     assert_has_line(&lines, "CHAT#11-22 STATE: seq is 2, but message 3 exists");
     assert_has_line(
         &lines,
-        "CHAT#11-22 STATE: lastMessage is not the last message",
+        "CHAT#11-22 STATE: lastMessage is not the last message: it is message 3, but seq is 2",
     );
     fixture.set("STATE", "seq", number(4)).await;
     let (lines, _) = check(table, CHECK).await;
@@ -245,6 +344,341 @@ async fn violations_that_cannot_be_repaired_are_reported_and_left_unchanged() {
     let (lines, _) = check(table, CHECK).await;
     assert_has_line(&lines, "CHAT#11-22 STATE: is missing");
     assert_eq!(fixture.chat, "11-22");
+}
+
+#[tokio::test]
+async fn a_message_numbered_0_is_one_line_and_the_check_goes_on() {
+    let fixture = Fixture::new().await;
+    let table = fixture.table();
+    copy_message(&fixture, FIRST_MESSAGE, "MSG#0000000000000000").await;
+    table.set("USER#33", "SENT", "open", number(7)).await;
+    let (lines, summary) = check(table, REPAIR).await;
+    assert_eq!(
+        lines,
+        [
+            "CHAT#11-22 MSG#0000000000000000: the number of a message is at least 1",
+            "USER#33 SENT: open is 7, should be 1 (repaired)",
+        ]
+    );
+    assert_eq!((summary.violations, summary.repaired), (2, 1));
+}
+
+#[tokio::test]
+async fn each_contradiction_within_a_chat_is_a_line() {
+    let fixture = Fixture::new().await;
+    let table = fixture.table();
+    let preview = |seq, sender, content: &str| {
+        let map = [
+            ("seq".to_owned(), number(seq)),
+            ("senderId".to_owned(), number(sender)),
+            ("text".to_owned(), text(content)),
+            ("createdAt".to_owned(), number(1)),
+        ];
+        AttributeValue::M(map.into())
+    };
+    let status = text("withdrawn");
+    table.set("CHAT#11-33", "STATE", "status", status).await;
+    let last_message = preview(2, 11, "two");
+    fixture.set("STATE", "lastMessage", last_message).await;
+    fixture.set("STATE", "requesterId", number(99)).await;
+    fixture.set(SECOND_MESSAGE, "senderId", number(99)).await;
+    copy_message(&fixture, FIRST_MESSAGE, "MSG#7").await;
+    let (lines, _) = check(table, CHECK).await;
+    let lines: Vec<_> = lines
+        .into_iter()
+        .filter(|line| line.starts_with("CHAT#"))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "CHAT#11-22 MSG#0000000000000002: senderId is 99, not a member of the chat",
+            "CHAT#11-22 MSG#7: the sort key is not MSG# and a number of 16 digits",
+            "CHAT#11-22 STATE: lastMessage is not the last message: it is message 2, but seq is 3",
+            "CHAT#11-22 STATE: requesterId is 99, not a member of the chat",
+            "CHAT#11-33 STATE: status is withdrawn, not pending, active or declined",
+        ]
+    );
+    fixture.set("STATE", "requesterId", number(22)).await;
+    fixture
+        .set("STATE", "lastMessage", preview(3, 11, "thre"))
+        .await;
+    let (lines, _) = check(table, CHECK).await;
+    for line in [
+        "CHAT#11-22 STATE: recipientId is the same as requesterId",
+        "CHAT#11-22 STATE: lastMessage.senderId is 11, but message 3 is from 22",
+        "CHAT#11-22 STATE: lastMessage.text is not the start of message 3",
+    ] {
+        assert_has_line(&lines, line);
+    }
+    let line = "CHAT#11-22 STATE: lastMessage.createdAt is 1, but that of message 3 is ";
+    assert_line_starts_with(&lines, line);
+}
+
+#[tokio::test]
+async fn a_time_beyond_the_year_9999_is_a_line_and_the_api_responds_with_its_own_500() {
+    const MICROSECONDS: u64 = 1_767_225_599_007_000;
+
+    let fixture = Fixture::new().await;
+    let state = &fixture.table().chat("11-22").await["STATE"];
+    let updated_at = state["updatedAt"].as_u64().unwrap();
+    fixture
+        .set("STATE", "updatedAt", number(MICROSECONDS))
+        .await;
+    let (lines, _) = check(fixture.table(), CHECK).await;
+    let line = "CHAT#11-22 STATE: updatedAt is 1767225599007000, after the year 9999";
+    assert_eq!(lines, [line]);
+    let list = fixture.ann.get("/chats").await;
+    list.expect_error(500, "internal");
+
+    fixture.set("STATE", "updatedAt", number(updated_at)).await;
+    fixture
+        .set(FIRST_MESSAGE, "createdAt", number(MICROSECONDS))
+        .await;
+    let (lines, _) = check(fixture.table(), CHECK).await;
+    let line =
+        "CHAT#11-22 MSG#0000000000000001: createdAt is 1767225599007000, after the year 9999";
+    assert_eq!(lines, [line]);
+    let messages = fixture.ann.messages(&fixture.chat, "").await;
+    messages.expect_error(500, "internal");
+}
+
+#[tokio::test]
+async fn a_repair_without_permission_is_an_error_and_the_check_goes_on() {
+    let proxied = ProxiedStack::start().await;
+    let TestStack { stack, api, table } = &proxied.stack;
+    let (ann, ben) = (api.user_with_id(11), api.user_with_id(22));
+    let chat = ann.start_chat(&ben).await;
+    ann.send(&chat, "one").await.expect_status(201);
+    table
+        .set("CHAT#11-22", "STATE", "highUnread", number(5))
+        .await;
+    table.set("USER#11", "SENT", "open", number(5)).await;
+    let lines = [
+        "CHAT#11-22 STATE: highUnread is 5, should be 1",
+        "USER#11 SENT: open is 5, should be 0",
+    ];
+    // The requests of the check go through the proxy.
+    let behind_proxy = Table::at(stack.dynamodb_endpoint(), stack.table());
+    let denied = Fault::error("UpdateItem", 400, "AccessDeniedException");
+    proxied.inject_always(Some(denied));
+    let report = Report::of(&behind_proxy, REPAIR).await;
+    for line in lines {
+        assert_has_line(&report.lines, line);
+    }
+    let summary = report.summary;
+    assert_eq!(summary.repaired, 0);
+    assert_eq!(report.repair_errors.len() as u64, summary.violations);
+    for error in &report.repair_errors {
+        assert!(error.contains("AccessDeniedException"), "{error}");
+    }
+
+    proxied.inject_always(None);
+    let report = Report::of(&behind_proxy, REPAIR).await;
+    for line in lines {
+        assert_has_line(&report.lines, &format!("{line} (repaired)"));
+    }
+    assert_eq!(report.repair_errors, [""; 0]);
+    assert_eq!(check(table, CHECK).await.0, [""; 0]);
+}
+
+#[tokio::test]
+async fn counters_that_cannot_be_evaluated_are_named_and_never_repaired() {
+    let fixture = Fixture::new().await;
+    let table = fixture.table();
+    let bens_shard = totals_shards(table, 22).await.remove(0);
+    table.delete(&fixture.pk, "STATE").await;
+    let before = table.everything().await;
+    let (lines, summary) = check(table, REPAIR).await;
+    assert_has_line(&lines, "CHAT#11-22 STATE: is missing");
+    let reason = "inconclusive: one of the user's chats cannot be read; \
+                  correct that chat first, then check again";
+    assert_has_line(&lines, &format!("USER#22 {bens_shard}: {reason}"));
+    assert_has_line(&lines, &format!("USER#11 SENT: {reason}"));
+    assert_eq!((summary.violations, summary.repaired), (1, 0));
+    assert_eq!(summary.inconclusive, lines.len() as u64 - 1);
+    assert_eq!(table.everything().await, before);
+}
+
+#[tokio::test]
+async fn a_counter_of_a_wrong_type_is_repaired() {
+    let fixture = Fixture::new().await;
+    let table = fixture.table();
+    let bens_shard = totals_shards(table, 22).await.remove(0);
+    table
+        .set("USER#22", &bens_shard, "unread", text("secret"))
+        .await;
+    let decimals = AttributeValue::N("1.5".to_owned());
+    fixture.set("STATE", "lowUnread", decimals).await;
+    let (lines, summary) = check(table, REPAIR).await;
+    assert_eq!(
+        lines,
+        [
+            "CHAT#11-22 STATE: lowUnread is 1.5, should be 1 (repaired)".to_owned(),
+            format!("USER#22 {bens_shard}: unread is a string, should be 2 (repaired)"),
+        ]
+    );
+    assert_eq!((summary.violations, summary.repaired), (2, 2));
+    assert_eq!(invariant_violations(table).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_chat_without_an_index_key_is_counted_all_the_same_and_repaired() {
+    let fixture = Fixture::new().await;
+    let table = fixture.table();
+    let remove = table.client.update_item().table_name(&table.name);
+    let remove = remove.key("pk", text(&fixture.pk)).key("sk", text("STATE"));
+    let remove = remove.update_expression("REMOVE recipientKey");
+    remove.send().await.unwrap();
+    let line = "CHAT#11-22 STATE: recipientKey is missing, should be 22#active";
+    assert_eq!(check(table, CHECK).await.0, [line]);
+    let repaired = check(table, REPAIR).await.0;
+    assert_eq!(repaired, [format!("{line} (repaired)")]);
+    assert_eq!(check(table, CHECK).await.0, [""; 0]);
+}
+
+#[tokio::test]
+async fn items_of_a_newer_version_are_counted_and_are_no_violations() {
+    let fixture = Fixture::new().await;
+    let table = fixture.table();
+    for (pk, sk) in [
+        ("CHAT#11-22", "CHANGE#0000000000000001"),
+        ("CHAT#11-44", "BLOCK#11"),
+        ("USER#11", "BLOCK#44"),
+        ("USER#44", "BLOCK#11"),
+        ("REPORT#1", "REPORT"),
+    ] {
+        let entity_type = sk.split('#').next().unwrap();
+        table.set(pk, sk, "type", text(entity_type)).await;
+    }
+    let report = Report::of(table, CHECK).await;
+    assert_eq!(report.lines, [""; 0]);
+    let counts = [("BLOCK", 3), ("CHANGE", 1), ("REPORT", 1)];
+    let counts = counts.map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(report.unknown_types, BTreeMap::from(counts));
+    assert_eq!((report.summary.chats, report.summary.users), (2, 3));
+}
+
+/// The same rule as in the property tests of `chat-admin`, with a real table and its indexes.
+#[tokio::test]
+async fn an_attribute_that_is_missing_or_of_another_type_is_named() {
+    let fixture = Fixture::new().await;
+    let table = fixture.table();
+    let items = stored_items(table).await;
+    let mut random = fastrand::Rng::with_seed(25);
+    for _ in 0..12 {
+        let item = &items[random.usize(..items.len())];
+        let (pk, sk) = (text_of(item, "pk"), text_of(item, "sk"));
+        let mut names: Vec<_> = item
+            .keys()
+            .filter(|name| *name != "pk" && *name != "sk")
+            .collect();
+        names.sort();
+        let name = names[random.usize(..names.len())];
+        let is_index_key = ["requesterKey", "recipientKey", "activity"].contains(&name.as_str());
+        // DynamoDB rejects an index key of another type.
+        let is_removed = is_index_key || random.bool();
+        let mut damaged = item.clone();
+        if is_removed {
+            damaged.remove(name);
+        } else {
+            damaged.insert(name.clone(), AttributeValue::L(Vec::new()));
+        }
+        put(table, damaged).await;
+        let (lines, _) = check(table, CHECK).await;
+        // A counter without an attribute counts as 0, and its next change writes its type.
+        let is_harmless =
+            is_removed && pk.starts_with("USER#") && (name == "type" || item[name] == number(0));
+        let start = format!("{pk} {sk}: ");
+        let is_named = lines
+            .iter()
+            .any(|line| line.starts_with(&start) && line.contains(name));
+        assert!(
+            is_named || is_harmless,
+            "{start}{name}, removed: {is_removed}: {lines:#?}"
+        );
+        put(table, item.clone()).await;
+    }
+    assert_eq!(check(table, CHECK).await.0, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_copy_brings_back_what_was_deleted_and_the_check_corrects_the_counters() {
+    let fixture = Fixture::new().await;
+    let (table, ann) = (fixture.table(), &fixture.ann);
+    let restored = fixture.restored_table().await;
+    ann.send(&fixture.chat, "four").await.expect_status(201);
+    // The mistake.
+    let bens_shard = totals_shards(table, 22).await.remove(0);
+    for (pk, sk) in [
+        ("CHAT#11-22", FIRST_MESSAGE),
+        ("CHAT#11-22", SECOND_MESSAGE),
+        ("CHAT#11-22", "KEY#11#key"),
+        ("CHAT#11-33", "STATE"),
+        ("USER#22", bens_shard.as_str()),
+        ("USER#33", "SENT"),
+    ] {
+        table.delete(pk, sk).await;
+    }
+    let before = table.everything().await;
+
+    let (lines, would_copy) = copy(&restored, table, true).await;
+    assert_eq!(lines, [""; 0]);
+    assert_eq!((would_copy.copied, would_copy.not_copied), (6, 0));
+    assert_eq!(table.everything().await, before);
+    let (lines, copied) = copy(&restored, table, false).await;
+    assert_eq!((lines.len(), copied), (0, would_copy));
+    let (_, again) = copy(&restored, table, false).await;
+    assert_eq!(again.copied, 0);
+
+    // Ben's total is as old as the restored table.
+    let line = format!("USER#22 {bens_shard}: unread is 2, should be 3 (repaired)");
+    assert_eq!(check(table, REPAIR).await.0, [line]);
+    assert_eq!(check(table, CHECK).await.0, [""; 0]);
+    assert_eq!(invariant_violations(table).await, [""; 0]);
+    assert_eq!(fixture.ben.totals().await, [0, 3, 0]);
+    assert_eq!(fixture.cat.totals().await, [0, 0, 1]);
+    let messages = ann.messages(&fixture.chat, "").await.expect_status(200);
+    let messages = messages.body["messages"].as_array().unwrap().clone();
+    let texts: Vec<_> = messages.iter().map(|message| &message["text"]).collect();
+    assert_eq!(texts, ["four", "three", "two", "one"]);
+}
+
+#[tokio::test]
+async fn a_copy_leaves_out_what_contradicts_the_live_chat() {
+    let fixture = Fixture::new().await;
+    let (table, ann, ben) = (fixture.table(), &fixture.ann, &fixture.ben);
+    let restored = fixture.restored_table().await;
+    ann.send(&fixture.chat, "four").await.expect_status(201);
+    // The restored state does not count the fourth message. The next one would replace it.
+    table.delete("CHAT#11-22", "STATE").await;
+    table.delete("CHAT#11-22", FIRST_MESSAGE).await;
+    let before = table.everything().await;
+    let (lines, summary) = copy(&restored, table, false).await;
+    let line = "CHAT#11-22 STATE: not copied: the target has message 4, but seq of the chat to copy \
+                is 3; restore a later time";
+    assert_eq!(lines, [line]);
+    assert_eq!((summary.copied, summary.not_copied), (0, 2));
+    assert_eq!(table.everything().await, before);
+
+    // The users start the chat again. New messages would replace the restored ones.
+    for sk in table.chat("11-22").await.keys() {
+        table.delete("CHAT#11-22", sk).await;
+    }
+    ann.start_chat(ben).await;
+    ben.send(&fixture.chat, "new").await.expect_status(201);
+    let (lines, summary) = copy(&restored, table, false).await;
+    let reason = "but seq of the chat in the target is 1";
+    assert_eq!(
+        lines,
+        [
+            format!("CHAT#11-22 KEY#11#key: not copied: it belongs to message 2, {reason}"),
+            format!("CHAT#11-22 {SECOND_MESSAGE}: not copied: it belongs to message 2, {reason}"),
+            format!("CHAT#11-22 {LAST_MESSAGE}: not copied: it belongs to message 3, {reason}"),
+        ]
+    );
+    assert_eq!((summary.copied, summary.not_copied), (0, 3));
+    let messages = ann.messages(&fixture.chat, "").await.expect_status(200);
+    assert_eq!(messages.body["messages"][0]["text"], "new");
 }
 
 #[tokio::test]

@@ -13,8 +13,12 @@ use std::{
     time::Duration,
 };
 
-use chat_local::{Database, Stack, StackOptions};
-use chat_shared::domain::{MAX_SAFE_INTEGER, Timestamp};
+use chat_local::{Database, StackOptions};
+use chat_shared::{
+    domain::{MAX_SAFE_INTEGER, Timestamp},
+    http::Endpoint,
+    openapi::sample_requests,
+};
 use openapi_validation::{CapturedResponse, Document};
 use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
@@ -26,8 +30,9 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Longer than a stack takes to start, even on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Lists of chats are eventually consistent. They usually follow within a second.
-const LIST_TIMEOUT_MILLIS: u64 = 5_000;
+/// Lists of chats are eventually consistent. They usually follow within a second. This is longer,
+/// because tests also run on slow machines.
+const LIST_TIMEOUT_MILLIS: u64 = 20_000;
 
 /// The secret that signs the tests' tokens.
 pub fn secret() -> String {
@@ -44,34 +49,54 @@ pub fn stack_options() -> StackOptions {
         port: 0,
         database: Database::Memory,
         environment: BTreeMap::from([("JWT_SECRET".to_owned(), secret())]),
+        allowed_origins: Vec::new(),
         log: Arc::new(|_| {}),
     }
 }
 
-/// The URL of the API under test: `API_URL`, or a stack on this machine that all tests of the
-/// process share.
+/// The URL of the API that all tests of the process share. Each test target decides what it is, in
+/// `start_shared_api` at its root.
 pub fn api_url() -> String {
     static URL: OnceLock<String> = OnceLock::new();
-    URL.get_or_init(|| std::env::var("API_URL").unwrap_or_else(|_| start_shared_stack()))
-        .clone()
+    URL.get_or_init(run_shared_api).clone()
 }
 
-/// Starts a stack that runs until the process ends. It needs its own runtime, because the runtime of a
-/// test stops with the test.
-fn start_shared_stack() -> String {
+/// Starts the shared API, which runs until the process ends. It needs its own runtime, because the
+/// runtime of a test stops with the test.
+fn run_shared_api() -> String {
     let (send_url, url) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
-            let stack = Stack::start(stack_options())
-                .await
-                .expect("the stack should start");
-            send_url.send(stack.url().to_owned()).unwrap();
+            let (url, _running) = crate::start_shared_api().await;
+            send_url.send(url).unwrap();
             std::future::pending::<()>().await;
         });
     });
     url.recv_timeout(START_TIMEOUT)
-        .expect("the stack should start")
+        .expect("the API should start")
+}
+
+/// The path of an endpoint for one chat.
+pub fn endpoint_path(endpoint: &Endpoint, chat: &str) -> String {
+    endpoint.path.replace("{chatId}", chat)
+}
+
+/// Adds a body that the endpoint accepts to a request, if the endpoint takes a body.
+pub fn with_valid_body(request: Request, endpoint: &Endpoint) -> Request {
+    let samples = sample_requests().into_iter();
+    let mut bodies = samples
+        .filter(|sample| sample.endpoint.name == endpoint.name)
+        .filter_map(|sample| sample.body);
+    if let Some(body) = bodies.next() {
+        return request.json(&body);
+    }
+    assert!(
+        !["POST", "PATCH"].contains(&endpoint.method),
+        "{} needs a sample request with a body",
+        endpoint.name
+    );
+    request
 }
 
 /// An HTTP client for the API at one URL.
@@ -290,34 +315,65 @@ impl User {
         .map(|name| response.body[name].as_u64().unwrap())
     }
 
-    /// Waits until a list of chats has exactly these ids in this order, because lists are eventually
-    /// consistent. Panics when the list still differs at the deadline.
-    pub async fn wait_for_list(&self, path: &str, expected: &[&str]) {
+    /// Reads a list of chats until the response meets a condition, and returns that response. `what` says
+    /// what the list should do. Panics when it still does not at the deadline.
+    ///
+    /// Lists are eventually consistent: one read can show a change and the next one not. So a test that has
+    /// changed a chat reads lists only in this way, each time.
+    pub async fn wait_for_chats(
+        &self,
+        path: &str,
+        what: &str,
+        condition: impl Fn(&Response) -> bool,
+    ) -> Response {
         let deadline = Timestamp::now().millis() + LIST_TIMEOUT_MILLIS;
         loop {
-            let response = self.get(path).await;
-            let ids = response.chat_ids();
-            if ids == expected {
-                return;
+            let response = self.get(path).await.expect_status(200);
+            if condition(&response) {
+                return response;
             }
             assert!(
                 Timestamp::now().millis() < deadline,
-                "{path} has {ids:?}, expected {expected:?}"
+                "{path} should {what}, but the response is {response:?}"
             );
             // Lets the other tasks of this runtime run between two requests.
             tokio::task::yield_now().await;
         }
     }
 
+    /// Waits until a page of a list of chats has exactly these ids in this order.
+    pub async fn wait_for_list(&self, path: &str, expected: &[&str]) -> Response {
+        let what = format!("have {expected:?}");
+        self.wait_for_chats(path, &what, |page| page.chat_ids() == expected)
+            .await
+    }
+
+    /// Waits until a page of a list of chats has exactly these ids in this order, and a next page or none.
+    pub async fn wait_for_page(&self, path: &str, expected: &[&str], has_next: bool) -> Response {
+        let next = if has_next { "a" } else { "no" };
+        let what = format!("have {expected:?} and {next} next page");
+        self.wait_for_chats(path, &what, |page| {
+            page.chat_ids() == expected && page.next_cursor().is_some() == has_next
+        })
+        .await
+    }
+
     /// An active chat as this user sees it in the list of chats.
+    ///
+    /// It waits until the list shows the current state. That state is known from the response to a chat
+    /// request, which is strongly consistent, and which changes nothing if the chat is active.
     pub async fn chat_view(&self, chat: &str) -> Value {
-        let response = self.get("/chats?limit=100").await;
-        let chats = response.body["chats"].as_array().unwrap();
-        chats
-            .iter()
-            .find(|view| view["chatId"] == chat)
-            .expect("the chat should be in the list")
-            .clone()
+        let mut members = chat.split('-').map(|id| id.parse::<u64>().unwrap());
+        let other = members
+            .find(|id| *id != self.id)
+            .expect("a chat has two members");
+        let response = self.post("/chats", &json!({"userId": other})).await;
+        let current = response.expect_status(200).body;
+        self.wait_for_chats("/chats?limit=100", "show the current state", |page| {
+            page.chats().contains(&current)
+        })
+        .await;
+        current
     }
 }
 
@@ -375,16 +431,18 @@ impl Response {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
+    /// The chats in a list.
+    #[track_caller]
+    pub fn chats(&self) -> &[Value] {
+        let chats = self.body["chats"].as_array();
+        chats.unwrap_or_else(|| panic!("no chats: {self:?}"))
+    }
+
     /// The ids in a list of chats.
     #[track_caller]
     pub fn chat_ids(&self) -> Vec<&str> {
-        let chats = self.body["chats"]
-            .as_array()
-            .unwrap_or_else(|| panic!("no chats: {self:?}"));
-        chats
-            .iter()
-            .map(|chat| chat["chatId"].as_str().unwrap())
-            .collect()
+        let chats = self.chats().iter();
+        chats.map(|chat| chat["chatId"].as_str().unwrap()).collect()
     }
 
     /// The sequence numbers in a list of messages.

@@ -17,8 +17,18 @@ const HEADERS: [&str; 4] = [
     "www-authenticate",
 ];
 
-/// A strict copy of the OpenAPI document: a response must not have fields that the document does not
-/// list.
+/// Errors that API Gateway itself can send, too, with only a message.
+const GATEWAY_ERRORS: [&str; 5] = [
+    "body_too_large",
+    "internal",
+    "too_many_pending_requests",
+    "unauthorized",
+    "unavailable",
+];
+
+/// A strict copy of the OpenAPI document. The document lets clients accept responses of later versions. A
+/// response of this version must not have fields, codes and statuses that the document does not list, and an
+/// error must have all fields.
 pub struct Document {
     root: Value,
     /// By the JSON pointer to the schema.
@@ -49,8 +59,13 @@ impl Document {
         for (_, schema) in root["components"]["schemas"].as_object_mut().unwrap() {
             make_strict(schema);
         }
-        for (_, response) in root["components"]["responses"].as_object_mut().unwrap() {
-            make_strict(&mut response["content"]["application/json"]["schema"]);
+        root["components"]["schemas"]["MarkedAsRead"]["properties"]["success"]["const"] =
+            true.into();
+        let error = root["components"]["schemas"]["Error"].clone();
+        for (name, response) in root["components"]["responses"].as_object_mut().unwrap() {
+            let schema = &mut response["content"]["application/json"]["schema"];
+            assert_eq!(schema["$ref"], "#/components/schemas/Error", "{name}");
+            *schema = strict_error(name, &error);
         }
         let mut document = Self {
             root,
@@ -240,9 +255,7 @@ fn header_problems(
                 problems.push(format!("`{name}` is missing"));
             }
             (Some((_, header)), Some(value)) => {
-                let allowed_values = header["schema"]["enum"].as_array();
-                let is_allowed =
-                    allowed_values.is_none_or(|allowed| allowed.contains(&json!(value)));
+                let is_allowed = name != "idempotent-replayed" || value == "true";
                 let is_number = header["schema"]["type"] != "integer"
                     || value.parse::<u64>().is_ok_and(|number| number >= 1);
                 if !is_allowed || !is_number {
@@ -255,7 +268,30 @@ fn header_problems(
     problems
 }
 
-/// Forbids unlisted members in a schema and in the schemas inside it.
+/// The schema of an error: with exactly this code and with all fields, or with only a message if API Gateway
+/// itself sends it.
+fn strict_error(name: &str, error: &Value) -> Value {
+    let gateway_error = json!({
+        "type": "object",
+        "properties": {"message": {"type": "string"}},
+        "required": ["message"],
+        "additionalProperties": false,
+    });
+    if ["headers_too_large", "throttled"].contains(&name) {
+        return gateway_error;
+    }
+    let mut error = error.clone();
+    error["required"] = json!(["success", "code", "message", "requestId"]);
+    error["properties"]["success"]["const"] = false.into();
+    error["properties"]["code"] = json!({"const": name});
+    if GATEWAY_ERRORS.contains(&name) {
+        json!({"anyOf": [error, gateway_error]})
+    } else {
+        error
+    }
+}
+
+/// Forbids unlisted members and unlisted values in a schema and in the schemas inside it.
 fn make_strict(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else {
         return;
@@ -282,6 +318,9 @@ fn make_strict(schema: &mut Value) {
     }
     if object.contains_key("properties") {
         object.insert("additionalProperties".to_owned(), false.into());
+    }
+    if let Some(values) = object.remove("x-extensible-enum") {
+        object.insert("enum".to_owned(), values);
     }
 }
 

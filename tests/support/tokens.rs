@@ -53,16 +53,32 @@ pub fn sign_with(
     })
 }
 
+/// A token with these claims in JSON, which [`Value`] may not be able to express, signed like [`sign`].
+pub fn sign_json(claims: &str) -> String {
+    json_with_signature(&json!({"alg": "HS256"}), claims, |message| {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, super::secret().as_bytes());
+        hmac::sign(&key, message).as_ref().to_vec()
+    })
+}
+
 /// A token with any header, claims and signature.
 pub fn with_signature(
     header: &Value,
     claims: &Value,
     sign: impl FnOnce(&[u8]) -> Vec<u8>,
 ) -> String {
+    json_with_signature(header, &claims.to_string(), sign)
+}
+
+fn json_with_signature(
+    header: &Value,
+    claims: &str,
+    sign: impl FnOnce(&[u8]) -> Vec<u8>,
+) -> String {
     let message = format!(
         "{}.{}",
         BASE64.encode(header.to_string()),
-        BASE64.encode(claims.to_string())
+        BASE64.encode(claims)
     );
     let signature = BASE64.encode(sign(message.as_bytes()));
     format!("{message}.{signature}")

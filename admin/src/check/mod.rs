@@ -4,8 +4,12 @@
 //! **Two passes.** The check scans the table twice, page by page. The first pass evaluates each chat
 //! from its own items. The second pass evaluates each user's counters from the states of the user's
 //! chats. Chats come first, because the counters must count the repaired states. The check keeps only
-//! one page of keys, the chat ids of the users under evaluation, and sums, so that tables of any size
-//! fit into memory.
+//! one page of keys, the chat ids of the users under evaluation, the ids of damaged chats, and sums, so
+//! that tables of any size fit into memory.
+//!
+//! **Every content of a table is evaluated.** An item is read attribute by attribute. Each damage is one
+//! line, and a damaged attribute only excludes what depends on it. The evaluation is pure code: items
+//! in, violations out (`chat.rs`, `user.rs`, `scan.rs`). `property_tests.rs` evaluates arbitrary items.
 //!
 //! **Live traffic causes no false reports.** Items that belong together are read at different times,
 //! and may change in between:
@@ -21,28 +25,38 @@
 //!   the indexes, because a user's chats can be found only through them. For the same reason, do not
 //!   repair while an index is being built.
 //!
-//! **Repairs.** Each repair is one transaction, conditional on the values that it was computed from.
-//! Values that cannot be computed from other items, such as a missing message, are reported and left
-//! unchanged.
+//! **Repairs.** Each repair is one conditional update: it takes effect only if the item still has the
+//! values that the repair was computed from. Values that cannot be computed from other items, such as a
+//! missing message, are reported and left unchanged.
 
+mod attributes;
 mod chat;
+#[cfg(test)]
+mod property_tests;
+mod read;
 mod repair;
+mod scan;
 mod user;
 mod violation;
 
-use std::{cell::RefCell, collections::BTreeSet, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use aws_sdk_dynamodb::operation::scan::ScanOutput;
-use backon::{ExponentialBuilder, Retryable};
 use chat_shared::{
     Error,
     domain::{ChatId, UserId},
     store::{
-        Store, classify_error,
-        items::{Item, ItemKey, Partition},
+        Store,
+        items::{ChatItem, Item, Partition},
     },
 };
 use futures_util::{StreamExt, stream};
+
+use crate::table::{DynamoTable, Projection};
+use scan::{ScannedItem, count_unknown_type};
 
 pub use violation::Violation;
 
@@ -52,16 +66,6 @@ const CONCURRENCY: usize = 16;
 const CONFIRMATIONS: usize = 3;
 /// Maximum number of evaluations of an item that changes while it is evaluated or repaired.
 const MAX_ATTEMPTS: usize = 10;
-/// Maximum number of times that a failed request to DynamoDB is sent again.
-const MAX_RETRIES: usize = 14;
-/// Waits 0.1 s, then twice as long each time, up to 20 s. Jitter adds up to the same time again, so
-/// that the concurrent evaluations do not retry at the same moment. All waits together take 2 to 5
-/// minutes.
-const RETRY_POLICY: ExponentialBuilder = ExponentialBuilder::new()
-    .with_jitter()
-    .with_min_delay(Duration::from_millis(100))
-    .with_max_delay(Duration::from_secs(20))
-    .with_max_times(MAX_RETRIES);
 
 /// Options of a check.
 #[derive(Clone, Copy, Debug)]
@@ -87,8 +91,8 @@ pub struct CheckSummary {
     pub violations: u64,
     /// Violations that it repaired; part of `violations`.
     pub repaired: u64,
-    /// Findings that name a counter or user that could not be evaluated, and the reason. They are not
-    /// part of `violations`.
+    /// Findings that name a counter that could not be evaluated, and the reason. They are not part of
+    /// `violations`.
     pub inconclusive: u64,
 }
 
@@ -97,26 +101,35 @@ pub struct CheckSummary {
 pub enum CheckEvent<'a> {
     /// The check has finished a page of the scan.
     Progress(CheckSummary),
-    /// The check has confirmed a violation, or could not evaluate a user's counters.
+    /// The check has confirmed a violation, or could not evaluate a counter.
     Violation(&'a Violation),
+    /// The table contains items of types that only another version of the service knows. They were not
+    /// checked, and are no violations. Contains the types with the number of their items.
+    UnknownTypes(&'a BTreeMap<String, u64>),
 }
 
 /// Checks the whole table. Scans it twice, and reads each chat and user several times.
 ///
 /// # Errors
 /// Returns [`Error::Unavailable`] when DynamoDB does not respond for several minutes, and
-/// [`Error::Internal`] when it rejects a read.
+/// [`Error::Internal`] when it rejects a read. A repair that fails is no error, see
+/// [`Violation::repair_error`].
 pub async fn check_table(
     store: &Store,
     options: CheckOptions,
     report: &mut impl FnMut(CheckEvent<'_>),
 ) -> Result<CheckSummary, Error> {
-    let checker = Checker { store, options };
-    let mut summary = CheckSummary::default();
+    let table = DynamoTable::new(store.client().clone(), store.table_name());
+    let checker = Checker {
+        table: &table,
+        options,
+        damaged_chats: RefCell::default(),
+    };
+    let mut scan = Scan::default();
     checker
         .scan(
             Pass::Chats,
-            &mut summary,
+            &mut scan,
             report,
             async |partition| match partition {
                 Partition::Chat(id) => checker.confirm_chat(id).await,
@@ -124,7 +137,10 @@ pub async fn check_table(
             },
         )
         .await?;
-    if summary.repaired > 0 {
+    if !scan.unknown_types.is_empty() {
+        report(CheckEvent::UnknownTypes(&scan.unknown_types));
+    }
+    if scan.summary.repaired > 0 {
         // The indexes must list the repaired chats before the second pass counts them.
         tokio::time::sleep(options.settle).await;
     }
@@ -132,7 +148,7 @@ pub async fn check_table(
     checker
         .scan(
             Pass::Users,
-            &mut summary,
+            &mut scan,
             report,
             async |partition| match partition {
                 Partition::User(user) => checker.confirm_user(user).await,
@@ -149,7 +165,7 @@ pub async fn check_table(
             },
         )
         .await?;
-    Ok(summary)
+    Ok(scan.summary)
 }
 
 /// One of the two scans. Only the first one counts items, chats and users.
@@ -159,10 +175,19 @@ enum Pass {
     Users,
 }
 
+/// What the scans have found so far.
+#[derive(Default)]
+struct Scan {
+    summary: CheckSummary,
+    unknown_types: BTreeMap<String, u64>,
+}
+
 /// A check of one table.
 struct Checker<'a> {
-    store: &'a Store,
+    table: &'a DynamoTable,
     options: CheckOptions,
+    /// Chats whose state is missing or damaged, by member. The indexes may not list them.
+    damaged_chats: RefCell<BTreeMap<UserId, BTreeSet<ChatId>>>,
 }
 
 impl Checker<'_> {
@@ -170,37 +195,34 @@ impl Checker<'_> {
     async fn scan(
         &self,
         pass: Pass,
-        summary: &mut CheckSummary,
+        scan: &mut Scan,
         report: &mut impl FnMut(CheckEvent<'_>),
         evaluate: impl AsyncFn(Partition) -> Result<Vec<Violation>, Error>,
     ) -> Result<(), Error> {
         let mut start_key: Option<Item> = None;
-        let mut last_pk = String::new();
+        let mut last_partition = None;
         loop {
-            let page = self.scan_page(start_key.as_ref()).await?;
+            let page = self
+                .table
+                .scan_page(Projection::KeyAndType, start_key.as_ref())
+                .await?;
             let mut partitions = Vec::new();
             let mut violations = Vec::new();
-            for item in page.items() {
-                summary.items += u64::from(pass == Pass::Chats);
-                let pk = item.get("pk").and_then(|pk| pk.as_s().ok());
+            for item in &page.items {
+                let scanned = ScannedItem::new(item);
                 // The items of a partition follow one another, and may continue on the next page.
-                let Some(pk) = pk.filter(|pk| **pk != last_pk) else {
-                    continue;
-                };
-                last_pk.clone_from(pk);
-                let partition = Partition::parse(pk);
-                if pass == Pass::Chats {
-                    match partition {
-                        Some(Partition::Chat(_)) => summary.chats += 1,
-                        Some(Partition::User(_)) => summary.users += 1,
-                        None => {
-                            let key = ItemKey::new(pk.clone(), String::new());
-                            let unknown = "belongs to no chat or user";
-                            violations.push(Violation::unrepairable(key, unknown));
-                        }
-                    }
+                if let ScannedItem::Known(partition) = scanned
+                    && last_partition != Some(partition)
+                {
+                    last_partition = Some(partition);
+                    partitions.push(partition);
                 }
-                partitions.extend(partition);
+                if pass == Pass::Chats {
+                    scan.count(scanned, &mut violations);
+                }
+            }
+            if pass == Pass::Chats {
+                scan.count_partitions(&partitions);
             }
             let mut evaluations = stream::iter(partitions)
                 .map(async |partition| evaluate(partition).await)
@@ -209,36 +231,28 @@ impl Checker<'_> {
                 violations.extend(evaluation?);
             }
             for violation in &violations {
-                summary.add(violation);
+                scan.summary.add(violation);
                 report(CheckEvent::Violation(violation));
             }
-            report(CheckEvent::Progress(*summary));
-            start_key = page.last_evaluated_key;
+            report(CheckEvent::Progress(scan.summary));
+            start_key = page.next_key;
             if start_key.is_none() {
                 return Ok(());
             }
         }
     }
 
-    /// One page of the table, reduced to partition keys.
-    async fn scan_page(&self, start_key: Option<&Item>) -> Result<ScanOutput, Error> {
-        retry_transient(|| async {
-            self.store
-                .client()
-                .scan()
-                .table_name(self.store.table_name())
-                .projection_expression("pk")
-                .consistent_read(true)
-                .set_exclusive_start_key(start_key.cloned())
-                .send()
-                .await
-                .map_err(classify_error)
-        })
-        .await
-    }
-
     async fn confirm_chat(&self, id: ChatId) -> Result<Vec<Violation>, Error> {
-        self.confirm(async || self.evaluate_chat(id).await).await
+        let violations = self.confirm(async || self.evaluate_chat(id).await).await?;
+        let state_key = ChatItem::key(id);
+        let is_damaged = |violation: &Violation| !violation.repaired && violation.key == state_key;
+        if violations.iter().any(is_damaged) {
+            let mut damaged_chats = self.damaged_chats.borrow_mut();
+            for member in [id.low(), id.high()] {
+                damaged_chats.entry(member).or_default().insert(id);
+            }
+        }
+        Ok(violations)
     }
 
     async fn confirm_user(&self, user: UserId) -> Result<Vec<Violation>, Error> {
@@ -273,72 +287,36 @@ impl Checker<'_> {
     }
 }
 
-impl CheckSummary {
-    fn add(&mut self, violation: &Violation) {
-        if violation.is_inconclusive() {
-            self.inconclusive += 1;
-        } else {
-            self.violations += 1;
-            self.repaired += u64::from(violation.repaired);
+impl Scan {
+    /// Counts an item of the first scan.
+    fn count(&mut self, item: ScannedItem, violations: &mut Vec<Violation>) {
+        self.summary.items = self.summary.items.saturating_add(1);
+        match item {
+            ScannedItem::Known(_) => {}
+            ScannedItem::UnknownType(name) => count_unknown_type(&mut self.unknown_types, name),
+            ScannedItem::Damaged(violation) => violations.push(*violation),
+        }
+    }
+
+    fn count_partitions(&mut self, partitions: &[Partition]) {
+        for partition in partitions {
+            let count = match partition {
+                Partition::Chat(_) => &mut self.summary.chats,
+                Partition::User(_) => &mut self.summary.users,
+            };
+            *count = count.saturating_add(1);
         }
     }
 }
 
-/// The sort key of an item; empty when the item has none.
-fn sort_key(item: &Item) -> String {
-    let sk = item.get("sk").and_then(|sk| sk.as_s().ok());
-    sk.cloned().unwrap_or_default()
-}
-
-/// Sends a request to DynamoDB again while it is unavailable. A check takes hours, so it waits longer
-/// than an API request can: DynamoDB may be unavailable for some minutes.
-async fn retry_transient<T, F>(request: impl FnMut() -> F) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, Error>>,
-{
-    request
-        .retry(RETRY_POLICY)
-        .when(|error| matches!(error, Error::Unavailable(_)))
-        .await
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-
-    /// Retries a request that fails this many times, and returns the result and the number of
-    /// requests.
-    async fn retry(failures: usize, error: fn() -> Error) -> (Result<(), Error>, usize) {
-        let requests = Cell::new(0);
-        let result = retry_transient(|| async {
-            requests.set(requests.get() + 1);
-            if requests.get() > failures {
-                Ok(())
-            } else {
-                Err(error())
-            }
-        })
-        .await;
-        (result, requests.get())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_is_retried_while_dynamodb_is_unavailable() {
-        let unavailable = || Error::Unavailable("throttled".into());
-        let (result, requests) = retry(MAX_RETRIES, unavailable).await;
-        assert!(result.is_ok());
-        assert_eq!(requests, MAX_RETRIES + 1);
-        let (result, requests) = retry(usize::MAX, unavailable).await;
-        assert!(matches!(result, Err(Error::Unavailable(_))));
-        assert_eq!(requests, MAX_RETRIES + 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_with_any_other_error_is_not_retried() {
-        let (result, requests) = retry(1, || Error::Internal("no such table".into())).await;
-        assert!(matches!(result, Err(Error::Internal(_))));
-        assert_eq!(requests, 1);
+impl CheckSummary {
+    fn add(&mut self, violation: &Violation) {
+        let count = if violation.is_inconclusive() {
+            &mut self.inconclusive
+        } else {
+            &mut self.violations
+        };
+        *count = count.saturating_add(1);
+        self.repaired = self.repaired.saturating_add(u64::from(violation.repaired));
     }
 }

@@ -1,25 +1,22 @@
 //! Repairs: writes the expected value of an attribute, conditional on the values it was computed
 //! from.
 
-use std::time::Duration;
-
 use aws_sdk_dynamodb::types::AttributeValue;
 use chat_shared::{
     Error,
-    store::items::{ChatItem, ItemKey, OpenRequestsItem, TotalsItem},
+    store::items::{ItemKey, ItemKind},
 };
 
 use super::{
     Checker, MAX_ATTEMPTS,
     violation::{Finding, Value, Violation},
 };
-
-/// Time after which the check gives up one attempt at a repair.
-const REPAIR_TIMEOUT: Duration = Duration::from_mins(1);
+use crate::table::{UpdateOutcome, error_cause};
 
 impl Checker<'_> {
     /// Repairs one attribute. When the item changes at the same time, evaluates it again and repeats
-    /// the repair with the new values.
+    /// the repair with the new values. A write that fails ends up in the violation, so that the check
+    /// goes on.
     pub(super) async fn repair(
         &self,
         violation: &mut Violation,
@@ -35,12 +32,19 @@ impl Checker<'_> {
             else {
                 return Ok(());
             };
-            if self
+            let written = self
                 .write_expected(&violation.key, attribute, actual, expected, based_on)
-                .await
-            {
-                violation.repaired = true;
-                return Ok(());
+                .await;
+            match written {
+                Ok(true) => {
+                    violation.repaired = true;
+                    return Ok(());
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    violation.repair_error = Some(error_cause(&error));
+                    return Ok(());
+                }
             }
             let violations = evaluate().await?;
             match violations
@@ -57,8 +61,7 @@ impl Checker<'_> {
     }
 
     /// Writes `expected` if the item still has the values that it was computed from. Returns whether
-    /// the write took effect. A failed write is no error: the violation stays reported as not
-    /// repaired.
+    /// the item now has the expected value.
     async fn write_expected(
         &self,
         key: &ItemKey,
@@ -66,45 +69,52 @@ impl Checker<'_> {
         actual: &Value,
         expected: &Value,
         based_on: &[(&'static str, Value)],
-    ) -> bool {
-        let mut condition = "#attribute = :actual".to_owned();
-        if *actual == Value::Number(0) {
-            // A counter that was never written counts as 0.
-            condition = format!("({condition} OR attribute_not_exists(#attribute))");
-        }
+    ) -> Result<bool, Error> {
+        let (Some(kind), Some(new_value)) = (ItemKind::of(key), expected.to_attribute()) else {
+            return Ok(false);
+        };
         let placeholders: Vec<_> = (0..based_on.len())
             .map(|index| (format!("#basis{index}"), format!(":basis{index}")))
             .collect();
         let mut names = vec![("#attribute", attribute), ("#type", "type")];
-        let mut values = vec![
-            (":actual", actual.to_attribute()),
-            (":expected", expected.to_attribute()),
-            (":type", AttributeValue::S(entity_type(key).to_owned())),
-        ];
+        // A repair may create a counter, so it writes the type, too.
+        let entity_type = AttributeValue::S(kind.entity_type().to_owned());
+        let mut values = vec![(":expected", new_value.clone()), (":type", entity_type)];
+        let mut condition = match actual.to_attribute() {
+            None => "attribute_not_exists(#attribute)".to_owned(),
+            Some(old_value) => {
+                values.push((":actual", old_value));
+                "#attribute = :actual".to_owned()
+            }
+        };
+        if *actual == Value::Number(0) {
+            // A counter that was never written counts as 0.
+            condition = format!("({condition} OR attribute_not_exists(#attribute))");
+        }
         for ((name, value), (basis, basis_value)) in placeholders.iter().zip(based_on) {
+            let Some(basis_value) = basis_value.to_attribute() else {
+                continue;
+            };
             condition = format!("{condition} AND {name} = {value}");
             names.push((name.as_str(), *basis));
-            values.push((value.as_str(), basis_value.to_attribute()));
+            values.push((value.as_str(), basis_value));
         }
-        let update = self.store.update(
-            key.clone(),
-            "SET #attribute = :expected, #type = :type",
-            Some(&condition),
-            &names,
-            values,
-        );
-        let outcome = tokio::time::timeout(REPAIR_TIMEOUT, self.store.transact(vec![update])).await;
-        matches!(outcome, Ok(Ok(Ok(()))))
-    }
-}
-
-/// The entity type of a repaired item. The repair writes it, because it may create a counter.
-fn entity_type(key: &ItemKey) -> &'static str {
-    if OpenRequestsItem::matches_key(key) {
-        OpenRequestsItem::ENTITY_TYPE
-    } else if key.sk.starts_with(TotalsItem::SK_PREFIX) {
-        TotalsItem::ENTITY_TYPE
-    } else {
-        ChatItem::ENTITY_TYPE
+        let outcome = self
+            .table
+            .update(
+                key,
+                "SET #attribute = :expected, #type = :type",
+                &condition,
+                &names,
+                values,
+            )
+            .await?;
+        Ok(match outcome {
+            UpdateOutcome::Applied => true,
+            // An earlier attempt whose response was lost may have written the value.
+            UpdateOutcome::Rejected(item) => {
+                item.is_some_and(|item| item.get(attribute) == Some(&new_value))
+            }
+        })
     }
 }

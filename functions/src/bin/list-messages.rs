@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use chat_shared::http::{Response, serve};
+use chat_shared::http::{Response, serve_with_connections};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    serve(async |request| {
+    // With `before` or `after`, the chat and its messages are read at the same time.
+    serve_with_connections(2, async |request| {
         let (start, limit) = request.message_page()?;
         let page = request
             .store()

@@ -6,8 +6,9 @@
 //! - Path parameters and `rawPath` are decoded, but the query string is not.
 //! - Header names are lower-case. Repeated headers and query parameters are joined with commas.
 //! - Bodies that are not text are base64-encoded.
-//! - Headers and bodies have size limits.
-//! - CORS headers and preflight requests work as configured in the template.
+//! - Headers and bodies have size limits. Lambda has a lower limit for the event that contains the body.
+//! - CORS headers and preflight requests work as configured in the template, except for the allowed
+//!   origins.
 //! - The gateway's own error responses have only the field `message`. A client never sees why a function
 //!   failed.
 //!
@@ -32,15 +33,16 @@ use tokio::{net::TcpListener, sync::watch};
 
 pub(crate) use self::event::{common_log_time, query_parameters};
 use self::{
+    cors::CorsPolicy,
     event::build_event,
     response::{from_function, gateway_error},
     routing::RouteTable,
 };
 use crate::{
-    LogSink,
+    LogSink, StackOptions,
     docs_page::DocsPage,
     lambda::{Invocation, InvokeError, Lambda, new_id},
-    template::{Cors, Template},
+    template::Template,
 };
 
 /// API Gateway's limit on the request line and all headers together.
@@ -50,7 +52,7 @@ const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
 struct Gateway {
     routes: RouteTable,
-    cors: Option<Cors>,
+    cors: Option<CorsPolicy>,
     lambda: Arc<Lambda>,
     docs: DocsPage,
     log: LogSink,
@@ -60,17 +62,18 @@ struct Gateway {
 pub(crate) fn serve(
     listener: TcpListener,
     template: &Template,
+    options: &StackOptions,
     lambda: Arc<Lambda>,
     docs: DocsPage,
-    log: LogSink,
     mut stop: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + 'static {
+    let cors = template.cors.clone();
     let gateway = Gateway {
         routes: RouteTable::new(&template.routes),
-        cors: template.cors.clone(),
+        cors: cors.map(|cors| CorsPolicy::new(cors, options.allowed_origins.clone())),
         lambda,
         docs,
-        log,
+        log: options.log.clone(),
     };
     let router = Router::new().fallback(handle).with_state(Arc::new(gateway));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
@@ -166,6 +169,13 @@ impl Gateway {
                     None => failed(function, "API Gateway would reject its response payload"),
                 }
             }
+            // A real HTTP API returns the same response as for a body over its own limit. The
+            // documentation does not say so, but AWS's own emulator of HTTP APIs does it (the Lambda
+            // Test Tool in github.com/aws/aws-lambda-dotnet, `ToHttpApiV2RequestTooLargeResponse`).
+            Err(error @ InvokeError::EventTooLarge(_)) => (
+                gateway_error(StatusCode::PAYLOAD_TOO_LARGE),
+                format!("{function}: {error}"),
+            ),
             Err(error @ InvokeError::TimedOut(_)) => {
                 let waited = start.elapsed().as_secs();
                 failed(function, format_args!("{error} (waited {waited} s)"))

@@ -39,6 +39,14 @@ use crate::{
 /// Lambda's limit on the time that an instance takes to start.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Lambda's limit on the event of a synchronous invocation, in bytes. Lambda's error message names this
+/// number ("Request must be smaller than 6291456 bytes for the `InvokeFunction` operation").
+///
+/// API Gateway puts the body into the event as a JSON string. So the largest body is a little smaller,
+/// a quarter smaller if the body is binary (base64), and half as large if it consists of quotes and
+/// backslashes.
+const MAX_EVENT_BYTES: usize = 6 * 1024 * 1024;
+
 /// The maximum number of instances of one function.
 #[must_use]
 pub fn max_instances() -> usize {
@@ -74,6 +82,9 @@ pub enum InvokeError {
     /// The template has no function with this name.
     #[error("there is no function {0}")]
     UnknownFunction(String),
+    /// The event is larger than Lambda allows. The function is not invoked.
+    #[error("the event has {0} bytes, and Lambda's limit is {max}", max = MAX_EVENT_BYTES)]
+    EventTooLarge(usize),
     /// The executable could not be started.
     #[error("cannot start {0}: {1}")]
     SpawnFailed(PathBuf, std::io::Error),
@@ -110,7 +121,8 @@ impl Lambda {
     /// Prepares the template's functions. A process starts at the first invocation that needs it.
     ///
     /// # Errors
-    /// When an environment variable is known only at deployment and `options` does not set it.
+    /// When an environment variable is known only at deployment and `options` does not set it, or no port
+    /// is free.
     pub async fn start(
         template: &Template,
         options: &StackOptions,
@@ -124,10 +136,13 @@ impl Lambda {
             .local_addr()
             .map_err(|error| Error::new(error.to_string()))?;
         // The functions receive real credentials only where they need them.
-        let aws_environment = match options.database {
-            Database::Endpoint(_) => dynamodb::aws_environment(|name| std::env::var(name).ok()),
-            Database::Memory | Database::File(_) => dynamodb::aws_environment(|_| None),
-        };
+        let secret = options.environment.get("JWT_SECRET_ARN");
+        let needs_credentials = matches!(options.database, Database::Endpoint(_))
+            || secret.is_some_and(|secret| !secret.is_empty());
+        let aws_environment = dynamodb::aws_environment(|name| {
+            let variable = needs_credentials.then(|| std::env::var(name));
+            variable?.ok()
+        });
         let mut pools = HashMap::new();
         for function in &template.functions {
             let mut environment = function_environment(function, options, table)?;
@@ -177,10 +192,13 @@ impl Lambda {
     /// Sends an event to a function and waits for its response payload.
     ///
     /// # Errors
-    /// When the function returns an error, exits or times out.
+    /// When the event is too large, or the function returns an error, exits or times out.
     pub async fn invoke(&self, function: &str, event: Bytes) -> Result<Invocation, InvokeError> {
         let unknown = || InvokeError::UnknownFunction(function.to_owned());
         let pool = self.pools.get(function).ok_or_else(unknown)?;
+        if event.len() > MAX_EVENT_BYTES {
+            return Err(InvokeError::EventTooLarge(event.len()));
+        }
         let _permit = pool.permits.acquire().await.map_err(|_| unknown())?;
         loop {
             let (instance, is_cold) = match pool.take_idle() {
@@ -310,28 +328,32 @@ impl Pool {
     }
 }
 
-/// The environment variables that the template sets for a function; `options` takes precedence.
+/// The environment variables of a function: those of `options` and, where they do not set a variable, of
+/// the template.
 fn function_environment(
     function: &Function,
     options: &StackOptions,
     table: &str,
 ) -> Result<BTreeMap<String, String>, Error> {
-    let variables = function.environment.iter();
-    variables
-        .map(|(name, value)| {
-            let value = match (options.environment.get(name), value) {
-                (Some(value), _) | (None, EnvValue::Literal(value)) => value.clone(),
-                (None, EnvValue::TableName) => table.to_owned(),
-                (None, EnvValue::ResolvedAtDeployment) => {
-                    return Err(Error::new(format!(
-                        "{name} of {} is resolved at deployment; set it as an environment variable",
-                        function.name
-                    )));
-                }
-            };
-            Ok((name.clone(), value))
-        })
-        .collect()
+    let mut environment = options.environment.clone();
+    for (name, value) in &function.environment {
+        if environment.contains_key(name) {
+            continue;
+        }
+        let value = match value {
+            EnvValue::Literal(value) => value.clone(),
+            EnvValue::TableName => table.to_owned(),
+            EnvValue::OnlyOnAws => continue,
+            EnvValue::ResolvedAtDeployment => {
+                return Err(Error::new(format!(
+                    "{name} of {} is resolved at deployment; set it as an environment variable",
+                    function.name
+                )));
+            }
+        };
+        environment.insert(name.clone(), value);
+    }
+    Ok(environment)
 }
 
 /// A random request id (UUID version 4).

@@ -22,8 +22,9 @@ use super::{
     lock, new_trace_id,
 };
 
-/// Lambda's limit on a response payload.
-const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024;
+/// Lambda's limit on a response payload, in bytes. Lambda's error message names this number ("Response
+/// payload size exceeded maximum allowed payload size (6291556 bytes)").
+const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024 + 100;
 
 /// Serves the Runtime API until the stack is dropped.
 pub(super) async fn serve(

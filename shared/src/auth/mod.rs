@@ -1,452 +1,307 @@
 //! Authentication: verifies access tokens (JWT, RFC 7519) as RFC 8725 recommends.
 //!
-//! The configuration determines the algorithm and the keys; a token never does. `exp` is required and
-//! `nbf` is enforced, both with a leeway of [`LEEWAY_SECONDS`] for clock differences. `iss` and `aud` are
-//! required if they are configured and ignored otherwise. The user id is in `sub`, or in the claim that
-//! `JWT_USER_CLAIM` names, in canonical decimal, as a string or a JSON number. A token with critical
-//! extensions (`crit`) is rejected, because this service supports none.
+//! The configuration determines the keys, and a key determines the algorithm; a token never does. `exp` is
+//! required and `nbf` is enforced, both with a leeway of [`LEEWAY_SECONDS`] for clock differences. `exp` must
+//! not be more than ten years ahead. The user id is in canonical decimal, as a string or a JSON number. A token
+//! with critical extensions (`crit`) is refused, because this service supports none. Only the claims that this
+//! service uses have an effect. Each refusal has a reason ([`Refusal`]) for the log.
 //!
-//! Exactly one of three variables configures the keys (`keys.rs`):
+//! These variables configure the keys. At least one is required. Several kinds can be set together, for the time
+//! of a migration.
 //!
 //! | Variable | Meaning |
 //! |---|---|
-//! | `JWT_SECRET` | HS256 key, at least 32 bytes |
+//! | `JWT_SECRET_ARN` | name or ARN of an HS256 secret in Secrets Manager (`secrets.rs`) |
+//! | `JWT_SECRET`, `JWT_SECRET_PREVIOUS` | HS256 secrets in the environment, for development and tests |
 //! | `JWT_PUBLIC_KEY` | public key in PEM format: RSA (RS256), P-256 (ES256) or Ed25519 (`EdDSA`) |
-//! | `JWT_JWKS` | JSON Web Key Set (RFC 7517); the `kid` of a token selects the key |
+//! | `JWT_JWKS` | JSON Web Key Set (RFC 7517) |
+//! | `JWT_JWKS_URL` | URL of a key set, `https` only (`key_set_url.rs`) |
 //!
-//! Four variables are optional:
+//! The secret in Secrets Manager and the key set at the URL are fetched during init, and again while the process
+//! runs (`refresh.rs`). An HS256 secret has at least 32 bytes.
+//!
+//! These variables are optional:
 //!
 //! | Variable | Meaning |
 //! |---|---|
-//! | `JWT_SECRET_PREVIOUS` | a second HS256 key that is accepted during a rotation of `JWT_SECRET` |
-//! | `JWT_ISSUER` | the required `iss` |
-//! | `JWT_AUDIENCE` | the required `aud` |
+//! | `JWT_ISSUER` | the accepted `iss`, separated by commas; default: any |
+//! | `JWT_AUDIENCE` | the accepted `aud`, separated by commas; default: any |
+//! | `JWT_TOKEN_USE` | the required `token_use` (Cognito: `access`) |
+//! | `JWT_TYP` | the required header `typ`, such as `at+jwt` (RFC 9068) |
 //! | `JWT_USER_CLAIM` | the claim with the user id, if it is not `sub` |
 //!
-//! `kid` only selects among configured keys; `jku`, `jwk` and `x5u` are ignored. If no configured key has
-//! an id (a secret or a PEM file has none), `kid` is ignored. If there are several keys with ids, a token
-//! without `kid` is rejected.
+//! Access tokens of Amazon Cognito have no `aud`. A token without `aud` is accepted if its `client_id` is in
+//! `JWT_AUDIENCE`.
+//!
+//! These rules select the keys that can verify a token:
+//!
+//! 1. Only keys for the algorithm of the token. A public key is never used as a secret.
+//! 2. If the token has a `kid`: the keys with this id; without such a key, the keys that have no id. A secret and
+//!    a PEM file have no id.
+//! 3. If the token has no `kid`: the keys that have no id; or the only key, if there is just one.
+//!
+//! A token can be verified by any of the selected keys. `jku`, `jwk`, `x5c` and `x5u` are ignored.
 //!
 //! The cryptography comes from `ring` (`crypto.rs`).
 
+mod claims;
 mod crypto;
+mod curves;
+mod key_set_url;
 mod keys;
+mod log;
+mod refresh;
+mod refusal;
+mod secrets;
+#[cfg(test)]
+mod tests;
+mod token;
 
-use std::collections::BTreeMap;
+use std::{error::Error, iter::successors, time::Duration};
 
-use jsonwebtoken::{DecodingKey, Validation};
-use serde::{Deserialize, Deserializer, de};
-use serde_json::Value;
+use jsonwebtoken::Algorithm;
+use url::Url;
 
-use crate::{Error, domain::UserId, error::ConfigError};
-use keys::VerificationKey;
+use crate::{
+    aws::AwsConfig,
+    domain::{Timestamp, UserId},
+    error::ConfigError,
+};
+use claims::ClaimRules;
+use key_set_url::KeySetUrl;
+use keys::{KeySet, VerificationKey, check_not_development_secret};
+use refresh::{MAX_AGE, RefreshedKeys};
+use secrets::SecretVersions;
+use token::Token;
+
+pub use refusal::Refusal;
 
 /// The tolerated difference between the clocks of the issuer and this service.
 pub const LEEWAY_SECONDS: u64 = 30;
-/// The default of `JWT_USER_CLAIM`.
-const DEFAULT_USER_CLAIM: &str = "sub";
-/// The maximum length of a token.
-const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// The secret with which the development server signs tokens. Everybody knows it, so a deployed function refuses
+/// it.
+pub const DEVELOPMENT_SECRET: &str = "development-secret-that-everybody-knows";
 
 /// Verifies access tokens.
 pub struct Authenticator {
-    keys: Vec<TrustedKey>,
-    /// Whether the `kid` of a token selects the key.
-    selects_by_id: bool,
-    /// The claim with the user id.
-    user_claim: String,
-}
-
-/// A key and the validation of the tokens that it signs.
-struct TrustedKey {
-    id: Option<String>,
-    key: DecodingKey,
-    validation: Validation,
+    rules: ClaimRules,
+    /// The keys in the environment.
+    keys: Vec<VerificationKey>,
+    /// The secret in Secrets Manager.
+    secret: Option<RefreshedKeys>,
+    /// The key set at the URL.
+    key_set: Option<RefreshedKeys>,
 }
 
 impl Authenticator {
-    /// Reads the configuration. `env` looks up an environment variable. An empty variable counts as not
-    /// set, because a deployment template cannot omit a variable.
+    /// Reads the configuration, with the keys in the environment only: `JWT_SECRET_ARN` and `JWT_JWKS_URL` are
+    /// ignored. `env` looks up an environment variable. An empty variable counts as not set, because a deployment
+    /// template cannot omit a variable.
     ///
     /// # Errors
-    /// [`ConfigError`] if no key or more than one kind of key is configured, or if a key is weak or
-    /// unreadable.
+    /// [`ConfigError`] if no key is configured, if a key is weak or unreadable, or if a list is empty.
     pub fn from_env(env: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
-        let keys = VerificationKey::from_env(env)?;
-        crypto::install();
+        let KeySet { keys, .. } = keys::from_env(env)?;
+        if keys.is_empty() {
+            return Err(no_key());
+        }
+        Ok(Self::new(ClaimRules::from_env(env)?, keys))
+    }
 
-        let (issuer, audience) = (env("JWT_ISSUER"), env("JWT_AUDIENCE"));
-        let trust = |key: VerificationKey| {
-            let mut validation = Validation::new(key.algorithm);
-            validation.leeway = LEEWAY_SECONDS;
-            validation.validate_nbf = true;
-            validation.validate_aud = false;
-            if let Some(issuer) = &issuer {
-                validation.set_issuer(&[issuer]);
-                validation.required_spec_claims.insert("iss".to_owned());
-            }
-            if let Some(audience) = &audience {
-                validation.set_audience(&[audience]);
-                validation.validate_aud = true;
-                validation.required_spec_claims.insert("aud".to_owned());
-            }
-            TrustedKey {
-                id: key.id,
-                key: key.decoding,
-                validation,
+    /// Reads the configuration like [`Authenticator::from_env`], and fetches the keys that are not in the
+    /// environment. It also refuses the development secret if the table is in AWS.
+    ///
+    /// # Errors
+    /// As [`Authenticator::from_env`]; also if keys cannot be fetched. The error names the variable and the cause.
+    pub async fn connect(
+        env: impl Fn(&str) -> Option<String>,
+        aws: &AwsConfig,
+        now: Timestamp,
+    ) -> Result<Self, ConfigError> {
+        let env = |name: &str| env(name).filter(|value| !value.is_empty());
+        let KeySet { keys, ignored } = keys::from_env(env)?;
+        let rules = ClaimRules::from_env(env)?;
+        let (secret_id, url) = (env("JWT_SECRET_ARN"), env("JWT_JWKS_URL"));
+        if keys.is_empty() && secret_id.is_none() && url.is_none() {
+            return Err(no_key());
+        }
+        if secret_id.is_some() && env("JWT_SECRET").is_some() {
+            return Err(ConfigError::new(
+                "JWT_SECRET_ARN",
+                "is set together with JWT_SECRET; set JWT_SECRET_ARN in a deployment, and JWT_SECRET \
+                 on your machine",
+            ));
+        }
+        if !is_local(env) {
+            refuse_development_secret(env)?;
+        }
+        for key in &ignored {
+            log::ignored_key(now, "JWT_JWKS", key);
+        }
+        let secret = async {
+            match secret_id {
+                Some(id) => {
+                    let source = SecretVersions::new(aws, id)?;
+                    RefreshedKeys::fetch(source, now).await.map(Some)
+                }
+                None => Ok(None),
             }
         };
+        let key_set = async {
+            match url {
+                Some(url) => {
+                    let source = KeySetUrl::new(&url)?;
+                    RefreshedKeys::fetch(source, now).await.map(Some)
+                }
+                None => Ok(None),
+            }
+        };
+        let (secret, key_set) = tokio::try_join!(secret, key_set)?;
         Ok(Self {
-            selects_by_id: keys.iter().any(|key| key.id.is_some()),
-            keys: keys.into_iter().map(trust).collect(),
-            user_claim: env("JWT_USER_CLAIM").unwrap_or_else(|| DEFAULT_USER_CLAIM.to_owned()),
+            secret,
+            key_set,
+            ..Self::new(rules, keys)
         })
     }
 
-    /// The user id in the token of an `Authorization` header.
-    ///
-    /// # Errors
-    /// [`Error::Unauthorized`]. It does not contain the reason, because that would help an attacker.
-    pub fn authenticate(&self, authorization: Option<&str>) -> Result<UserId, Error> {
-        authorization
-            .and_then(bearer_token)
-            .filter(|token| token.len() <= MAX_TOKEN_BYTES)
-            .and_then(|token| self.verify(token))
-            .ok_or(Error::Unauthorized)
+    fn new(rules: ClaimRules, keys: Vec<VerificationKey>) -> Self {
+        crypto::install();
+        Self {
+            rules,
+            keys,
+            secret: None,
+            key_set: None,
+        }
     }
 
-    fn verify(&self, token: &str) -> Option<UserId> {
-        let id = if self.selects_by_id {
-            jsonwebtoken::decode_header(token).ok()?.kid
-        } else {
-            None
-        };
-        let is_selected = |key: &&TrustedKey| match (&id, &key.id) {
-            (Some(id), Some(key_id)) => id == key_id,
-            // Without ids, every key is tried. A token without `kid` is rejected if there are several keys
-            // with ids.
-            (None, _) => !self.selects_by_id || self.keys.len() == 1,
-            (Some(_), None) => false,
-        };
-        let mut decoded = self.keys.iter().filter(is_selected).filter_map(|key| {
-            jsonwebtoken::decode::<Claims>(token, &key.key, &key.validation).ok()
-        });
-        decoded
-            .next()
-            .filter(|token| token.header.crit.is_none())
-            .and_then(|token| token.claims.user(&self.user_claim))
+    /// The user in the token of an `Authorization` header. Fetches keys again if they are old, or if none verifies
+    /// the token.
+    ///
+    /// # Errors
+    /// The reason why the token is refused.
+    pub async fn authenticate(
+        &self,
+        authorization: Option<&str>,
+        now: Timestamp,
+    ) -> Result<UserId, Refusal> {
+        let token = Token::parse(bearer_token(authorization)?)?;
+        self.refresh(token.algorithm, now, MAX_AGE).await;
+        let mut signature = self.check_signature(&token, now);
+        if signature.is_err() && self.refresh(token.algorithm, now, Duration::ZERO).await {
+            signature = self.check_signature(&token, now);
+        }
+        signature?;
+        self.rules.user(&token, now)
     }
+
+    /// The user in the token of an `Authorization` header, verified with the keys that are in memory.
+    ///
+    /// # Errors
+    /// The reason why the token is refused.
+    pub fn verify(&self, authorization: Option<&str>, now: Timestamp) -> Result<UserId, Refusal> {
+        let token = Token::parse(bearer_token(authorization)?)?;
+        self.check_signature(&token, now)?;
+        self.rules.user(&token, now)
+    }
+
+    /// Fetches the keys again that can be for an algorithm, if they are at least `min_age` old. Returns whether
+    /// there are new keys.
+    async fn refresh(&self, algorithm: Algorithm, now: Timestamp, min_age: Duration) -> bool {
+        let source = if algorithm == Algorithm::HS256 {
+            &self.secret
+        } else {
+            &self.key_set
+        };
+        match source {
+            Some(keys) => keys.refresh(now, min_age).await,
+            None => false,
+        }
+    }
+
+    fn check_signature(&self, token: &Token<'_>, now: Timestamp) -> Result<(), Refusal> {
+        let fetched =
+            [&self.secret, &self.key_set].map(|source| source.as_ref().map(RefreshedKeys::keys));
+        let fetched = fetched.iter().flatten().flat_map(|keys| keys.iter());
+        let fitting = self.keys.iter().chain(fetched);
+        let fitting: Vec<_> = fitting
+            .filter(|key| key.algorithm == token.algorithm && key.is_valid_at(now))
+            .collect();
+        if fitting.is_empty() {
+            return Err(Refusal::WrongAlgorithm);
+        }
+        let selected = select(fitting, token.kid.as_deref());
+        if selected.is_empty() {
+            return Err(Refusal::UnknownKid);
+        }
+        if selected.iter().any(|key| token.is_signed_by(key)) {
+            Ok(())
+        } else {
+            Err(Refusal::BadSignature)
+        }
+    }
+}
+
+/// The keys that can verify a token with this `kid`, of those for its algorithm. The module documentation has the
+/// rules.
+fn select<'k>(mut keys: Vec<&'k VerificationKey>, kid: Option<&str>) -> Vec<&'k VerificationKey> {
+    let has_id = |key: &&VerificationKey| key.id.as_deref() == kid;
+    if kid.is_none() && keys.len() == 1 {
+        return keys;
+    }
+    if keys.iter().any(has_id) {
+        keys.retain(has_id);
+    } else {
+        keys.retain(|key| key.id.is_none());
+    }
+    keys
 }
 
 /// The token in `Bearer <token>`. The scheme is case-insensitive (RFC 9110, section 11.1).
-fn bearer_token(authorization: &str) -> Option<&str> {
-    let (scheme, token) = authorization.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| token.trim_start_matches(' '))
+fn bearer_token(authorization: Option<&str>) -> Result<&str, Refusal> {
+    let parts = authorization.and_then(|header| header.split_once(' '));
+    let (scheme, token) = parts.ok_or(Refusal::MissingToken)?;
+    let token = token.trim_start_matches(' ');
+    if token.is_empty() || !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Refusal::MissingToken);
+    }
+    Ok(token)
 }
 
-/// The claims of a token. A duplicate claim is an error.
-struct Claims(BTreeMap<String, Value>);
-
-impl Claims {
-    /// The user id in a claim: a number, or a string in canonical decimal.
-    fn user(&self, claim: &str) -> Option<UserId> {
-        match self.0.get(claim)? {
-            Value::Number(id) => UserId::new(id.as_u64()?),
-            Value::String(id) => id.parse().ok(),
-            _ => None,
-        }
-    }
+fn no_key() -> ConfigError {
+    ConfigError::new(
+        "JWT_SECRET",
+        "is not set, and no other key is; set JWT_SECRET_ARN, JWT_SECRET, JWT_PUBLIC_KEY, JWT_JWKS \
+         or JWT_JWKS_URL",
+    )
 }
 
-impl<'de> Deserialize<'de> for Claims {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Claims;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("claims")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Claims, A::Error> {
-                let mut claims = BTreeMap::new();
-                while let Some((name, value)) = map.next_entry()? {
-                    if claims.insert(name, value).is_some() {
-                        return Err(de::Error::custom("duplicate claim"));
-                    }
-                }
-                Ok(Claims(claims))
-            }
-        }
-
-        deserializer.deserialize_map(Visitor)
-    }
+/// Whether the table is on this machine or in a container, and not in AWS.
+fn is_local(env: impl Fn(&str) -> Option<String>) -> bool {
+    let endpoint = env("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| env("AWS_ENDPOINT_URL"));
+    endpoint
+        .and_then(|url| Url::parse(&url).ok())
+        .is_some_and(|url| url.scheme() == "http" || is_loopback(&url))
 }
 
-#[cfg(test)]
-mod tests {
-    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-    use ring::{hmac, rand::SystemRandom, signature};
-    use serde_json::json;
+fn is_loopback(url: &Url) -> bool {
+    matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
+}
 
-    use super::*;
-    use crate::domain::Timestamp;
-
-    const SECRET: &str = "the secret of these unit tests, of 32 bytes or more";
-    const OTHER: &str = "another secret of these unit tests, 32 bytes or more";
-
-    fn authenticator(variables: &[(&str, &str)]) -> Authenticator {
-        Authenticator::from_env(|name| {
-            let variable = variables.iter().find(|(variable, _)| *variable == name);
-            variable.map(|(_, value)| (*value).to_owned())
-        })
-        .unwrap()
-    }
-
-    fn now() -> u64 {
-        Timestamp::now().seconds()
-    }
-
-    fn claims() -> Value {
-        json!({"sub": "42", "exp": now() + 60})
-    }
-
-    fn token(header: &Value, claims: &str, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
-        let (header, claims) = (BASE64.encode(header.to_string()), BASE64.encode(claims));
-        let signed = format!("{header}.{claims}");
-        let signature = BASE64.encode(sign(signed.as_bytes()));
-        format!("{signed}.{signature}")
-    }
-
-    fn hs256(secret: &str, header: &Value, claims: &str) -> String {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-        token(header, claims, |message| {
-            hmac::sign(&key, message).as_ref().to_vec()
-        })
-    }
-
-    fn user(authenticator: &Authenticator, token: &str) -> Option<u64> {
-        let user = authenticator.authenticate(Some(&format!("Bearer {token}")));
-        user.ok().map(UserId::get)
-    }
-
-    fn user_with_claims(authenticator: &Authenticator, claims: &Value) -> Option<u64> {
-        let header = json!({"alg": "HS256"});
-        user(authenticator, &hs256(SECRET, &header, &claims.to_string()))
-    }
-
-    #[test]
-    fn a_bearer_token_authenticates_its_user() {
-        let authenticator = authenticator(&[("JWT_SECRET", SECRET)]);
-        let token = hs256(SECRET, &json!({"alg": "HS256"}), &claims().to_string());
-        for scheme in ["Bearer ", "bearer ", "BEARER  "] {
-            let user = authenticator.authenticate(Some(&format!("{scheme}{token}")));
-            assert_eq!(user.unwrap().get(), 42, "{scheme}");
-        }
-        for header in [format!("Basic {token}"), token.clone(), format!("{token} ")] {
-            assert!(authenticator.authenticate(Some(&header)).is_err());
-        }
-        assert!(authenticator.authenticate(None).is_err());
-    }
-
-    #[test]
-    fn the_user_id_is_a_number_or_a_canonical_string_in_the_configured_claim() {
-        let default = authenticator(&[("JWT_SECRET", SECRET)]);
-        let custom = authenticator(&[("JWT_SECRET", SECRET), ("JWT_USER_CLAIM", "uid")]);
-        for (claim, expected) in [
-            (json!("42"), Some(42)),
-            (json!(42), Some(42)),
-            (json!("042"), None),
-            (json!(42.0), None),
-            (json!(-42), None),
-            (json!(0), None),
-            (json!(["42"]), None),
-            (json!(null), None),
-        ] {
-            let mut claims = claims();
-            claims["sub"] = claim.clone();
-            assert_eq!(user_with_claims(&default, &claims), expected, "{claim}");
-            claims["sub"] = json!("user|1");
-            claims["uid"] = claim.clone();
-            assert_eq!(user_with_claims(&custom, &claims), expected, "{claim}");
+fn refuse_development_secret(env: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+    for variable in ["JWT_SECRET", "JWT_SECRET_PREVIOUS"] {
+        if let Some(secret) = env(variable) {
+            let result = check_not_development_secret(&secret);
+            result.map_err(|problem| ConfigError::new(variable, problem))?;
         }
     }
+    Ok(())
+}
 
-    #[test]
-    fn exp_is_required_and_exp_and_nbf_have_a_leeway_of_30_seconds() {
-        let authenticator = authenticator(&[("JWT_SECRET", SECRET)]);
-        let changed = |name: &str, value: Value| {
-            let mut claims = claims();
-            claims[name] = value;
-            user_with_claims(&authenticator, &claims).is_some()
-        };
-        assert!(changed("exp", json!(now() - 20)));
-        assert!(!changed("exp", json!(now() - 40)));
-        assert!(!changed("exp", json!(null)));
-        assert!(changed("nbf", json!(now() + 20)));
-        assert!(!changed("nbf", json!(now() + 60)));
-    }
-
-    #[test]
-    fn issuer_and_audience_are_required_only_if_they_are_configured() {
-        let any = authenticator(&[("JWT_SECRET", SECRET), ("JWT_ISSUER", "")]);
-        let strict = authenticator(&[
-            ("JWT_SECRET", SECRET),
-            ("JWT_ISSUER", "us"),
-            ("JWT_AUDIENCE", "chat"),
-        ]);
-        for (iss, aud, is_valid) in [
-            (json!("us"), json!("chat"), true),
-            (json!("us"), json!(["other", "chat"]), true),
-            (json!("them"), json!("chat"), false),
-            (json!("us"), json!("other"), false),
-            (json!(null), json!("chat"), false),
-            (json!("us"), json!(null), false),
-        ] {
-            let mut claims = claims();
-            claims["iss"] = iss.clone();
-            claims["aud"] = aud.clone();
-            let object = claims.as_object_mut().unwrap();
-            object.retain(|_, claim| !claim.is_null());
-            assert_eq!(user_with_claims(&any, &claims), Some(42), "{iss} {aud}");
-            let user = user_with_claims(&strict, &claims);
-            assert_eq!(user.is_some(), is_valid, "{iss} {aud}");
-        }
-    }
-
-    #[test]
-    fn a_long_token_a_critical_extension_and_a_duplicate_claim_are_rejected() {
-        let authenticator = authenticator(&[("JWT_SECRET", SECRET)]);
-        let header = json!({"alg": "HS256"});
-        let mut padded = claims();
-        padded["padding"] = "x".repeat(5_900).into();
-        let token = hs256(SECRET, &header, &padded.to_string());
-        assert!(token.len() <= MAX_TOKEN_BYTES);
-        assert_eq!(user(&authenticator, &token), Some(42));
-        padded["padding"] = "x".repeat(6_200).into();
-        let token = hs256(SECRET, &header, &padded.to_string());
-        assert!(token.len() > MAX_TOKEN_BYTES);
-        assert_eq!(user(&authenticator, &token), None);
-
-        let critical = json!({"alg": "HS256", "crit": ["exp"]});
-        let token = hs256(SECRET, &critical, &claims().to_string());
-        assert_eq!(user(&authenticator, &token), None);
-        let twice = format!(r#"{{"sub":"42","sub":"43","exp":{}}}"#, now() + 60);
-        assert_eq!(user(&authenticator, &hs256(SECRET, &header, &twice)), None);
-    }
-
-    #[test]
-    fn the_previous_secret_is_accepted_and_no_other_secret_or_algorithm() {
-        let authenticator =
-            authenticator(&[("JWT_SECRET", SECRET), ("JWT_SECRET_PREVIOUS", OTHER)]);
-        let claims = claims().to_string();
-        let header = json!({"alg": "HS256", "kid": "ignored"});
-        for secret in [SECRET, OTHER] {
-            let token = hs256(secret, &header, &claims);
-            assert_eq!(user(&authenticator, &token), Some(42));
-        }
-        let token = hs256(&OTHER.to_uppercase(), &header, &claims);
-        assert_eq!(user(&authenticator, &token), None);
-        for algorithm in ["none", "HS384", "RS256"] {
-            let token = hs256(SECRET, &json!({ "alg": algorithm }), &claims);
-            assert_eq!(user(&authenticator, &token), None, "{algorithm}");
-        }
-    }
-
-    /// Signs with the test keys of the three asymmetric algorithms.
-    fn signature(algorithm: &str, message: &[u8]) -> Vec<u8> {
-        let random = SystemRandom::new();
-        match algorithm {
-            "RS256" => {
-                let pkcs8 = include_bytes!("../../../tests/support/keys/rsa-2048.pk8");
-                let key = signature::RsaKeyPair::from_pkcs8(pkcs8).unwrap();
-                let mut signature = vec![0; key.public().modulus_len()];
-                let padding = &signature::RSA_PKCS1_SHA256;
-                key.sign(padding, &random, message, &mut signature).unwrap();
-                signature
-            }
-            "ES256" => {
-                let pkcs8 = include_bytes!("../../../tests/support/keys/p256.pk8");
-                let algorithm = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
-                let key = signature::EcdsaKeyPair::from_pkcs8(algorithm, pkcs8, &random).unwrap();
-                key.sign(&random, message).unwrap().as_ref().to_vec()
-            }
-            _ => {
-                let pkcs8 = include_bytes!("../../../tests/support/keys/ed25519.pk8");
-                let key = signature::Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8).unwrap();
-                key.sign(message).as_ref().to_vec()
-            }
-        }
-    }
-
-    #[test]
-    fn a_public_key_verifies_only_its_own_algorithm() {
-        let algorithms = ["RS256", "ES256", "EdDSA"];
-        let pems = [
-            include_str!("../../../tests/support/keys/rsa-2048.pem"),
-            include_str!("../../../tests/support/keys/p256.pem"),
-            include_str!("../../../tests/support/keys/ed25519.pem"),
-        ];
-        for (configured, pem) in algorithms.iter().zip(pems) {
-            let authenticator = authenticator(&[("JWT_PUBLIC_KEY", pem)]);
-            for signed in algorithms {
-                for named in ["HS256", "RS256", "ES256", "EdDSA"] {
-                    let header = json!({"alg": named, "kid": "ignored"});
-                    let token = token(&header, &claims().to_string(), |message| {
-                        signature(signed, message)
-                    });
-                    let is_valid = *configured == signed && *configured == named;
-                    let user = user(&authenticator, &token);
-                    assert_eq!(user.is_some(), is_valid, "{configured} {signed} {named}");
-                }
-            }
-            let forged = hs256(pem, &json!({"alg": "HS256"}), &claims().to_string());
-            assert_eq!(user(&authenticator, &forged), None);
-        }
-    }
-
-    #[test]
-    fn the_kid_selects_among_several_keys_and_is_optional_with_one_key() {
-        let jwk = |id: &str, pem: &str| {
-            let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
-            let der = base64::engine::general_purpose::STANDARD.decode(body);
-            // The last 32 bytes of the SPKI of an Ed25519 key are the key.
-            let x = BASE64.encode(&der.unwrap()[12..]);
-            json!({"kty": "OKP", "crv": "Ed25519", "kid": id, "x": x})
-        };
-        let own = jwk(
-            "own",
-            include_str!("../../../tests/support/keys/ed25519.pem"),
-        );
-        let other = jwk(
-            "other",
-            include_str!("../../../tests/support/keys/ed25519-other.pem"),
-        );
-        let one = json!({ "keys": [own] }).to_string();
-        let both = json!({ "keys": [other, own] }).to_string();
-        for (keys, kid, is_valid) in [
-            (&both, Some("own"), true),
-            (&both, Some("other"), false),
-            (&both, Some("unknown"), false),
-            (&both, None, false),
-            (&one, Some("own"), true),
-            (&one, Some("unknown"), false),
-            (&one, None, true),
-        ] {
-            let authenticator = authenticator(&[("JWT_JWKS", keys)]);
-            let mut header = json!({"alg": "EdDSA"});
-            if let Some(kid) = kid {
-                header["kid"] = kid.into();
-            }
-            let token = token(&header, &claims().to_string(), |message| {
-                signature("EdDSA", message)
-            });
-            let user = user(&authenticator, &token);
-            assert_eq!(user.is_some(), is_valid, "{kid:?} of {keys}");
-        }
-    }
+/// An error and its causes, on one line.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let errors = successors(Some(error), |error| (*error).source());
+    let errors: Vec<_> = errors.map(ToString::to_string).collect();
+    errors.join(": ").replace(char::is_control, " ")
 }

@@ -1,3 +1,5 @@
+use icu_properties::{CodePointSetData, props::DefaultIgnorableCodePoint};
+use unicode_segmentation::UnicodeSegmentation;
 use url::Url;
 
 use super::{ChatId, Seq, Timestamp, UserId};
@@ -24,14 +26,18 @@ pub enum ContentError {
     /// None of the three parts is set.
     #[error("a message needs at least one of `text`, `imageUrl` and `linkPreviewUrl`")]
     Empty,
-    /// The text contains only white space.
-    #[error("`text` must contain at least one character that is not white space")]
+    /// The text contains only white space and invisible characters.
+    #[error("`text` must contain at least one visible character")]
     BlankText,
     /// The text is too long.
     #[error("`text` must have at most {MAX_TEXT_CODE_POINTS} code points")]
     LongText,
-    /// The URL is not an absolute `https` URL, or too long. Contains the name of the field.
-    #[error("`{0}` must be an absolute https URL of at most {MAX_URL_BYTES} bytes")]
+    /// The URL is not an absolute `https` URL, too long, or could deceive a reader. Contains the name of the
+    /// field.
+    #[error(
+        "`{0}` must be an absolute https URL of at most {MAX_URL_BYTES} bytes, without a user name, white \
+         space, quotation marks, brackets, backslashes and invisible characters; percent-encode them"
+    )]
     Url(&'static str),
 }
 
@@ -46,7 +52,7 @@ impl MessageContent {
         link_preview_url: Option<String>,
     ) -> Result<Self, ContentError> {
         if let Some(text) = &text {
-            if text.chars().all(char::is_whitespace) {
+            if text.chars().all(is_invisible) {
                 return Err(ContentError::BlankText);
             }
             if text.chars().count() > MAX_TEXT_CODE_POINTS {
@@ -103,17 +109,35 @@ impl MessageContent {
     }
 }
 
-/// The WHATWG URL parser accepts input that a stored URL must not contain: white space, backslashes and
-/// `https:host`. This function rejects those before it calls the parser.
+/// Whether a character shows nothing: white space, a control character, a character that Unicode's property
+/// `Default_Ignorable_Code_Point` names (joiners, direction marks, fillers), or a blank symbol.
+fn is_invisible(c: char) -> bool {
+    const BRAILLE_PATTERN_BLANK: char = '\u{2800}';
+    const HANGUL_FILLER: char = '\u{3164}';
+
+    c.is_whitespace()
+        || c.is_control()
+        || matches!(c, BRAILLE_PATTERN_BLANK | HANGUL_FILLER)
+        || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+}
+
+/// The WHATWG URL parser accepts input that a stored URL must not contain: white space, backslashes, characters
+/// that RFC 3986 does not allow, and `https:host`. It also accepts a user name, as in
+/// `https://bank.example@evil.example/`, and characters that change how a reader sees the URL. This function
+/// rejects those before it calls the parser.
 fn is_absolute_https(url: &str) -> bool {
+    let is_forbidden = |c| {
+        is_invisible(c) || matches!(c, '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}')
+    };
+    let Some((scheme, rest)) = url.split_at_checked("https://".len()) else {
+        return false;
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     url.len() <= MAX_URL_BYTES
-        && url
-            .get(..8)
-            .is_some_and(|start| start.eq_ignore_ascii_case("https://"))
-        && !url
-            .chars()
-            .any(|c| c.is_whitespace() || c.is_control() || c == '\\')
-        && !url[8..].starts_with('/')
+        && scheme.eq_ignore_ascii_case("https://")
+        && !url.contains(is_forbidden)
+        && !authority.is_empty()
+        && !authority.contains('@')
         && Url::parse(url).is_ok_and(|url| url.scheme() == "https" && url.has_host())
 }
 
@@ -136,10 +160,7 @@ impl Message {
     /// The preview that lists of chats show.
     #[must_use]
     pub fn preview(&self) -> MessagePreview {
-        let text = self
-            .content
-            .text()
-            .map(|text| text.chars().take(PREVIEW_CODE_POINTS).collect());
+        let text = self.content.text().map(start_of_text);
         MessagePreview {
             seq: self.seq,
             sender: self.sender,
@@ -149,6 +170,17 @@ impl Message {
     }
 }
 
+/// The start of a text, cut at the last grapheme boundary at or before [`PREVIEW_CODE_POINTS`] code points. A
+/// grapheme is what a reader sees as one character; an emoji can consist of several code points.
+fn start_of_text(text: &str) -> String {
+    let mut code_points = 0;
+    let graphemes = text.graphemes(true).take_while(|grapheme| {
+        code_points += grapheme.chars().count();
+        code_points <= PREVIEW_CODE_POINTS
+    });
+    graphemes.collect()
+}
+
 /// The preview of a message in a list of chats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessagePreview {
@@ -156,7 +188,8 @@ pub struct MessagePreview {
     pub seq: Seq,
     /// The user who sent it.
     pub sender: UserId,
-    /// The first [`PREVIEW_CODE_POINTS`] code points of the text, with nothing appended.
+    /// The start of the text: whole graphemes of at most [`PREVIEW_CODE_POINTS`] code points, with nothing
+    /// appended.
     pub text: Option<String>,
     /// The time when the service accepted it.
     pub created_at: Timestamp,
@@ -176,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_text_is_stored_exactly_as_typed() {
-        for typed in [" hi ", "a\nb\u{0}", "👩‍👩‍👧 שלום 你好", "\u{200b}"] {
+        for typed in [" hi ", "a\nb\u{0}", "👩‍👩‍👧 שלום 你好", "\u{200b}x\u{202e}"] {
             assert_eq!(text(typed).unwrap().text(), Some(typed));
         }
     }
@@ -188,9 +221,26 @@ mod tests {
     }
 
     #[test]
-    fn a_text_must_contain_a_character_that_is_not_white_space() {
-        for blank in ["", " ", "\n\t", "\u{a0}\u{3000}\u{2003}"] {
+    fn a_text_must_contain_a_visible_character() {
+        for blank in [
+            "",
+            " ",
+            "\n\t",
+            "\u{a0}\u{3000}\u{2003}",
+            "\u{0}\u{7f}\u{85}",     // control characters
+            "\u{200b}",                // zero width space
+            "\u{200d}\u{200c}\u{2060}", // joiners
+            "\u{200e}\u{202e}\u{2066}", // direction marks
+            "\u{feff}\u{ad}\u{34f}\u{180e}",
+            "\u{115f}\u{1160}\u{3164}\u{ffa0}", // Hangul fillers
+            "\u{2800}",
+            "\u{fe0f}\u{e0020}\u{e0100}", // variation selectors and tags
+            " \u{200b}\n\u{2800}",
+        ] {
             assert_eq!(text(blank), Err(ContentError::BlankText), "{blank:?}");
+        }
+        for visible in ["x", ".", "\u{200b}.", "👍", "\u{301}", "\u{e000}"] {
+            assert!(text(visible).is_ok(), "{visible:?}");
         }
         let blank_beside_an_image = MessageContent::new(
             Some(" ".to_owned()),
@@ -206,6 +256,10 @@ mod tests {
             "https://a.example/b?c=d#e",
             "HTTPS://a.example",
             "https://例え.jp/画像",
+            "https://a.example/it's?b=(c)&d=[e]*~!$,;@:#f",
+            "https://a.example/user@host",
+            "https://a.example?q=a@b",
+            "https://[2001:db8::1]/",
         ] {
             assert_eq!(image(good).unwrap().image_url(), Some(good));
         }
@@ -228,6 +282,19 @@ mod tests {
             "https://a.example/b\\c",
             "https://a.example/b\u{7f}",
             "https://a.example:99999",
+            "https://bank.example@evil.example/",
+            "https://a:b@c.example/",
+            "https://@a.example/",
+            "https://a.example/\"b",
+            "https://a.example/<b>",
+            "https://a.example/`b",
+            "https://a.example/b^c",
+            "https://a.example/{b}",
+            "https://a.example/b|c",
+            "https://a.example/\u{202e}gnp.exe",
+            "https://a.example/\u{200b}",
+            "https://a\u{ad}.example/",
+            "https://a.example/\u{2800}",
             "javascript:alert(1)",
             "data:text/plain,hi",
             &format!("{longest}x"),
@@ -253,14 +320,28 @@ mod tests {
     }
 
     #[test]
-    fn a_preview_contains_the_first_120_code_points_and_nothing_else() {
-        let message = Message {
-            chat_id: "17-42".parse().unwrap(),
-            seq: Seq::new(1),
-            sender: UserId::new(17).unwrap(),
-            content: text(&"é".repeat(121)).unwrap(),
-            created_at: Timestamp::from_millis(0),
-        };
-        assert_eq!(message.preview().text, Some("é".repeat(120)));
+    fn a_preview_is_cut_at_the_last_grapheme_boundary_at_or_before_120_code_points() {
+        let family = "👩\u{200d}👩\u{200d}👧"; // 5 code points
+        let flag = "🇩🇪"; // 2 code points
+        for (typed, expected) in [
+            ("é".repeat(121), "é".repeat(120)),
+            ("a".repeat(120), "a".repeat(120)),
+            (family.repeat(25), family.repeat(24)),
+            ("a".repeat(118) + family, "a".repeat(118)),
+            ("a".repeat(119) + flag, "a".repeat(119)),
+            ("a".repeat(119) + "e\u{301}", "a".repeat(119)),
+            ("a".repeat(119) + "\r\n", "a".repeat(119)),
+            // One grapheme that is too long.
+            ("a".to_owned() + &"\u{301}".repeat(200), String::new()),
+        ] {
+            let message = Message {
+                chat_id: "17-42".parse().unwrap(),
+                seq: Seq::new(1),
+                sender: UserId::new(17).unwrap(),
+                content: text(&typed).unwrap(),
+                created_at: Timestamp::from_millis(0),
+            };
+            assert_eq!(message.preview().text, Some(expected), "{typed}");
+        }
     }
 }

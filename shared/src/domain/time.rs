@@ -6,15 +6,15 @@ use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::forma
 const RFC_3339: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
-/// The last instant of the year 9999. RFC 3339 has no later years.
-const MAX_MILLIS: u64 = 253_402_300_799_999;
-
 /// A point in time, in milliseconds since 1970 UTC. `Display` is RFC 3339 with milliseconds.
 /// Times after the year 9999 are displayed as the end of that year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
+    /// The last instant of the year 9999. RFC 3339 has no later years.
+    pub const MAX: Self = Self(253_402_300_799_999);
+
     /// Reads the clock. Only the edge of the service calls this; other code takes the time as a parameter.
     #[expect(
         clippy::disallowed_methods,
@@ -60,7 +60,7 @@ impl std::ops::Add<Duration> for Timestamp {
 
 impl std::fmt::Display for Timestamp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let nanos = i128::from(self.0.min(MAX_MILLIS)) * 1_000_000;
+        let nanos = i128::from(self.min(&Self::MAX).0) * 1_000_000;
         let time = OffsetDateTime::from_unix_timestamp_nanos(nanos).map_err(|_| std::fmt::Error)?;
         f.write_str(&time.format(RFC_3339).map_err(|_| std::fmt::Error)?)
     }

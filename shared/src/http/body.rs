@@ -95,10 +95,11 @@ impl<'de> Deserialize<'de> for UserIdNumber {
 pub(super) fn parse<T: de::DeserializeOwned>(
     body: &[u8],
     content_type: Option<&str>,
+    content_encoding: Option<&str>,
 ) -> Result<T, Error> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    if !body.is_empty() && content_type.is_some_and(|content_type| !is_json(content_type)) {
-        return Err(Error::UnsupportedMediaType);
+    if !body.is_empty() {
+        check_headers(content_type, content_encoding)?;
     }
     match first {
         None => return Err(Error::invalid("a body is required; send a JSON object")),
@@ -111,6 +112,28 @@ pub(super) fn parse<T: de::DeserializeOwned>(
     json.end()
         .map_err(|_| Error::invalid("the body must be one JSON object with nothing after it"))?;
     Ok(value)
+}
+
+/// Checks the headers that describe the body. API Gateway joins the values of a repeated header with commas.
+fn check_headers(content_type: Option<&str>, content_encoding: Option<&str>) -> Result<(), Error> {
+    let mut types = content_type.into_iter().flat_map(|value| value.split(','));
+    if !types.all(is_json) {
+        return Err(Error::UnsupportedMediaType);
+    }
+    let mut encodings = content_encoding.into_iter().flat_map(|value| value.split(','));
+    let is_identity = |encoding: &str| matches!(encoding.trim(), "" | "identity");
+    if !encodings.all(|encoding| is_identity(&encoding.to_ascii_lowercase())) {
+        return Err(Error::UnsupportedContentEncoding);
+    }
+    for (name, value) in [
+        ("Content-Type", content_type),
+        ("Content-Encoding", content_encoding),
+    ] {
+        if value.is_some_and(|value| value.contains(',')) {
+            return Err(Error::invalid(format!("send the header `{name}` only once")));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a media type has JSON syntax: `application/json` or a type with the suffix `+json` (RFC 6839,
@@ -167,7 +190,7 @@ mod tests {
     use super::*;
 
     fn message_of(body: &[u8]) -> String {
-        match parse::<SendMessageBody>(body, None) {
+        match parse::<SendMessageBody>(body, None, None) {
             Err(Error::InvalidRequest(message)) => message,
             Err(other) => panic!("{other:?}"),
             Ok(_) => panic!("{body:?} was accepted"),
@@ -203,7 +226,7 @@ mod tests {
         let long = "x".repeat(10_000);
         assert!(message_of(format!(r#"{{"{long}":1}}"#).as_bytes()).len() < 200);
         let number =
-            parse::<SendChatRequestBody>(format!(r#"{{"userId":"{long}"}}"#).as_bytes(), None);
+            parse::<SendChatRequestBody>(format!(r#"{{"userId":"{long}"}}"#).as_bytes(), None, None);
         assert!(number.err().unwrap().to_string().len() < 200);
     }
 
@@ -229,18 +252,18 @@ mod tests {
 
     #[test]
     fn a_body_with_another_content_type_is_unsupported_unless_it_is_empty() {
-        let text = |body: &[u8]| parse::<SendMessageBody>(body, Some("text/plain"));
+        let text = |body: &[u8]| parse::<SendMessageBody>(body, Some("text/plain"), None);
         let error = text(b"{}").err().unwrap();
         assert!(matches!(error, Error::UnsupportedMediaType), "{error:?}");
         let error = text(b"").err().unwrap();
         assert!(matches!(error, Error::InvalidRequest(_)), "{error:?}");
-        assert!(parse::<SendMessageBody>(b"{}", Some("application/json")).is_ok());
+        assert!(parse::<SendMessageBody>(b"{}", Some("application/json"), None).is_ok());
         assert_eq!(MAX_BODY_BYTES, 65_536);
     }
 
     #[test]
     fn a_user_id_is_a_number_from_1_to_2_pow_53_minus_1() {
-        let user = |body: &str| parse::<SendChatRequestBody>(body.as_bytes(), None)?.user_id();
+        let user = |body: &str| parse::<SendChatRequestBody>(body.as_bytes(), None, None)?.user_id();
         assert_eq!(user(r#"{"userId":42}"#).unwrap().get(), 42);
         for body in [
             r#"{"userId":0}"#,

@@ -11,9 +11,11 @@
 //! | `attempts` | requests to `DynamoDB`, including retries |
 //! | `coldStart` | whether it was the first request of the process |
 //! | `cause` | the cause of a 5xx |
+//! | `reason` | the reason for a 401 ([`Refusal`]) |
 //!
 //! The metrics are in the namespace `Chat`, with the dimension `stack`: `Calls`, `Retries`, `Conflicts`,
-//! `ReadUnits` and `WriteUnits`; with the dimensions `stack` and `code`: `Errors`. There is no dimension
+//! `ReadUnits`, `WriteUnits` and, if it is not 0, `InvariantViolations`; with the dimensions `stack` and `code`:
+//! `Errors`; with the dimensions `stack` and `reason`: `RefusedTokens`. There is no dimension
 //! for the function, because it would multiply the cost of metrics by the number of functions. The log
 //! lines and Lambda's own metrics distinguish the functions.
 //!
@@ -33,6 +35,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::{
+    auth::Refusal,
     domain::Timestamp,
     error::{ConfigError, ErrorCode},
     store::Usage,
@@ -75,6 +78,8 @@ pub(super) struct LogRecord<'a> {
     pub code: Option<ErrorCode>,
     /// The cause of a 5xx.
     pub cause: Option<String>,
+    /// The reason for a 401.
+    pub refusal: Option<Refusal>,
     pub duration: std::time::Duration,
     pub is_cold_start: bool,
     pub usage: Usage,
@@ -119,17 +124,20 @@ impl Logger {
             return None;
         }
         let is_error = record.code.is_some();
-        let directives: &[Directive] = if is_error {
-            &[STACK_METRICS, ERROR_METRICS]
-        } else {
-            &[STACK_METRICS]
-        };
         let usage = &record.usage;
+        let has_violations = usage.invariant_violations > 0;
+        let directives = [
+            Some(&STACK_METRICS),
+            is_error.then_some(&ERROR_METRICS),
+            record.refusal.is_some().then_some(&REFUSAL_METRICS),
+            has_violations.then_some(&VIOLATION_METRICS),
+        ];
         let line = Line {
             timestamp: record.at.to_string(),
             level,
             function: &self.function,
             code: record.code,
+            reason: record.refusal,
             details: has_details.then(|| Details {
                 request_id: record.request_id,
                 route: record.route,
@@ -142,11 +150,13 @@ impl Logger {
             metrics: has_metrics.then(|| Metrics {
                 aws: Embedded {
                     timestamp: record.at.millis(),
-                    directives,
+                    directives: directives.into_iter().flatten().collect(),
                 },
                 stack: &self.stack,
                 calls: 1,
                 errors: is_error.then_some(1),
+                refused_tokens: record.refusal.map(|_| 1),
+                invariant_violations: has_violations.then_some(usage.invariant_violations),
                 retries: usage.retries(),
                 conflicts: usage.conflicts,
                 read_units: usage.read_units,
@@ -167,6 +177,8 @@ struct Line<'a> {
     function: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<ErrorCode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Refusal>,
     #[serde(flatten)]
     details: Option<Details<'a>>,
     #[serde(flatten)]
@@ -196,6 +208,10 @@ struct Metrics<'a> {
     calls: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invariant_violations: Option<u64>,
     retries: u64,
     conflicts: u64,
     read_units: f64,
@@ -208,7 +224,7 @@ struct Embedded {
     /// Milliseconds since 1970 UTC.
     timestamp: u64,
     #[serde(rename = "CloudWatchMetrics")]
-    directives: &'static [Directive],
+    directives: Vec<&'static Directive>,
 }
 
 /// Names the members of the line that are metrics, and the members that are their dimensions.
@@ -232,7 +248,7 @@ const fn count(name: &'static str) -> Metric {
     Metric { name, unit }
 }
 
-const STACK_METRICS: Directive = Directive {
+static STACK_METRICS: Directive = Directive {
     namespace: "Chat",
     dimensions: &[&["stack"]],
     metrics: &[
@@ -244,10 +260,22 @@ const STACK_METRICS: Directive = Directive {
     ],
 };
 
-const ERROR_METRICS: Directive = Directive {
+static ERROR_METRICS: Directive = Directive {
     namespace: "Chat",
     dimensions: &[&["stack", "code"]],
     metrics: &[count("Errors")],
+};
+
+static REFUSAL_METRICS: Directive = Directive {
+    namespace: "Chat",
+    dimensions: &[&["stack", "reason"]],
+    metrics: &[count("RefusedTokens")],
+};
+
+static VIOLATION_METRICS: Directive = Directive {
+    namespace: "Chat",
+    dimensions: &[&["stack"]],
+    metrics: &[count("InvariantViolations")],
 };
 
 #[cfg(test)]
@@ -266,6 +294,7 @@ mod tests {
             status,
             code,
             cause: None,
+            refusal: None,
             duration: Duration::from_micros(12_345),
             is_cold_start: true,
             usage: Usage {
@@ -274,6 +303,7 @@ mod tests {
                 conflicts: 1,
                 read_units: 0.5,
                 write_units: 10.0,
+                ..Usage::default()
             },
         }
     }
@@ -329,6 +359,34 @@ mod tests {
         let by_code = &line["_aws"]["CloudWatchMetrics"][1];
         assert_eq!(by_code["Dimensions"], json!([["stack", "code"]]));
         assert_eq!(by_code["Metrics"][0]["Name"], "Errors");
+    }
+
+    #[test]
+    fn a_refused_token_is_counted_by_its_reason() {
+        let refused = LogRecord {
+            refusal: Some(Refusal::Expired),
+            ..record(401, Some(ErrorCode::Unauthorized))
+        };
+        let line = line(&[("STACK_NAME", "chat")], &refused).unwrap();
+        assert_eq!(
+            [&line["reason"], &line["RefusedTokens"], &line["Errors"]],
+            [&json!("expired"), &json!(1), &json!(1)]
+        );
+        let by_reason = &line["_aws"]["CloudWatchMetrics"][2];
+        assert_eq!(by_reason["Dimensions"], json!([["stack", "reason"]]));
+        assert_eq!(by_reason["Metrics"][0]["Name"], "RefusedTokens");
+    }
+
+    #[test]
+    fn negative_counters_are_counted_at_every_level() {
+        let mut record = record(200, None);
+        record.usage.invariant_violations = 2;
+        let variables = [("STACK_NAME", "chat"), ("LOG_LEVEL", "ERROR")];
+        let line = line(&variables, &record).unwrap();
+        assert_eq!(line["InvariantViolations"], 2);
+        let violations = &line["_aws"]["CloudWatchMetrics"][1];
+        assert_eq!(violations["Dimensions"], json!([["stack"]]));
+        assert_eq!(violations["Metrics"][0]["Name"], "InvariantViolations");
     }
 
     #[test]

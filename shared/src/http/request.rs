@@ -65,7 +65,12 @@ impl RequestContext {
     /// # Errors
     /// [`Error::UnsupportedMediaType`], or [`Error::InvalidRequest`] that names the invalid field.
     pub fn body<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        body::parse(self.request.body(), header(&self.request, "content-type"))
+        let header = |name| header(&self.request, name);
+        body::parse(
+            self.request.body(),
+            header("content-type"),
+            header("content-encoding"),
+        )
     }
 
     /// The `Idempotency-Key` header, if it is present.

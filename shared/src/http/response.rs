@@ -105,7 +105,7 @@ impl Response {
         let mut response = Self::json(status, &body)
             .unwrap_or_else(|_| Self::empty(StatusCode::INTERNAL_SERVER_ERROR));
         match error {
-            Error::Unauthorized => {
+            Error::Unauthorized(_) => {
                 response.insert_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             Error::Unavailable(_) => response.insert_header(RETRY_AFTER, RETRY_AFTER_SECONDS),

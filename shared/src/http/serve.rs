@@ -22,7 +22,14 @@ use super::{
     request::{RequestContext, header, route},
     response::Response,
 };
-use crate::{Error, auth::Authenticator, domain::Timestamp, store::TableClient};
+use crate::{
+    Error,
+    auth::Authenticator,
+    aws::AwsConfig,
+    domain::Timestamp,
+    error::ConfigError,
+    store::TableClient,
+};
 
 /// Time reserved at the end of an invocation to send a 503 before Lambda's timeout.
 const RESPONSE_RESERVE: Duration = Duration::from_millis(500);
@@ -38,17 +45,8 @@ pub async fn serve_with_connections(
     connections: usize,
     handler: impl AsyncFn(&RequestContext) -> Result<Response, Error>,
 ) -> ExitCode {
-    let env = |name: &str| std::env::var(name).ok();
-    let authenticator = match Authenticator::from_env(env) {
-        Ok(authenticator) => authenticator,
-        Err(error) => return fail_init(&error),
-    };
-    let logger = match Logger::from_env(env) {
-        Ok(logger) => logger,
-        Err(error) => return fail_init(&error),
-    };
-    let table = match TableClient::connect(env, connections).await {
-        Ok(table) => table,
+    let (authenticator, logger, table) = match init(connections).await {
+        Ok(initialized) => initialized,
         Err(error) => return fail_init(&error),
     };
     let is_cold_start = Cell::new(true);
@@ -75,9 +73,14 @@ pub async fn serve_with_connections(
         let result = result
             .unwrap_or_else(|_| Err(Error::Unavailable("the invocation ran out of time".into())));
 
+        let usage = table.drain_usage();
         let error = result.as_ref().err();
-        let (code, cause) = (error.map(Error::code), error.and_then(Error::cause));
-        let cause = cause.map(ToString::to_string);
+        let code = error.map(Error::code);
+        let refusal = error.and_then(Error::refusal);
+        let cause = error.and_then(Error::cause).map(|cause| match &usage.last_error {
+            Some(last) => format!("{cause}; last error of a retried transaction: {last}"),
+            None => cause.to_string(),
+        });
         let mut response =
             result.unwrap_or_else(|error| Response::error(&error, &context.request_id));
         if is_head {
@@ -90,9 +93,10 @@ pub async fn serve_with_connections(
             status: response.status(),
             code,
             cause,
+            refusal,
             duration: started.elapsed(),
             is_cold_start: is_cold_start.replace(false),
-            usage: table.drain_usage(),
+            usage,
         });
         Ok::<ApiGatewayV2httpResponse, Infallible>(event::from_response(response.into()))
     }))
@@ -101,6 +105,18 @@ pub async fn serve_with_connections(
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail_init(error.as_ref()),
     }
+}
+
+/// Reads the configuration. Fetches keys and opens connections to the table at the same time.
+async fn init(connections: usize) -> Result<(Authenticator, Logger, TableClient), ConfigError> {
+    let env = |name: &str| std::env::var(name).ok();
+    let logger = Logger::from_env(env)?;
+    let aws = AwsConfig::from_env().await?;
+    let (authenticator, table) = tokio::try_join!(
+        Authenticator::connect(env, &aws, Timestamp::now()),
+        TableClient::connect(env, &aws, connections),
+    )?;
+    Ok((authenticator, logger, table))
 }
 
 /// Authenticates a request and passes it to the handler.
@@ -116,7 +132,9 @@ async fn handle(
     {
         return Ok(Response::options(&allow));
     }
-    let caller = authenticator.authenticate(header(&request, "authorization"))?;
+    let authorization = header(&request, "authorization");
+    let caller = authenticator.authenticate(authorization, now).await;
+    let caller = caller.map_err(Error::Unauthorized)?;
     let context = RequestContext::new(request, caller, table.store_at(now))?;
     handler(&context).await
 }

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 #[cfg(feature = "openapi")]
 use super::schemas::{
-    ChatIdText, Count, Cursor, HttpsUrl, MessageId, Preview, RequestId, Seq, Text, Time,
-    UserIdNumber, Watermark, always_false, always_true,
+    ChatIdText, Count, Cursor, MessageId, Preview, RequestId, Seq, Time, UserIdNumber, Watermark,
+    always_false, always_true,
 };
 use crate::{
     domain::{self, Chat, Message, UserId},
@@ -114,7 +114,8 @@ struct PreviewView<'a> {
     seq: u64,
     #[cfg_attr(feature = "openapi", schema(value_type = UserIdNumber))]
     sender_id: u64,
-    /// The first 120 code points of the text, with nothing appended. Null if the message has no text.
+    /// The start of the text: whole characters as a reader sees them (graphemes), at most 120 code points, with
+    /// nothing appended. Null if the message has no text.
     #[cfg_attr(feature = "openapi", schema(required, value_type = Option<Preview>))]
     text: Option<&'a str>,
     #[cfg_attr(feature = "openapi", schema(value_type = Time))]
@@ -168,13 +169,13 @@ pub struct MessageView<'a> {
     #[cfg_attr(feature = "openapi", schema(value_type = UserIdNumber))]
     sender_id: u64,
     /// Exactly as it was sent. Null if the message has none.
-    #[cfg_attr(feature = "openapi", schema(required, value_type = Option<Text>))]
+    #[cfg_attr(feature = "openapi", schema(required))]
     text: Option<&'a str>,
     /// Exactly as it was sent. Null if the message has none.
-    #[cfg_attr(feature = "openapi", schema(required, value_type = Option<HttpsUrl>))]
+    #[cfg_attr(feature = "openapi", schema(required))]
     image_url: Option<&'a str>,
     /// Exactly as it was sent. Null if the message has none.
-    #[cfg_attr(feature = "openapi", schema(required, value_type = Option<HttpsUrl>))]
+    #[cfg_attr(feature = "openapi", schema(required))]
     link_preview_url: Option<&'a str>,
     status: MessageStatus,
     /// The time when the service accepted it. It is never earlier than that of the previous message.

@@ -4,11 +4,20 @@
 //! the constants that it enforces. A test compares the result with `openapi.yaml`. This module is behind
 //! a feature, so that the deployed functions do not contain it.
 //!
-//! Response schemas do not set `additionalProperties: false`, because a new field is not a breaking
-//! change. The tests validate responses against a strict copy of the document.
+//! A compatible version may return new fields, new values of a status and new error codes, and may raise
+//! limits. So the schemas of responses set neither `additionalProperties: false` nor `enum` nor a maximum
+//! length: many generated clients refuse a response that violates its schema. The known values of a status
+//! or code are in `x-extensible-enum`, which code generators treat as a string. The alternative, `anyOf` of
+//! the enumeration and a string, becomes a wrapper class in Java and Python. The tests validate responses
+//! against a strict copy of the document.
+//!
+//! All errors have one schema. Clients in most languages get one class for it, and no union types, although
+//! API Gateway's own errors have only a message.
 
 mod operations;
 mod samples;
+#[cfg(test)]
+mod tests;
 
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -18,7 +27,7 @@ use utoipa::{
         Components, Content, Header, HttpMethod, Info, License, OpenApi, OpenApiBuilder, Paths,
         Ref, RefOr, Response, ResponseBuilder, Schema, Server,
         extensions::Extensions,
-        schema::{AnyOfBuilder, ComponentsBuilder, ObjectBuilder, Type},
+        schema::{ComponentsBuilder, ObjectBuilder, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
         server::{ServerBuilder, ServerVariableBuilder},
         tag::{Tag, TagBuilder},
@@ -29,6 +38,7 @@ pub use samples::{SampleRequest, sample_requests};
 
 use crate::{
     Error,
+    auth::Refusal,
     error::{BoxError, ErrorCode},
     http::{
         ENDPOINTS, MarkedAsReadView, SendChatRequestBody, SendMessageBody, TotalsView,
@@ -40,6 +50,10 @@ use crate::{
 const JSON: &str = "application/json";
 const ACCESS_TOKEN: &str = "accessToken";
 const INTRODUCTION: &str = include_str!("introduction.md");
+/// The known values of a string that may get more values.
+const EXTENSIBLE_ENUM: &str = "x-extensible-enum";
+/// The enumerations in responses.
+const OPEN_ENUMS: [&str; 3] = ["ChatStatus", "ErrorCode", "MessageStatus"];
 
 /// The document.
 #[must_use]
@@ -60,9 +74,11 @@ pub fn document() -> OpenApi {
 /// If it cannot be serialized.
 pub fn to_yaml() -> Result<String, BoxError> {
     // Many YAML parsers read an unquoted RFC 3339 time as a date. The examples are strings.
-    let quoted = |line: &str| match line.rsplit_once(": ") {
-        Some((key, value)) if OffsetDateTime::parse(value, &Rfc3339).is_ok() => {
-            format!("{key}: '{value}'\n")
+    let quoted = |line: &str| match line.rsplit_once(' ') {
+        Some((before, value))
+            if before.ends_with([':', '-']) && OffsetDateTime::parse(value, &Rfc3339).is_ok() =>
+        {
+            format!("{before} '{value}'\n")
         }
         _ => format!("{line}\n"),
     };
@@ -143,10 +159,15 @@ fn components() -> Components {
     add::<SendChatRequestBody>(&mut schemas);
     add::<SendMessageBody>(&mut schemas);
     add::<ErrorView<'_>>(&mut schemas);
+    for (name, schema) in &mut schemas {
+        if OPEN_ENUMS.contains(&name.as_str()) {
+            open_enum(schema);
+        }
+    }
     let mut components = ComponentsBuilder::new()
         .schemas_from_iter(schemas)
         .schema(SendMessageBody::name(), new_message())
-        .schema("GatewayMessage", gateway_message())
+        .schema(ErrorView::name(), error())
         .security_scheme(ACCESS_TOKEN, SecurityScheme::Http(token.build()));
     for code in ErrorCode::ALL {
         components = components.response(name(code), error_response(code));
@@ -175,30 +196,9 @@ fn error_response_ref(code: ErrorCode) -> Ref {
     Ref::from_response_name(name(code))
 }
 
-/// The response for an error code: the schema of [`ErrorView`] with `code` limited to this value, so that
-/// generated clients can distinguish the errors of an operation.
+/// The response for an error code.
 fn error_response(code: ErrorCode) -> Response {
     let name = name(code);
-    let mut schema = ErrorView::schema();
-    if let RefOr::T(Schema::Object(object)) = &mut schema {
-        let only = ObjectBuilder::new()
-            .schema_type(Type::String)
-            .enum_values(Some([name.clone()]));
-        object.properties.insert("code".to_owned(), only.into());
-        object.description = None;
-    }
-    // API Gateway itself can also send these status codes, with only a message.
-    let schema = match code {
-        ErrorCode::Unauthorized
-        | ErrorCode::BodyTooLarge
-        | ErrorCode::TooManyPendingRequests
-        | ErrorCode::Internal
-        | ErrorCode::Unavailable => AnyOfBuilder::new()
-            .item(schema)
-            .item(Ref::from_schema_name("GatewayMessage"))
-            .into(),
-        _ => schema,
-    };
     let (when, error) = about(code);
     let example = json!({
         "success": false,
@@ -207,7 +207,7 @@ fn error_response(code: ErrorCode) -> Response {
         "requestId": "8f5f1d0c-6a3e-4d5e-9a37-1d2f6c1f0b7e",
     });
     let content = Content::builder()
-        .schema(Some(schema))
+        .schema(Some(schema_ref::<ErrorView<'_>>()))
         .example(Some(example));
     let response = ResponseBuilder::new()
         .description(format!("`{name}`: {when}"))
@@ -254,7 +254,7 @@ fn about(code: ErrorCode) -> (&'static str, Error) {
         ),
         ErrorCode::Unauthorized => (
             "the access token is missing or not valid.",
-            Error::Unauthorized,
+            Error::Unauthorized(Refusal::MissingToken),
         ),
         ErrorCode::NotTheRecipient => (
             "only the recipient of a chat request can accept or decline it.",
@@ -284,9 +284,10 @@ fn about(code: ErrorCode) -> (&'static str, Error) {
             "the body is larger than 64 KiB. Above 10 MB, API Gateway itself sends the response.",
             Error::BodyTooLarge,
         ),
-        ErrorCode::UnsupportedMediaType => {
-            ("`Content-Type` is not JSON.", Error::UnsupportedMediaType)
-        }
+        ErrorCode::UnsupportedMediaType => (
+            "`Content-Type` is not JSON, or `Content-Encoding` is not `identity`.",
+            Error::UnsupportedMediaType,
+        ),
         ErrorCode::IdempotencyKeyReused => (
             "another message was sent with this key within 24 hours.",
             Error::IdempotencyKeyReused,
@@ -325,26 +326,12 @@ fn throttled() -> Response {
 
 fn from_gateway(description: &str, message: &str) -> Response {
     let content = Content::builder()
-        .schema(Some(Ref::from_schema_name("GatewayMessage")))
+        .schema(Some(schema_ref::<ErrorView<'_>>()))
         .example(Some(json!({"message": message})));
     ResponseBuilder::new()
         .description(description)
         .content(JSON, content.build())
         .build()
-}
-
-fn gateway_message() -> Schema {
-    let message = ObjectBuilder::new()
-        .schema_type(Type::String)
-        .description(Some("A text for people."));
-    ObjectBuilder::new()
-        .schema_type(Type::Object)
-        .description(Some(
-            "A response of API Gateway itself, without a function.",
-        ))
-        .property("message", message)
-        .required("message")
-        .into()
 }
 
 /// A response header with a schema.
@@ -356,25 +343,59 @@ fn header_with_schema(description: &str, schema: ObjectBuilder, example: Value) 
         .build()
 }
 
-/// A response header with a fixed set of values.
-fn header(description: &str, values: &[&str]) -> Header {
-    let schema = ObjectBuilder::new()
-        .schema_type(Type::String)
-        .enum_values(Some(values.iter().copied()));
-    Header::builder()
-        .schema(Some(schema.build()))
-        .description(Some(description))
-        .build()
+/// A response header that always has this value.
+fn header(description: &str, value: &str) -> Header {
+    header_with_schema(
+        description,
+        ObjectBuilder::new().schema_type(Type::String),
+        json!(value),
+    )
 }
 
-/// The schema of [`SendMessageBody`] with the rule that at least one part is not null, which a derived
-/// schema cannot express.
+/// Replaces the closed list of values in a schema by a list that may grow.
+fn open_enum(schema: &mut RefOr<Schema>) {
+    let RefOr::T(Schema::Object(object)) = schema else {
+        return;
+    };
+    let values = object.enum_values.take().unwrap_or_default();
+    let names: Vec<_> = values
+        .iter()
+        .filter_map(Value::as_str)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    object.description = Some(format!(
+        "{} Known values: {}. A later version may add values, so accept values that you do not know.",
+        object.description.as_deref().unwrap_or_default(),
+        names.join(", "),
+    ));
+    object.examples = values.first().cloned().into_iter().collect();
+    object.extensions = Some(Extensions::from_iter([(EXTENSIBLE_ENUM, values)]));
+}
+
+/// The schema of [`ErrorView`] with the only field that API Gateway's own errors have as the only required
+/// one.
+fn error() -> RefOr<Schema> {
+    let mut schema = ErrorView::schema();
+    if let RefOr::T(Schema::Object(object)) = &mut schema {
+        object.description = Some(
+            "An error. The service itself always sends all four fields. Errors of API Gateway have only a \
+             `message`; then use the status."
+                .to_owned(),
+        );
+        object.required = vec!["message".to_owned()];
+    }
+    schema
+}
+
+/// The schema of [`SendMessageBody`] with the rule that it has at least one part, which a derived schema
+/// cannot express.
+///
+/// That the part must not be null is only in the description. The `anyOf` that would express it becomes
+/// three classes in some clients, each of which can hold only one part of a message.
 fn new_message() -> RefOr<Schema> {
-    let part = |name: &str| json!({"required": [name], "properties": {name: {"type": "string"}}});
-    let parts = json!([part("text"), part("imageUrl"), part("linkPreviewUrl")]);
     let mut schema = SendMessageBody::schema();
     if let RefOr::T(Schema::Object(object)) = &mut schema {
-        object.extensions = Some(Extensions::from_iter([("anyOf", parts)]));
+        object.min_properties = Some(1);
     }
     schema
 }

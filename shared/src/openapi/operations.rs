@@ -224,15 +224,17 @@ fn send_message(operation: OperationBuilder) -> Operation {
         .schema_type(Type::String)
         .min_length(Some(1))
         .max_length(Some(IdempotencyKey::MAX_LENGTH))
-        .pattern(Some("^[!-~]+$"));
+        // Visible ASCII characters without the comma: API Gateway joins the values of a repeated header with it.
+        .pattern(Some("^[!-+.-~-]+$"));
     let key = ParameterBuilder::new()
         .name("Idempotency-Key")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(
             "A key for this message, so that a retry does not send it twice. The client chooses it, for example \
-             a random UUID such as `3f0c9a52-7a0b-4a0e-8a51-6f1f5f6f2b11`; visible ASCII characters. It is valid \
-             for the caller in this chat, for 24 hours. A request that fails with a 4xx does not use the key.",
+             a random UUID such as `3f0c9a52-7a0b-4a0e-8a51-6f1f5f6f2b11`; visible ASCII characters without \
+             commas. It is valid for the caller in this chat, for 24 hours. A request that fails with a 4xx does \
+             not use the key.",
         ))
         .schema(Some(key));
     let operation = summary(operation, "Messages", "Send a message")
@@ -254,7 +256,7 @@ fn send_message(operation: OperationBuilder) -> Operation {
         .content(JSON, content::<MessageView<'_>>(message("read")))
         .header(
             "Idempotent-Replayed",
-            header("The message was accepted earlier.", &["true"]),
+            header("The message was accepted earlier.", "true"),
         )
         .build();
     let codes = [

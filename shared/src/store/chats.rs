@@ -4,8 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
     Store,
-    items::{ChatItem, OpenRequestsItem, TotalsItem},
-    read_chat,
+    items::{ChatItem, Item, OpenRequestsItem, TotalsItem},
     transaction::{Write, number},
 };
 use crate::{
@@ -38,17 +37,17 @@ impl Store {
         let mut current: Option<Chat> = None;
         loop {
             let next = match &current {
-                None => Chat::new_request(id, requester, self.now),
-                Some(chat) => match chat.request(requester, self.now)? {
+                None => Chat::new_request(id, requester, self.now()),
+                Some(chat) => match chat.request(requester, self.now())? {
                     Transition::Unchanged => return Ok(RequestOutcome::Existing(chat.clone())),
                     Transition::To(next) => next,
                 },
             };
             match self.write_transition(current.as_ref(), &next).await? {
-                WriteOutcome::Applied if current.is_none() => {
-                    return Ok(RequestOutcome::Created(next));
+                WriteOutcome::Applied(chat) if current.is_none() => {
+                    return Ok(RequestOutcome::Created(chat));
                 }
-                WriteOutcome::Applied => return Ok(RequestOutcome::Existing(next)),
+                WriteOutcome::Applied(chat) => return Ok(RequestOutcome::Existing(chat)),
                 WriteOutcome::Stale(found) => current = found,
             }
         }
@@ -59,7 +58,7 @@ impl Store {
     /// # Errors
     /// [`Error::ChatNotFound`], and the errors of [`Chat::accept`].
     pub async fn accept_chat(&self, by: UserId, id: ChatId) -> Result<Chat, Error> {
-        self.apply_transition(id, |chat| chat.accept(by, self.now))
+        self.apply_transition(id, |chat| chat.accept(by, self.now()))
             .await
     }
 
@@ -68,7 +67,7 @@ impl Store {
     /// # Errors
     /// [`Error::ChatNotFound`], and the errors of [`Chat::decline`].
     pub async fn decline_chat(&self, by: UserId, id: ChatId) -> Result<Chat, Error> {
-        self.apply_transition(id, |chat| chat.decline(by, self.now))
+        self.apply_transition(id, |chat| chat.decline(by, self.now()))
             .await
     }
 
@@ -85,14 +84,14 @@ impl Store {
                 Transition::To(next) => next,
             };
             match self.write_transition(Some(&chat), &next).await? {
-                WriteOutcome::Applied => return Ok(next),
+                WriteOutcome::Applied(chat) => return Ok(chat),
                 WriteOutcome::Stale(found) => current = found,
             }
         }
     }
 
-    /// Replaces the chat `from` by `to` and updates the counters of open requests, in one transaction. It
-    /// is conditional on the status and the requester of `from`.
+    /// Changes the chat `from` to `to` and updates the counters of open requests, in one transaction. It is
+    /// conditional on the status and the requester of `from`.
     async fn write_transition(
         &self,
         from: Option<&Chat>,
@@ -101,22 +100,33 @@ impl Store {
         const STATE: usize = 0;
         const OPEN_REQUESTS: usize = 1;
 
-        let mut writes = vec![self.put_chat(from, to)?];
-        if let Some(before) = from.and_then(Chat::open_request) {
-            writes.push(self.count_open_request(before.requester, -1));
-            writes.push(self.count_pending(before.recipient, to.id, -1));
-        }
-        if let Some(after) = to.open_request() {
-            writes.push(self.count_open_request(after.requester, 1));
-            writes.push(self.count_pending(after.recipient, to.id, 1));
-        }
-        let Err(mut failures) = self.transact(writes).await? else {
-            return Ok(WriteOutcome::Applied);
+        let written = self.transact_planned(|now| {
+            let to = match from {
+                None => Chat::new_request(to.id, to.requester, now),
+                Some(from) => Chat {
+                    updated_at: from.next_change_time(now),
+                    ..to.clone()
+                },
+            };
+            let mut writes = vec![self.write_chat(from, &to)?];
+            if let Some(before) = from.and_then(Chat::open_request) {
+                writes.push(self.count_open_request(before.requester, -1));
+                writes.push(self.count_pending(before.recipient, to.id, -1));
+            }
+            if let Some(after) = to.open_request() {
+                writes.push(self.count_open_request(after.requester, 1));
+                writes.push(self.count_pending(after.recipient, to.id, 1));
+            }
+            Ok((writes, to))
+        });
+        let mut failures = match written.await? {
+            Ok(chat) => return Ok(WriteOutcome::Applied(chat)),
+            Err(failures) => failures,
         };
         if failures.failed(STATE) {
-            return Ok(WriteOutcome::Stale(
-                failures.take_old_item(STATE).map(read_chat).transpose()?,
-            ));
+            let found = failures.take_old_item(STATE);
+            let found = found.map(|item| self.read_chat(item)).transpose()?;
+            return Ok(WriteOutcome::Stale(found));
         }
         debug_assert!(
             failures.failed(OPEN_REQUESTS),
@@ -125,20 +135,37 @@ impl Store {
         Err(Error::TooManyPendingRequests(self.table.max_open_requests))
     }
 
-    /// The condition covers the status and the requester, because a transition depends only on these.
-    fn put_chat(&self, from: Option<&Chat>, to: &Chat) -> Result<Write, Error> {
-        let item = ChatItem::write(to)?;
+    /// Creates the chat, or sets the attributes that the transition changes. Other attributes keep their values,
+    /// also those that only another version of this service knows. The condition covers the status and the
+    /// requester, because a transition depends only on these.
+    fn write_chat(&self, from: Option<&Chat>, to: &Chat) -> Result<Write, Error> {
+        let mut item = ChatItem::write(to)?;
         let Some(from) = from else {
             return Ok(self.put(item, "attribute_not_exists(pk)", &[], vec![]));
         };
-        let from = ChatItem::write(from)?;
-        let values = [(":status", "status"), (":requester", "requesterId")]
-            .map(|(name, attribute)| (name, from[attribute].clone()));
-        Ok(self.put(
-            item,
-            "#status = :status AND requesterId = :requester",
-            &[("#status", "status")],
-            values.into(),
+        let mut from = ChatItem::write(from)?;
+        let attributes = ChatItem::TRANSITION_ATTRIBUTES
+            .map(|attribute| (format!("#{attribute}"), format!(":{attribute}"), attribute));
+        let assignments = attributes
+            .each_ref()
+            .map(|(name, value, _)| format!("{name} = {value}"));
+        let names = attributes
+            .each_ref()
+            .map(|(name, _, attribute)| (name.as_str(), *attribute));
+        let mut values = vec![
+            (":from", take(&mut from, "status")),
+            (":fromRequester", take(&mut from, "requesterId")),
+        ];
+        let changed = attributes
+            .each_ref()
+            .map(|(_, value, attribute)| (value.as_str(), take(&mut item, attribute)));
+        values.extend(changed);
+        Ok(self.update(
+            ChatItem::key(to.id),
+            &format!("SET {}", assignments.join(", ")),
+            Some("#status = :from AND #requesterId = :fromRequester"),
+            &names,
+            values,
         ))
     }
 
@@ -195,8 +222,14 @@ impl Store {
     }
 }
 
+/// Takes an attribute of an item that [`ChatItem::write`] has created.
+fn take(item: &mut Item, attribute: &str) -> AttributeValue {
+    item.remove(attribute).unwrap_or(AttributeValue::Null(true))
+}
+
 enum WriteOutcome {
-    Applied,
+    /// Contains the chat as it was written.
+    Applied(Chat),
     /// Another request has changed the chat. Contains the current chat.
     Stale(Option<Chat>),
 }

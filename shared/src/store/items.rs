@@ -86,8 +86,15 @@ fn to_counter(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn from_counter(counter: i64) -> Result<u64, Error> {
-    u64::try_from(counter).map_err(|_| unreadable("a negative count"))
+/// The time of an item. RFC 3339 cannot express times after the year 9999, so those are unreadable.
+fn timestamp(millis: u64) -> Result<Timestamp, Error> {
+    let time = Timestamp::from_millis(millis);
+    if time > Timestamp::MAX {
+        return Err(unreadable(format_args!(
+            "{millis} ms is after the year 9999"
+        )));
+    }
+    Ok(time)
 }
 
 /// The owner of a partition.
@@ -116,6 +123,66 @@ impl Partition {
         match self {
             Self::Chat(id) => format!("CHAT#{id}"),
             Self::User(id) => format!("USER#{id}"),
+        }
+    }
+}
+
+/// The kinds of items, told apart by their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ItemKind {
+    /// [`ChatItem`]
+    Chat,
+    /// [`MessageItem`]
+    Message,
+    /// [`IdempotencyItem`]
+    IdempotencyKey,
+    /// [`TotalsItem`]
+    Totals,
+    /// [`OpenRequestsItem`]
+    OpenRequests,
+}
+
+impl ItemKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [
+        Self::Chat,
+        Self::Message,
+        Self::IdempotencyKey,
+        Self::Totals,
+        Self::OpenRequests,
+    ];
+
+    /// The kind whose keys look like this one, even if an id or a number in the key is invalid. `None`: this
+    /// version of the service has no such items.
+    #[must_use]
+    pub fn of(key: &ItemKey) -> Option<Self> {
+        let ItemKey { pk, sk } = key;
+        let is_chat = pk.starts_with("CHAT#");
+        let is_user = pk.starts_with("USER#");
+        if is_chat && sk == ChatItem::SK {
+            Some(Self::Chat)
+        } else if is_chat && sk.starts_with(MessageItem::SK_PREFIX) {
+            Some(Self::Message)
+        } else if is_chat && sk.starts_with(IdempotencyItem::SK_PREFIX) {
+            Some(Self::IdempotencyKey)
+        } else if is_user && sk.starts_with(TotalsItem::SK_PREFIX) {
+            Some(Self::Totals)
+        } else if is_user && sk == OpenRequestsItem::SK {
+            Some(Self::OpenRequests)
+        } else {
+            None
+        }
+    }
+
+    /// The value of the attribute `type`.
+    #[must_use]
+    pub fn entity_type(self) -> &'static str {
+        match self {
+            Self::Chat => ChatItem::ENTITY_TYPE,
+            Self::Message => MessageItem::ENTITY_TYPE,
+            Self::IdempotencyKey => IdempotencyItem::ENTITY_TYPE,
+            Self::Totals => TotalsItem::ENTITY_TYPE,
+            Self::OpenRequests => OpenRequestsItem::ENTITY_TYPE,
         }
     }
 }
@@ -221,7 +288,7 @@ fn status_name(status: ChatStatus) -> &'static str {
 }
 
 impl ChatItem {
-    const SK: &str = "STATE";
+    pub(super) const SK: &str = "STATE";
     /// The value of `type`.
     pub const ENTITY_TYPE: &str = "Chat";
 
@@ -231,10 +298,33 @@ impl ChatItem {
     pub const STATUS_PENDING: &str = "pending";
     const STATUS_DECLINED: &str = "declined";
 
+    /// The attributes that a transition from one status to another changes.
+    pub(super) const TRANSITION_ATTRIBUTES: [&str; 7] = [
+        "requesterId",
+        "recipientId",
+        "status",
+        "updatedAt",
+        "requesterKey",
+        "recipientKey",
+        "activity",
+    ];
+
     /// The key of a chat.
     #[must_use]
     pub fn key(id: ChatId) -> ItemKey {
         ItemKey::new(Partition::Chat(id).pk(), Self::SK)
+    }
+
+    /// The meaning of a value of `status`.
+    #[must_use]
+    pub fn parse_status(name: &str) -> Option<ChatStatus> {
+        [
+            ChatStatus::Pending,
+            ChatStatus::Active,
+            ChatStatus::Declined,
+        ]
+        .into_iter()
+        .find(|status| status_name(*status) == name)
     }
 
     /// Whether an item of a chat's partition is the chat's state.
@@ -286,11 +376,11 @@ impl ChatItem {
             Self::STATUS_ACTIVE => ChatState::Active(Conversation {
                 seq: Seq::new(self.seq),
                 low: MemberState {
-                    unread: from_counter(self.low_unread)?,
+                    unread: u64::try_from(self.low_unread).unwrap_or(0),
                     read_seq: Seq::new(self.low_read_seq),
                 },
                 high: MemberState {
-                    unread: from_counter(self.high_unread)?,
+                    unread: u64::try_from(self.high_unread).unwrap_or(0),
                     read_seq: Seq::new(self.high_read_seq),
                 },
                 last_message: self
@@ -304,9 +394,15 @@ impl ChatItem {
             id,
             requester: user(self.requester_id)?,
             state,
-            created_at: Timestamp::from_millis(self.created_at),
-            updated_at: Timestamp::from_millis(self.updated_at),
+            created_at: timestamp(self.created_at)?,
+            updated_at: timestamp(self.updated_at)?,
         })
+    }
+
+    /// Whether an unread count is negative. [`ChatItem::into_chat`] reads it as 0, because a request must not
+    /// fail when the table was changed in another way.
+    pub(super) fn has_negative_count(&self) -> bool {
+        self.low_unread < 0 || self.high_unread < 0
     }
 
     /// The id of the chat, from the partition key.
@@ -373,7 +469,7 @@ impl PreviewItem {
             seq: Seq::new(self.seq),
             sender: user(self.sender_id)?,
             text: self.text,
-            created_at: Timestamp::from_millis(self.created_at),
+            created_at: timestamp(self.created_at)?,
         })
     }
 }
@@ -394,6 +490,11 @@ impl ActivityKey {
             at: chat.updated_at,
             chat: chat.id,
         }
+    }
+
+    /// The chat.
+    pub(super) fn chat(self) -> ChatId {
+        self.chat
     }
 
     /// The key of a chat whose latest activity is at `at`.
@@ -450,7 +551,10 @@ pub struct MessageItem {
 }
 
 impl MessageItem {
-    /// The start of the sort keys of messages.
+    /// The value of `type`.
+    pub const ENTITY_TYPE: &str = "Message";
+    /// The start of the sort keys of messages. Sort keys of other items in a chat's partition must be less, so
+    /// that one query reads the state of a chat and its newest messages and nothing else.
     pub(super) const SK_PREFIX: &str = "MSG#";
 
     pub(super) fn key(id: ChatId, seq: Seq) -> ItemKey {
@@ -465,12 +569,20 @@ impl MessageItem {
         format!("{}{:016}", Self::SK_PREFIX, seq.get())
     }
 
+    /// The sequence number in a sort key. `None` if no message has this sort key.
+    #[must_use]
+    pub fn seq(sk: &str) -> Option<Seq> {
+        let digits = sk.strip_prefix(Self::SK_PREFIX)?;
+        let seq = Seq::new(digits.parse().ok()?);
+        (Self::sk(seq) == sk).then_some(seq)
+    }
+
     pub(super) fn write(message: &Message) -> Result<Item, Error> {
         let ItemKey { pk, sk } = Self::key(message.chat_id, message.seq);
         write(&Self {
             pk,
             sk,
-            entity_type: "Message".to_owned(),
+            entity_type: Self::ENTITY_TYPE.to_owned(),
             sender_id: message.sender.get(),
             text: message.content.text().map(str::to_owned),
             image_url: message.content.image_url().map(str::to_owned),
@@ -494,7 +606,7 @@ impl MessageItem {
             seq: Seq::new(seq.ok_or_else(|| unreadable(&item.sk))?),
             sender: user(item.sender_id)?,
             content: MessageContent::from_parts(item.text, item.image_url, item.link_preview_url),
-            created_at: Timestamp::from_millis(item.created_at),
+            created_at: timestamp(item.created_at)?,
         })
     }
 }
@@ -517,7 +629,16 @@ pub struct IdempotencyItem {
 }
 
 impl IdempotencyItem {
+    /// The value of `type`.
+    pub const ENTITY_TYPE: &str = "IdempotencyKey";
     const SK_PREFIX: &str = "KEY#";
+
+    /// The sender and the idempotency key in a sort key. `None` if it contains no user id.
+    #[must_use]
+    pub fn sender_and_key(sk: &str) -> Option<(UserId, &str)> {
+        let (sender, key) = sk.strip_prefix(Self::SK_PREFIX)?.split_once('#')?;
+        Some((sender.parse().ok()?, key))
+    }
 
     /// Whether a key of a chat's partition is the key of an idempotency item.
     #[must_use]
@@ -536,7 +657,7 @@ impl IdempotencyItem {
         write(&Self {
             pk: Partition::Chat(id).pk(),
             sk: format!("{}{sender}#{key}", Self::SK_PREFIX),
-            entity_type: "IdempotencyKey".to_owned(),
+            entity_type: Self::ENTITY_TYPE.to_owned(),
             seq: seq.get(),
             hash: hash.to_vec(),
             expires_at: expires_at.seconds(),
@@ -584,6 +705,19 @@ impl TotalsItem {
         ItemKey::new(Self::pk(owner), format!("{}{shard}", Self::SK_PREFIX))
     }
 
+    /// The sort key of the last shard. Sort keys of other items in a user's partition must be less than that of
+    /// [`OpenRequestsItem`] or greater than this one, so that one query reads all counters and nothing else.
+    pub(super) fn last_sk() -> String {
+        format!("{}{}", Self::SK_PREFIX, TOTALS_SHARDS - 1)
+    }
+
+    /// Whether this is the sort key of one of the shards.
+    #[must_use]
+    pub fn is_shard(sk: &str) -> bool {
+        let shard = sk.strip_prefix(Self::SK_PREFIX);
+        shard.is_some_and(|shard| (0..TOTALS_SHARDS).any(|number| number.to_string() == shard))
+    }
+
     /// The partition key of all counters of a user.
     #[must_use]
     pub fn pk(owner: UserId) -> String {
@@ -613,7 +747,7 @@ impl OpenRequestsItem {
     pub const ENTITY_TYPE: &str = "OpenRequests";
     /// The name of the attribute for [`OpenRequestsItem::open`].
     pub const OPEN: &str = "open";
-    const SK: &str = "SENT";
+    pub(super) const SK: &str = "SENT";
 
     /// The key of a user's counter.
     #[must_use]
@@ -747,6 +881,70 @@ mod tests {
     }
 
     #[test]
+    fn a_key_shows_the_kind_of_its_item_even_if_it_is_damaged() {
+        use ItemKind::{Chat, IdempotencyKey, Message, OpenRequests, Totals};
+
+        for (pk, sk, kind) in [
+            ("CHAT#17-42", "STATE", Some(Chat)),
+            ("CHAT#42-17", "STATE", Some(Chat)),
+            ("CHAT#17-42", "MSG#0000000000000009", Some(Message)),
+            ("CHAT#17-42", "MSG#9", Some(Message)),
+            ("CHAT#17-42", "KEY#42#a", Some(IdempotencyKey)),
+            ("CHAT#17-42", "KEY#", Some(IdempotencyKey)),
+            ("USER#42", "TOTALS#9", Some(Totals)),
+            ("USER#042", "SENT", Some(OpenRequests)),
+            ("CHAT#17-42", "SENT", None),
+            ("USER#42", "STATE", None),
+            ("USER#42", "SENT2", None),
+            ("OTHER#42", "STATE", None),
+        ] {
+            assert_eq!(ItemKind::of(&ItemKey::new(pk, sk)), kind, "{pk} {sk}");
+        }
+    }
+
+    #[test]
+    fn only_the_sort_keys_that_this_service_writes_are_valid() {
+        let sk = "MSG#0000000000000009";
+        assert_eq!(MessageItem::seq(sk), Some(Seq::new(9)));
+        assert_eq!(MessageItem::sk(Seq::new(9)), sk);
+        for sk in [
+            "MSG#9",
+            "MSG#00000000000000009",
+            "MSG#",
+            "MSG#+000000000000009",
+            "9",
+        ] {
+            assert_eq!(MessageItem::seq(sk), None, "{sk}");
+        }
+        let sender_and_key = IdempotencyItem::sender_and_key;
+        assert_eq!(sender_and_key("KEY#42#a#b"), Some((user_id(42), "a#b")));
+        for sk in ["KEY#42", "KEY#042#a", "KEY##a", "42#a"] {
+            assert_eq!(sender_and_key(sk), None, "{sk}");
+        }
+        for shard in 0..TOTALS_SHARDS {
+            assert!(TotalsItem::is_shard(&format!("TOTALS#{shard}")));
+        }
+        for sk in [
+            "TOTALS#8",
+            "TOTALS#00",
+            "TOTALS#+1",
+            "TOTALS#x",
+            "TOTALS#",
+            "1",
+        ] {
+            assert!(!TotalsItem::is_shard(sk), "{sk}");
+        }
+        for status in [
+            ChatStatus::Pending,
+            ChatStatus::Active,
+            ChatStatus::Declined,
+        ] {
+            assert_eq!(ChatItem::parse_status(status_name(status)), Some(status));
+        }
+        assert_eq!(ChatItem::parse_status("Active"), None);
+    }
+
+    #[test]
     fn a_partition_key_names_a_chat_or_a_user() {
         for (pk, partition) in [
             ("CHAT#17-42", Some(Partition::Chat(chat_id("17-42")))),
@@ -803,7 +1001,9 @@ mod tests {
         let mut negative = ChatItem::read(ChatItem::write(&chat).unwrap()).unwrap();
         negative.status = "active".to_owned();
         negative.low_unread = -1;
-        assert!(negative.into_chat().is_err());
+        assert!(negative.has_negative_count());
+        let chat = negative.into_chat().unwrap();
+        assert_eq!(chat.member_state(id.low()).unread, 0);
     }
 
     #[test]

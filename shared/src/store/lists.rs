@@ -1,13 +1,14 @@
 //! Lists of chats.
 
+use std::collections::HashSet;
+
 use super::{
     KeyQuery, Store,
     items::{ActivityKey, Index},
-    read_chat,
 };
 use crate::{
     Error,
-    domain::{Chat, ChatStatus, UserId},
+    domain::{Chat, ChatId, ChatStatus, UserId},
 };
 
 /// A list of chats.
@@ -70,31 +71,23 @@ impl Store {
         };
         let max_items = skip + limit + 1;
         let chats_of = |index, status| self.chats_of(index, user, status, below, max_items);
-        let mut chats = match list {
+        let rows = match list {
             ChatList::Active => {
-                let (mut sent, received) = tokio::try_join!(
+                let (sent, received) = tokio::try_join!(
                     chats_of(Index::ByRequester, ChatStatus::Active),
                     chats_of(Index::ByRecipient, ChatStatus::Active),
                 )?;
-                sent.extend(received);
-                sent
+                vec![sent, received]
             }
             ChatList::Pending(direction) => {
-                chats_of(direction.index(), ChatStatus::Pending).await?
+                vec![chats_of(direction.index(), ChatStatus::Pending).await?]
             }
             ChatList::Declined(direction) => {
-                chats_of(direction.index(), ChatStatus::Declined).await?
+                vec![chats_of(direction.index(), ChatStatus::Declined).await?]
             }
         };
-        chats.sort_by_key(|chat| std::cmp::Reverse(ActivityKey::of(chat)));
-        // For a moment, an index may contain the old and the new row of a chat.
-        let mut seen = std::collections::HashSet::new();
-        chats.retain(|chat| seen.insert(chat.id));
-
-        let more = chats.len() > skip + limit;
-        let chats: Vec<_> = chats.into_iter().skip(skip).take(limit).collect();
-        let next = chats.last().filter(|_| more).map(ActivityKey::of);
-        Ok(ChatPage { chats, next })
+        let previous = below.map(ActivityKey::chat);
+        Ok(merge(rows, max_items, previous, skip, limit))
     }
 
     async fn chats_of(
@@ -113,11 +106,55 @@ impl Store {
             values,
             ascending: false,
         };
-        self.query(query, max_items)
-            .await?
-            .into_iter()
-            .map(read_chat)
-            .collect()
+        let items = self.query(query, max_items).await?.into_iter();
+        items.map(|item| self.read_chat(item)).collect()
+    }
+}
+
+/// Merges the rows of one or two indexes to a page, latest activity first. `max_rows` is the maximum number of
+/// rows of an index. `previous` is the last chat of the previous page.
+///
+/// For a moment, an index can contain the old and the new row of a chat. Only the newer row is returned. The page
+/// can then have less than `limit` chats although the list goes on. `next` is therefore decided by rows, before
+/// duplicates are removed: it is `None` only if no row remains.
+fn merge(
+    indexes: Vec<Vec<Chat>>,
+    max_rows: usize,
+    previous: Option<ChatId>,
+    skip: usize,
+    limit: usize,
+) -> ChatPage {
+    // Rows below the last row of an index that has more rows are not merged: a row that was not read may
+    // belong above them.
+    let truncated = indexes.iter().filter(|rows| rows.len() >= max_rows);
+    let lowest = truncated
+        .filter_map(|rows| rows.last().map(ActivityKey::of))
+        .max();
+    let mut rows: Vec<_> = indexes.into_iter().flatten().collect();
+    rows.sort_by_key(|chat| std::cmp::Reverse(ActivityKey::of(chat)));
+
+    let mut seen: HashSet<ChatId> = previous.into_iter().collect();
+    let mut skipped = 0;
+    let mut last = None;
+    let mut chats = Vec::with_capacity(limit);
+    let mut rows = rows.into_iter().peekable();
+    while chats.len() < limit
+        && let Some(row) = rows.next_if(|row| lowest.is_none_or(|key| ActivityKey::of(row) >= key))
+    {
+        last = Some(ActivityKey::of(&row));
+        if !seen.insert(row.id) {
+            continue;
+        }
+        if skipped < skip {
+            skipped += 1;
+        } else {
+            chats.push(row);
+        }
+    }
+    let has_more = rows.peek().is_some() || lowest.is_some();
+    ChatPage {
+        chats,
+        next: last.filter(|_| has_more),
     }
 }
 
@@ -127,5 +164,84 @@ impl RequestDirection {
             Self::Sent => Index::ByRequester,
             Self::Received => Index::ByRecipient,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Timestamp;
+
+    /// A row of the chat 1-`peer` with its latest activity at `at`.
+    fn row(peer: u64, at: u64) -> Chat {
+        let user = |id| UserId::new(id).unwrap();
+        let id = ChatId::between(user(1), user(peer)).unwrap();
+        Chat::new_request(id, user(1), Timestamp::from_millis(at))
+    }
+
+    /// The peers and times of a page, and the time of `next`.
+    fn page(
+        indexes: &[&[(u64, u64)]],
+        previous: Option<u64>,
+        (skip, limit): (usize, usize),
+    ) -> (Vec<(u64, u64)>, Option<ActivityKey>) {
+        let max_rows = skip + limit + 1;
+        let rows = indexes.iter().map(|rows| {
+            let rows = rows.iter().take(max_rows);
+            rows.map(|(peer, at)| row(*peer, *at)).collect()
+        });
+        let previous = previous.map(|peer| row(peer, 0).id);
+        let page = merge(rows.collect(), max_rows, previous, skip, limit);
+        let chats = page.chats.iter();
+        let chats = chats.map(|chat| (chat.id.high().get(), chat.updated_at.millis()));
+        (chats.collect(), page.next)
+    }
+
+    fn key(peer: u64, at: u64) -> ActivityKey {
+        ActivityKey::of(&row(peer, at))
+    }
+
+    #[test]
+    fn a_page_goes_on_if_duplicates_fill_what_was_read() {
+        // Chat 2 has its new and its old row. The index has more rows than the 3 that were read.
+        let index: &[_] = &[(2, 9), (2, 8), (3, 7), (4, 6)];
+        assert_eq!(
+            page(&[index], None, (0, 2)),
+            (vec![(2, 9), (3, 7)], Some(key(3, 7)))
+        );
+        let index: &[_] = &[(2, 9), (2, 8), (2, 7), (4, 6)];
+        assert_eq!(
+            page(&[index], None, (0, 2)),
+            (vec![(2, 9)], Some(key(2, 7)))
+        );
+        // The next page does not repeat chat 2.
+        assert_eq!(
+            page(&[&[(2, 7), (4, 6)]], Some(2), (0, 2)),
+            (vec![(4, 6)], None)
+        );
+    }
+
+    #[test]
+    fn two_indexes_are_merged_up_to_the_last_row_that_is_known() {
+        let sent: &[_] = &[(2, 9), (2, 8), (2, 7), (2, 6), (3, 5)];
+        let received: &[_] = &[(4, 4), (5, 3)];
+        // Rows of `sent` below 7 were not read, so 4 and 5 may not be next.
+        assert_eq!(
+            page(&[sent, received], None, (0, 2)),
+            (vec![(2, 9)], Some(key(2, 7)))
+        );
+        let (chats, next) = page(&[&[(2, 9), (6, 2)], &[(4, 4)]], None, (1, 2));
+        assert_eq!((chats, next), (vec![(4, 4), (6, 2)], None));
+    }
+
+    #[test]
+    fn the_last_page_has_no_next_page() {
+        assert_eq!(page(&[&[]], None, (0, 1)), (vec![], None));
+        assert_eq!(page(&[&[(2, 9)]], None, (0, 1)), (vec![(2, 9)], None));
+        assert_eq!(
+            page(&[&[(2, 9), (3, 8)]], None, (0, 1)),
+            (vec![(2, 9)], Some(key(2, 9)))
+        );
+        assert_eq!(page(&[&[(2, 9), (3, 8)]], None, (5, 1)), (vec![], None));
     }
 }

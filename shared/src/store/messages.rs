@@ -8,12 +8,11 @@ use ring::digest::{Context, SHA256};
 use super::{
     KeyQuery, Store,
     items::{ActivityKey, ChatItem, IdempotencyItem, MessageItem, PreviewItem, TotalsItem},
-    read_chat,
-    transaction::{Backoff, Write, number},
+    transaction::{Write, number},
 };
 use crate::{
     Error,
-    domain::{Chat, ChatId, MAX_SAFE_INTEGER, Message, MessageContent, Seq, UserId},
+    domain::{Chat, ChatId, MAX_SAFE_INTEGER, Message, MessageContent, Seq, Timestamp, UserId},
 };
 
 /// The lifetime of an idempotency key.
@@ -26,13 +25,16 @@ const MAX_REREADS: usize = 8;
 const MAX_COMMIT_TIME: Duration = Duration::from_secs(10);
 
 /// A key that a client chooses for one message, so that a repeated request does not send it twice. It has
-/// 1 to 64 visible ASCII characters.
+/// 1 to 64 visible ASCII characters and no comma, because API Gateway joins the values of a repeated header
+/// with commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
 /// The text is not a valid idempotency key.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`Idempotency-Key` must have 1 to 64 visible ASCII characters")]
+#[error(
+    "`Idempotency-Key` must be sent only once and have 1 to 64 visible ASCII characters, without commas"
+)]
 pub struct InvalidIdempotencyKey;
 
 impl IdempotencyKey {
@@ -45,7 +47,9 @@ impl std::str::FromStr for IdempotencyKey {
 
     fn from_str(key: &str) -> Result<Self, InvalidIdempotencyKey> {
         let is_valid = (1..=Self::MAX_LENGTH).contains(&key.len())
-            && key.bytes().all(|byte| byte.is_ascii_graphic());
+            && key
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b',');
         if is_valid {
             Ok(Self(key.to_owned()))
         } else {
@@ -142,29 +146,32 @@ impl Store {
         loop {
             // An active chat stays active. So this chat has never been active, and no key was used in it.
             let seq = chat.conversation()?.seq.next();
-            let created_at = chat.next_change_time(self.now);
-            let message = Message {
-                chat_id: id,
-                seq,
-                sender,
-                content: content.clone(),
-                created_at,
-            };
-            let mut writes = vec![
-                self.append_message(&chat, &message)?,
-                self.insert(MessageItem::write(&message)?),
-                self.count_total(TotalsItem::UNREAD, id.peer_of(sender), id, 1),
-            ];
-            if let (Some(key), Some(hash)) = (key, &hash) {
-                writes.push(self.store_key(&message, key, hash)?);
-            }
-            let Err(mut failures) = self.transact(writes).await? else {
-                return Ok(SendOutcome::Sent(message));
+            let sent = self.transact_planned(|now| {
+                let message = Message {
+                    chat_id: id,
+                    seq,
+                    sender,
+                    content: content.clone(),
+                    created_at: chat.next_change_time(now),
+                };
+                let mut writes = vec![
+                    self.append_message(&chat, &message)?,
+                    self.insert(MessageItem::write(&message)?),
+                    self.count_total(TotalsItem::UNREAD, id.peer_of(sender), id, 1),
+                ];
+                if let (Some(key), Some(hash)) = (key, &hash) {
+                    writes.push(self.store_key(&message, key, hash, now)?);
+                }
+                Ok((writes, message))
+            });
+            let mut failures = match sent.await? {
+                Ok(message) => return Ok(SendOutcome::Sent(message)),
+                Err(failures) => failures,
             };
             if failures.failed(STATE) {
                 chat = failures
                     .take_old_item(STATE)
-                    .map(read_chat)
+                    .map(|item| self.read_chat(item))
                     .ok_or(Error::ChatNotFound)??;
             }
             // If the conditions on the key and on `seq` both fail, the key decides: the message exists.
@@ -195,24 +202,24 @@ impl Store {
                 return Ok(());
             }
             let (unread, read_seq) = ChatItem::member_attributes(id, reader);
-            let mark = self.update(
-                ChatItem::key(id),
-                "SET #unread = :zero, #readSeq = seq",
-                Some("#unread = :unread"),
-                &[("#unread", unread), ("#readSeq", read_seq)],
-                vec![(":zero", number(0)), (":unread", number(before.unread))],
-            );
             let marked = i64::try_from(before.unread).unwrap_or(i64::MAX);
-            let writes = vec![
-                mark,
-                self.count_total(TotalsItem::UNREAD, reader, id, -marked),
-            ];
-            let Err(mut failures) = self.transact(writes).await? else {
+            let written = self.transact_planned(|_| {
+                let mark = self.update(
+                    ChatItem::key(id),
+                    "SET #unread = :zero, #readSeq = seq",
+                    Some("#unread = :unread"),
+                    &[("#unread", unread), ("#readSeq", read_seq)],
+                    vec![(":zero", number(0)), (":unread", number(before.unread))],
+                );
+                let count = self.count_total(TotalsItem::UNREAD, reader, id, -marked);
+                Ok((vec![mark, count], ()))
+            });
+            let Err(mut failures) = written.await? else {
                 return Ok(());
             };
             chat = failures
                 .take_old_item(STATE)
-                .map(read_chat)
+                .map(|item| self.read_chat(item))
                 .ok_or(Error::ChatNotFound)??;
         }
     }
@@ -247,14 +254,13 @@ impl Store {
                 (chat.ok_or(Error::ChatNotFound)?, messages)
             }
         };
-        let is_settled = chat.updated_at + MAX_COMMIT_TIME <= self.now;
+        let is_settled = chat.updated_at + MAX_COMMIT_TIME <= self.now();
         let mut page = MessagePage::new(chat, messages, start, limit);
-        let mut backoff = Backoff::new();
         for _ in 0..MAX_REREADS {
             if is_settled || page.is_complete(start, limit) {
                 break;
             }
-            backoff.wait().await;
+            self.wait_before_retry().await;
             let messages = self
                 .messages_from(id, start, page.chat.seq(), limit)
                 .await?;
@@ -288,10 +294,11 @@ impl Store {
     ) -> Result<(Chat, Vec<Message>), Error> {
         let query = KeyQuery {
             index: None,
-            condition: "pk = :pk AND sk >= :lowest",
+            condition: "pk = :pk AND sk BETWEEN :lowest AND :state",
             values: vec![
                 (":pk", MessageItem::pk(id)),
                 (":lowest", MessageItem::SK_PREFIX.to_owned()),
+                (":state", ChatItem::SK.to_owned()),
             ],
             ascending: false,
         };
@@ -303,7 +310,7 @@ impl Store {
         let messages = items
             .map(|item| MessageItem::read(item, id))
             .collect::<Result<_, _>>()?;
-        Ok((read_chat(state)?, messages))
+        Ok((self.read_chat(state)?, messages))
     }
 
     /// Up to `limit` messages from `first` to `last`, inclusive.
@@ -367,14 +374,15 @@ impl Store {
         message: &Message,
         key: &IdempotencyKey,
         hash: &[u8],
+        now: Timestamp,
     ) -> Result<Write, Error> {
-        let expires_at = self.now + KEY_LIFETIME;
+        let expires_at = now + KEY_LIFETIME;
         let (chat, sender) = (message.chat_id, message.sender);
         Ok(self.put(
             IdempotencyItem::write(chat, sender, &key.0, message.seq, hash, expires_at)?,
             "attribute_not_exists(pk) OR expiresAt <= :now",
             &[],
-            vec![(":now", number(self.now.seconds()))],
+            vec![(":now", number(now.seconds()))],
         ))
     }
 
@@ -391,12 +399,11 @@ impl Store {
         let key = MessageItem::key(chat.id, Seq::new(existing.seq));
         let mut item = self.get(key.clone()).await?;
         // The key can be readable earlier than the message of the same transaction.
-        let mut backoff = Backoff::new();
         for _ in 0..MAX_REREADS {
             if item.is_some() {
                 break;
             }
-            backoff.wait().await;
+            self.wait_before_retry().await;
             item = self.get(key.clone()).await?;
         }
         let item = item.ok_or_else(|| {
@@ -429,11 +436,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_idempotency_key_has_1_to_64_visible_ascii_characters() {
+    fn an_idempotency_key_has_1_to_64_visible_ascii_characters_without_commas() {
         for good in ["a", "!~", &"k".repeat(64)] {
             assert!(good.parse::<IdempotencyKey>().is_ok(), "{good:?}");
         }
-        for bad in ["", " ", "a b", "é", "a\n", "\u{7f}", &"k".repeat(65)] {
+        for bad in [
+            "",
+            " ",
+            "a b",
+            "é",
+            "a\n",
+            "\u{7f}",
+            ",",
+            "k1,k1",
+            &"k".repeat(65),
+        ] {
             assert_eq!(
                 bad.parse::<IdempotencyKey>(),
                 Err(InvalidIdempotencyKey),

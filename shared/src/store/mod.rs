@@ -18,18 +18,19 @@
 //!   With a single counter item, the transactions of fifty senders to one user would conflict most of the
 //!   time.
 //!
-//! The item types and their keys are in [`items`], the retry policy is in `transaction.rs`.
+//! The item types and their keys are in [`items`], the retry policy is in `retry.rs`.
 
 mod chats;
 mod client;
 pub mod items;
 mod lists;
 mod messages;
+mod retry;
 mod totals;
 mod transaction;
 mod usage;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, atomic::AtomicU32};
 
 use aws_sdk_dynamodb::{
     Client,
@@ -37,22 +38,27 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnConsumedCapacity},
 };
 
+use tokio::time::Instant;
+
 pub use chats::RequestOutcome;
 pub use items::ActivityKey;
 pub use lists::{ChatList, ChatPage, ChatPageStart, RequestDirection};
 pub use messages::{
     IdempotencyKey, InvalidIdempotencyKey, MessagePage, MessagePageStart, SendOutcome,
 };
+pub use retry::Backoff;
 pub use totals::Totals;
-pub use transaction::{Backoff, ConditionFailures, Write, number};
+pub use transaction::{ConditionFailures, Write, number};
 pub use usage::Usage;
 
 use crate::{
     Error,
+    aws::AwsConfig,
     domain::{Chat, ChatId, Timestamp},
     error::ConfigError,
 };
 use items::{ChatItem, Item, ItemKey};
+use retry::AttemptTimeout;
 use usage::UsageCounter;
 
 /// The default of `MAX_OPEN_REQUESTS`.
@@ -65,12 +71,19 @@ pub struct TableClient {
     table: Arc<str>,
     max_open_requests: u64,
     usage: UsageCounter,
+    attempt_timeout: AttemptTimeout,
 }
 
 /// The store for one request. It contains the time of the request.
 pub struct Store {
     table: TableClient,
-    now: Timestamp,
+    /// The time when the request arrived.
+    received_at: Timestamp,
+    /// The same time, on a clock that only measures durations.
+    received: Instant,
+    backoff: Mutex<Backoff>,
+    /// The number of transactions that the request has planned.
+    transactions: AtomicU32,
 }
 
 impl TableClient {
@@ -81,6 +94,7 @@ impl TableClient {
     /// [`ConfigError`] if a variable is missing or invalid.
     pub async fn connect(
         env: impl Fn(&str) -> Option<String>,
+        aws: &AwsConfig,
         connections: usize,
     ) -> Result<Self, ConfigError> {
         let table = env("TABLE_NAME")
@@ -99,7 +113,7 @@ impl TableClient {
             })?,
         };
         let usage = UsageCounter::default();
-        let client = client::from_env(usage.clone()).await?;
+        let client = client::create(aws, usage.clone())?;
         client::open_connections(&client, connections).await;
         usage.drain();
         Ok(Self {
@@ -107,10 +121,12 @@ impl TableClient {
             table: table.into(),
             max_open_requests,
             usage,
+            attempt_timeout: AttemptTimeout::FOR_FUNCTIONS,
         })
     }
 
-    /// Uses an existing client, without a cap on open requests.
+    /// Uses an existing client, for a tool: without a cap on open requests, and with more time for each
+    /// attempt.
     #[must_use]
     pub fn new(client: Client, table: &str) -> Self {
         Self {
@@ -118,6 +134,7 @@ impl TableClient {
             table: table.into(),
             max_open_requests: 0,
             usage: UsageCounter::default(),
+            attempt_timeout: AttemptTimeout::FOR_TOOLS,
         }
     }
 
@@ -132,7 +149,10 @@ impl TableClient {
     pub fn store_at(&self, now: Timestamp) -> Store {
         Store {
             table: self.clone(),
-            now,
+            received_at: now,
+            received: Instant::now(),
+            backoff: Mutex::default(),
+            transactions: AtomicU32::new(0),
         }
     }
 }
@@ -150,12 +170,24 @@ impl Store {
         &self.table.table
     }
 
+    /// The current time.
+    fn now(&self) -> Timestamp {
+        self.received_at + self.received.elapsed()
+    }
+
     /// The current chat, or `None` if the pair has no chat.
     pub(crate) async fn chat(&self, id: ChatId) -> Result<Option<Chat>, Error> {
-        self.get(ChatItem::key(id))
-            .await?
-            .map(read_chat)
-            .transpose()
+        let item = self.get(ChatItem::key(id)).await?;
+        item.map(|item| self.read_chat(item)).transpose()
+    }
+
+    /// Reads an item that is a chat.
+    fn read_chat(&self, item: Item) -> Result<Chat, Error> {
+        let item = ChatItem::read(item)?;
+        if item.has_negative_count() {
+            self.table.usage.count_invariant_violation();
+        }
+        item.into_chat()
     }
 
     /// Reads one item with a consistent read.
@@ -163,18 +195,15 @@ impl Store {
     /// # Errors
     /// Only 5xx.
     pub async fn get(&self, key: ItemKey) -> Result<Option<Item>, Error> {
-        self.table.usage.count_operation();
-        let output = self
+        let request = self
             .client()
             .get_item()
             .table_name(self.table_name())
             .key("pk", AttributeValue::S(key.pk))
             .key("sk", AttributeValue::S(key.sk))
             .consistent_read(true)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await
-            .map_err(classify_error)?;
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let output = self.retry_read(|| request.clone().send()).await?;
         self.table
             .usage
             .count_read(output.consumed_capacity.as_ref());
@@ -206,8 +235,7 @@ impl Store {
                 request =
                     request.expression_attribute_values(*name, AttributeValue::S(value.clone()));
             }
-            self.table.usage.count_operation();
-            let output = request.send().await.map_err(classify_error)?;
+            let output = self.retry_read(|| request.clone().send()).await?;
             self.table
                 .usage
                 .count_read(output.consumed_capacity.as_ref());
@@ -230,10 +258,6 @@ pub struct KeyQuery<'a> {
     pub values: Vec<(&'a str, String)>,
     /// Whether the sort keys are in ascending order.
     pub ascending: bool,
-}
-
-fn read_chat(item: Item) -> Result<Chat, Error> {
-    ChatItem::read(item)?.into_chat()
 }
 
 /// Converts an SDK error: [`Error::Unavailable`] if a retry can succeed, otherwise [`Error::Internal`].

@@ -25,12 +25,25 @@ impl Store {
     pub async fn totals(&self, user: UserId) -> Result<Totals, Error> {
         let query = KeyQuery {
             index: None,
-            condition: "pk = :pk",
-            values: vec![(":pk", TotalsItem::pk(user))],
+            // Other items in the partition of a user are not read.
+            condition: "pk = :pk AND sk BETWEEN :first AND :last",
+            values: vec![
+                (":pk", TotalsItem::pk(user)),
+                (":first", OpenRequestsItem::SK.to_owned()),
+                (":last", TotalsItem::last_sk()),
+            ],
             ascending: true,
         };
         let max_items = usize::try_from(TOTALS_SHARDS).unwrap_or_default() + 1;
         let mut totals = Totals::default();
+        // A counter is never negative, because each change of it is in the transaction that changes what it
+        // counts. A request must not fail because the table was changed in another way.
+        let from_counter = |counter: i64| {
+            u64::try_from(counter).unwrap_or_else(|_| {
+                self.table.usage.count_invariant_violation();
+                0
+            })
+        };
         for item in self.query(query, max_items).await? {
             if OpenRequestsItem::matches(&item) {
                 totals.sent_requests += from_counter(OpenRequestsItem::read(item)?.open);
@@ -42,11 +55,4 @@ impl Store {
         }
         Ok(totals)
     }
-}
-
-/// A counter is never negative, because each change of it is in the transaction that changes what it
-/// counts.
-fn from_counter(counter: i64) -> u64 {
-    debug_assert!(counter >= 0, "a counter must not be negative");
-    u64::try_from(counter).unwrap_or(0)
 }

@@ -1,27 +1,23 @@
-//! Transactions, and the retry policy:
+//! Transactions.
 //!
-//! - **The SDK** makes 4 attempts (`AWS_MAX_ATTEMPTS` in the template) at an operation that is throttled,
-//!   fails or gets lost, with delays of at most 25, 50 and 100 ms. One attempt takes at most 2 s
-//!   (`client.rs`). Reads have no other retries.
-//! - **This module** then retries a transaction. It also retries a cancelled transaction if no condition
+//! - **Retries.** The policy of `retry.rs` applies. A cancelled transaction is retried, too, if no condition
 //!   failed and every cancellation reason is `TransactionConflict`, `ThrottlingError`,
-//!   `ProvisionedThroughputExceeded` or none. All attempts have the same token, so that
-//!   an attempt whose response was lost counts once. The delays are random, at most 25, 50, 100, 200 and
-//!   then 400 ms ([`Backoff`]), because a transaction locks its items for about 25 ms.
-//! - **The first write decides.** A failed condition goes to the caller of [`Store::transact`] with the
+//!   `ProvisionedThroughputExceeded` or none.
+//! - **A cancelled attempt wrote nothing**, so the next attempt is planned again, with the current time and a
+//!   new token. `createdAt` is therefore the time at which a message was accepted, even if it waited for
+//!   others. After an attempt whose outcome is unknown, because its response was lost, all further attempts
+//!   have the same content and the same token, so that the change counts once.
+//! - **The first write decides.** A failed condition goes to the caller of [`Store::transact_planned`] with the
 //!   old item. There is one exception: while the first write, the state of the chat, is in conflict, the
 //!   failed conditions of other writes may be the visible half of another transaction that is still being
 //!   applied. The transaction is then retried, too.
-//! - **Time is the only limit.** 500 ms before the deadline of the invocation, [`crate::http::serve`]
-//!   returns a 503 with `Retry-After`. The change has then been applied completely or not at all, so that
-//!   the client can retry safely.
-//! - **A stale change** is computed again from the old item and sent as a new transaction with a new
-//!   token.
+//! - **A stale change** is computed again from the old item and sent as a new transaction. From the second time
+//!   on, this waits, too.
 //!
 //! The `backon` crate is not used here, because the decision to retry needs the cancellation reasons and
 //! counts conflicts; the loop would not become simpler.
 
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use aws_sdk_dynamodb::{
     error::SdkError,
@@ -36,34 +32,9 @@ use uuid::Uuid;
 use super::{
     RedactedSdkError, Store, classify_error,
     items::{Item, ItemKey},
+    retry::Attempts,
 };
-use crate::Error;
-
-/// Exponential backoff with full jitter: random delays of at most 25, 50, 100, 200 and then 400 ms.
-pub struct Backoff(Duration);
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Backoff {
-    const INITIAL: Duration = Duration::from_millis(25);
-    const MAX: Duration = Duration::from_millis(400);
-
-    /// Starts with the shortest delay.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(Self::INITIAL)
-    }
-
-    /// Waits, and doubles the maximum of the next delay.
-    pub async fn wait(&mut self) {
-        tokio::time::sleep(self.0.mul_f64(fastrand::f64())).await;
-        self.0 = (self.0 * 2).min(Self::MAX);
-    }
-}
+use crate::{Error, domain::Timestamp, error::BoxError};
 
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 const CONFLICT: &str = "TransactionConflict";
@@ -95,7 +66,7 @@ impl ConditionFailures {
 pub type Write = TransactWriteItem;
 
 impl Store {
-    /// Applies all writes or none. The documentation of the module describes the retries.
+    /// Applies all writes or none.
     ///
     /// # Errors
     /// The inner error if a condition failed, otherwise only 5xx.
@@ -103,32 +74,68 @@ impl Store {
         &self,
         writes: Vec<Write>,
     ) -> Result<Result<(), ConditionFailures>, Error> {
+        self.run_transaction(|_| Ok((writes.clone(), ()))).await
+    }
+
+    /// Applies all writes that `plan` returns for the current time, or none. Returns the second result of the
+    /// plan that was applied. `plan` is called again after an attempt that wrote nothing.
+    ///
+    /// # Errors
+    /// The inner error if a condition failed, otherwise only 5xx and the errors of `plan`.
+    pub(super) async fn transact_planned<T>(
+        &self,
+        plan: impl Fn(Timestamp) -> Result<(Vec<Write>, T), Error>,
+    ) -> Result<Result<T, ConditionFailures>, Error> {
+        // A further transaction of the same request means that an earlier one was stale. The first stale
+        // transaction may have been an optimistic one, so only the following ones wait.
+        if self.transactions.fetch_add(1, Ordering::Relaxed) >= 2 {
+            self.wait_before_retry().await;
+        }
+        self.run_transaction(plan).await
+    }
+
+    async fn run_transaction<T>(
+        &self,
+        plan: impl Fn(Timestamp) -> Result<(Vec<Write>, T), Error>,
+    ) -> Result<Result<T, ConditionFailures>, Error> {
         // A transaction token of DynamoDB has at most 36 characters, as a UUID has. It must be unique:
         // DynamoDB treats two transactions with the same token as one.
-        let token = Uuid::new_v4().to_string();
-        let mut backoff = Backoff::new();
+        let new_token = || Uuid::new_v4().to_string();
+        let (mut planned, mut token) = (plan(self.now())?, new_token());
+        let mut may_be_applied = false;
+        let mut attempts = Attempts::new(self.table.attempt_timeout);
         let usage = &self.table.usage;
         usage.count_operation();
         loop {
-            let outcome = self
+            let request = self
                 .client()
                 .transact_write_items()
-                .set_transact_items(Some(writes.clone()))
+                .set_transact_items(Some(planned.0.clone()))
                 .client_request_token(&token)
                 .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                .send()
-                .await;
-            match outcome.map_err(classify) {
+                .send();
+            match attempts.run(Box::pin(request)).await.map_err(classify) {
                 Ok(output) => {
                     usage.count_write(output.consumed_capacity());
-                    return Ok(Ok(()));
+                    return Ok(Ok(planned.1));
                 }
                 Err(TransactionError::ConditionFailed(failures)) => return Ok(Err(failures)),
-                Err(TransactionError::Conflict) => usage.count_conflict(),
-                Err(TransactionError::Other(Error::Unavailable(_))) => {}
+                Err(TransactionError::Cancelled { is_conflict, cause }) => {
+                    if is_conflict {
+                        usage.count_conflict();
+                    }
+                    usage.record_error(&cause);
+                }
+                Err(TransactionError::Other(Error::Unavailable(cause))) => {
+                    may_be_applied = true;
+                    usage.record_error(&cause);
+                }
                 Err(TransactionError::Other(error)) => return Err(error),
             }
-            backoff.wait().await;
+            self.wait_before_retry().await;
+            if !may_be_applied {
+                (planned, token) = (plan(self.now())?, new_token());
+            }
         }
     }
 
@@ -207,9 +214,14 @@ pub fn number(number: impl std::fmt::Display + Copy) -> AttributeValue {
 enum TransactionError {
     /// A condition failed.
     ConditionFailed(ConditionFailures),
-    /// Another transaction has locked an item. A retry can succeed.
-    Conflict,
-    /// Another error. [`Error::Unavailable`] if a retry can succeed.
+    /// Another transaction has locked an item, or the table throttled the transaction. Nothing was written, and
+    /// a retry can succeed.
+    Cancelled {
+        /// Whether another transaction has locked an item.
+        is_conflict: bool,
+        cause: BoxError,
+    },
+    /// Another error. [`Error::Unavailable`] if a retry can succeed; then the transaction may have been applied.
     Other(Error),
 }
 
@@ -230,11 +242,10 @@ fn classify(error: SdkError<TransactWriteItemsError>) -> TransactionError {
             return TransactionError::ConditionFailed(ConditionFailures(reasons.to_vec()));
         }
         if codes().any(is_transient) && codes().all(|code| is_final(code) || is_transient(code)) {
-            if codes().any(|code| code == CONFLICT) {
-                return TransactionError::Conflict;
-            }
-            let cause = Box::new(RedactedSdkError(error));
-            return TransactionError::Other(Error::Unavailable(cause));
+            return TransactionError::Cancelled {
+                is_conflict: codes().any(|code| code == CONFLICT),
+                cause: Box::new(RedactedSdkError(error)),
+            };
         }
     }
     TransactionError::Other(classify_error(error))

@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::{
 };
 
 /// The `DynamoDB` usage of a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Usage {
     /// The number of reads, query pages and transactions, not counting retries.
     pub operations: u64,
@@ -23,6 +23,11 @@ pub struct Usage {
     pub read_units: f64,
     /// Consumed write capacity units. A cancelled transaction reports none.
     pub write_units: f64,
+    /// The number of negative counters that were read. No counter can be negative, unless the table was
+    /// changed in another way.
+    pub invariant_violations: u64,
+    /// The error of the last attempt of a transaction that was retried.
+    pub last_error: Option<String>,
 }
 
 impl Usage {
@@ -59,6 +64,14 @@ impl UsageCounter {
     pub fn count_write(&self, consumed: &[ConsumedCapacity]) {
         let units = consumed.iter().filter_map(ConsumedCapacity::capacity_units);
         self.update(|usage| usage.write_units += units.sum::<f64>());
+    }
+
+    pub fn count_invariant_violation(&self) {
+        self.update(|usage| usage.invariant_violations += 1);
+    }
+
+    pub fn record_error(&self, error: &BoxError) {
+        self.update(|usage| usage.last_error = Some(error.to_string()));
     }
 
     fn update(&self, update: impl FnOnce(&mut Usage)) {

@@ -35,6 +35,10 @@ pub enum FaultEffect {
     KillAfter,
     /// Applies the operation, but hides the messages that it wrote from readers for this long.
     TornRead(Duration),
+    /// Answers a query on an index as if the index had not followed the latest changes yet. The seed
+    /// decides which changes the query misses. Only the fault plan injects this, because the proxy
+    /// remembers changes only while the plan says so.
+    IndexLag { seed: u64 },
 }
 
 impl FaultEffect {

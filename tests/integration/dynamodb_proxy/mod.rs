@@ -8,6 +8,7 @@
 
 mod faults;
 mod iam;
+mod index_lag;
 mod processes;
 
 use std::{
@@ -25,6 +26,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{
     HeaderMap, Request, Response, StatusCode,
     body::{Bytes, Incoming},
+    header::HeaderValue,
     server::conn::http1,
     service::service_fn,
 };
@@ -39,6 +41,7 @@ use crate::{
     fault_injection::{FaultKind, FaultPlan},
     support, within_limit,
 };
+use index_lag::{IndexQuery, LateRows, RowHistory};
 use processes::Ports;
 
 /// A stack whose functions reach the table through the proxy.
@@ -132,6 +135,7 @@ impl ProxiedStack {
             permissions: permissions.collect(),
             http: reqwest::Client::new(),
             data: Mutex::default(),
+            index_order: tokio::sync::Mutex::default(),
             blocked: Notify::new(),
             released: Notify::new(),
         });
@@ -174,9 +178,21 @@ impl ProxiedStack {
         self.proxy.data().permanent_fault = fault;
     }
 
-    /// Injects faults at random from now on.
+    /// Injects the faults of this plan from now on. The indexes have followed all earlier changes.
     pub fn set_fault_plan(&self, plan: FaultPlan) {
-        self.proxy.data().fault_plan = plan;
+        let data = &mut *self.proxy.data();
+        data.fault_plan = plan;
+        data.row_history.clear();
+    }
+
+    /// Makes the indexes follow all changes so far.
+    pub fn settle_indexes(&self) {
+        self.proxy.data().row_history.clear();
+    }
+
+    /// How many queries on an index have missed a change.
+    pub fn late_index_queries(&self) -> u64 {
+        self.proxy.data().late_index_queries
     }
 
     /// Waits until the proxy holds an operation, or has one that it never responds to.
@@ -216,6 +232,9 @@ struct ProxyState {
     permissions: BTreeMap<String, BTreeSet<Permission>>,
     http: reqwest::Client,
     data: Mutex<ProxyData>,
+    /// Held while a transaction changes rows of the indexes, and while a late index is queried. So the
+    /// remembered rows fit the rows in the response.
+    index_order: tokio::sync::Mutex<()>,
     /// Notified when an operation is held or will never get a response.
     blocked: Notify,
     /// Notified when the held operation may go on.
@@ -240,6 +259,9 @@ struct ProxyData {
     locking_tokens: BTreeSet<String>,
     /// Items that nobody can read yet.
     hidden_items: BTreeSet<ItemKey>,
+    /// The latest rows of the indexes, if the fault plan has index lag.
+    row_history: RowHistory,
+    late_index_queries: u64,
 }
 
 /// Partition key and sort key.
@@ -383,6 +405,9 @@ async fn handle(
             state.data().hidden_items.retain(is_visible);
             response
         }
+        Some(FaultEffect::IndexLag { seed }) => {
+            state.query_late_index(&headers, &request, seed).await
+        }
     };
     let round_trip = state.data().fault_plan.round_trip;
     tokio::time::sleep(round_trip).await;
@@ -474,7 +499,12 @@ impl ProxyState {
         } else if let Some(locks) = &locks {
             tokio::time::sleep(locks.duration).await;
         }
-        let response = self.send(headers, body).await;
+        let remembers_rows = self.data().fault_plan.has_index_lag();
+        let response = if remembers_rows {
+            self.send_and_remember_rows(headers, request, body).await
+        } else {
+            self.send(headers, body).await
+        };
         if let Some(locks) = locks {
             let data = &mut *self.data();
             data.locked_items.retain(|key| !locks.keys.contains(key));
@@ -517,10 +547,95 @@ impl ProxyState {
         Ok(Some(ItemLocks { keys, duration }))
     }
 
+    /// Sends a transaction, and remembers how it changes the rows of the indexes. Those are the states of
+    /// chats.
+    async fn send_and_remember_rows(
+        &self,
+        headers: &HeaderMap,
+        request: &Value,
+        body: Bytes,
+    ) -> (StatusCode, Bytes) {
+        let mut keys = item_keys(request);
+        keys.retain(|(_, sk)| sk == "STATE");
+        let _order = self.index_order.lock().await;
+        let before = self.read_items(headers, request, &keys).await;
+        let response = self.send(headers, body).await;
+        if response.0.is_success() {
+            let after = self.read_items(headers, request, &keys).await;
+            let data = &mut *self.data();
+            for ((key, before), after) in keys.into_iter().zip(before).zip(after) {
+                data.row_history.record(key, before, after);
+            }
+        }
+        response
+    }
+
+    /// Reads items of a transaction's table, with the headers of the transaction. `None` stands for an
+    /// item that does not exist.
+    async fn read_items(
+        &self,
+        headers: &HeaderMap,
+        transaction: &Value,
+        keys: &[ItemKey],
+    ) -> Vec<Option<Value>> {
+        let mut parts = transaction["TransactItems"][0]
+            .as_object()
+            .unwrap()
+            .values();
+        let table = &parts.next().unwrap()["TableName"];
+        let mut headers = headers.clone();
+        let get_item = HeaderValue::from_static("DynamoDB_20120810.GetItem");
+        headers.insert("x-amz-target", get_item);
+        let mut items = Vec::new();
+        for (pk, sk) in keys {
+            let key = json!({"pk": {"S": pk}, "sk": {"S": sk}});
+            let request = json!({"TableName": table, "Key": key, "ConsistentRead": true});
+            let body = Bytes::from(request.to_string());
+            let (status, body) = self.send(&headers, body).await;
+            assert!(status.is_success(), "{status} {body:?}");
+            let mut response: Value = serde_json::from_slice(&body).unwrap();
+            items.push(response.as_object_mut().unwrap().remove("Item"));
+        }
+        items
+    }
+
+    /// Answers a query on an index as if the index had not followed the latest changes yet.
+    async fn query_late_index(
+        &self,
+        headers: &HeaderMap,
+        request: &Value,
+        seed: u64,
+    ) -> (StatusCode, Bytes) {
+        let query = IndexQuery::new(request);
+        let _order = self.index_order.lock().await;
+        let late = self.choose_late_rows(&query, seed);
+        let request = query.request_with_room(request, &late);
+        let body = Bytes::from(request.to_string());
+        let (status, body) = self.send(headers, body).await;
+        if !status.is_success() {
+            return (status, body);
+        }
+        let response = serde_json::from_slice(&body).unwrap();
+        let response = query.late_response(response, late);
+        (status, Bytes::from(response.to_string()))
+    }
+
+    fn choose_late_rows(&self, query: &IndexQuery, seed: u64) -> LateRows {
+        let data = &mut *self.data();
+        let max_late_queries = data.fault_plan.max_late_queries;
+        let late = data.row_history.late_rows(query, max_late_queries, seed);
+        data.late_index_queries += u64::from(!late.is_empty());
+        late
+    }
+
     async fn send(&self, headers: &HeaderMap, body: Bytes) -> (StatusCode, Bytes) {
         let mut forwarded = self.http.post(&self.endpoint).body(body);
-        for (name, value) in headers.iter().filter(|(name, _)| *name != "host") {
-            forwarded = forwarded.header(name, value);
+        // The client sets these two. The body can have another length than in the caller's request.
+        let is_set_by_client = |name: &str| matches!(name, "host" | "content-length");
+        for (name, value) in headers {
+            if !is_set_by_client(name.as_str()) {
+                forwarded = forwarded.header(name, value);
+            }
         }
         let response = forwarded.send().await.unwrap();
         (response.status(), response.bytes().await.unwrap())

@@ -1,0 +1,465 @@
+//! Copies the items that a live table lacks from a restored table.
+//!
+//! **What is missing.** An item is missing if the target has no item with its key. Items that exist in
+//! the target stay as they are, whatever the source contains: the target is newer. Each write is
+//! conditional on this, so a run can be interrupted, repeated, and used while the target serves
+//! traffic.
+//!
+//! **What is left out.** Idempotency keys that have expired. Also messages that the target's chat
+//! does not count: a new message would be written to the same key, and replace the copy. That happens
+//! when the state of a chat was lost and the users have started the chat again. Such items are named,
+//! and an operator decides.
+//!
+//! **Order.** The state of a chat is copied before its messages. So no time exists at which users can
+//! start a new chat in place of one that is partly copied.
+//!
+//! **Counters.** Missing counters are copied, existing ones stay. Neither is correct afterwards if
+//! messages came back; a check with repairs corrects them.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt,
+};
+
+use chat_shared::{
+    Error,
+    domain::{ChatId, MAX_SAFE_INTEGER, Seq, Timestamp},
+    store::items::{ChatItem, Item, ItemKey, ItemKind, MessageItem, Partition},
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::{
+    table::{DynamoTable, KeyRange, Projection, item_key},
+    text::OneLine,
+};
+
+/// Number of requests to the target at the same time.
+const CONCURRENCY: usize = 16;
+/// Number of items that one request looks up.
+const LOOKUP_SIZE: usize = 100;
+
+/// Options of a copy.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyOptions {
+    /// Whether only to count what would be copied.
+    pub dry_run: bool,
+    /// The current time. Idempotency keys that have expired are not copied.
+    pub now: Timestamp,
+}
+
+/// Result of a copy, or its progress so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopySummary {
+    /// Items that were read from the source.
+    pub items: u64,
+    /// Items that were copied; in a dry run, items that would be copied.
+    pub copied: u64,
+    /// Idempotency keys that have expired.
+    pub expired: u64,
+    /// Items that are missing in the target, but contradict its chats.
+    pub not_copied: u64,
+}
+
+/// An item, or a chat with all its items, that is missing in the target and was not copied. `Display`
+/// is one line: the key and the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotCopied {
+    key: ItemKey,
+    reason: String,
+}
+
+/// Event that the copy reports while it runs.
+#[derive(Debug)]
+pub enum CopyEvent<'a> {
+    /// A page of the source is finished.
+    Progress(CopySummary),
+    /// An item or a chat was not copied.
+    NotCopied(&'a NotCopied),
+}
+
+/// Copies the items that are missing in `target`.
+///
+/// # Errors
+/// Returns [`Error::Unavailable`] when DynamoDB does not respond for several minutes, and
+/// [`Error::Internal`] when it rejects a read or a write. What was copied until then stays.
+pub async fn copy_missing_items(
+    source: &DynamoTable,
+    target: &DynamoTable,
+    options: CopyOptions,
+    report: &mut impl FnMut(CopyEvent<'_>),
+) -> Result<CopySummary, Error> {
+    let mut run = CopyRun {
+        source,
+        target,
+        options,
+        summary: CopySummary::default(),
+        last_refused: None,
+    };
+    let mut start_key: Option<Item> = None;
+    loop {
+        let page = source
+            .scan_page(Projection::All, start_key.as_ref())
+            .await?;
+        let not_copied = run.copy_page(page.items).await?;
+        for item in &not_copied {
+            report(CopyEvent::NotCopied(item));
+        }
+        report(CopyEvent::Progress(run.summary));
+        start_key = page.next_key;
+        if start_key.is_none() {
+            return Ok(run.summary);
+        }
+    }
+}
+
+/// A copy between two tables.
+struct CopyRun<'a> {
+    source: &'a DynamoTable,
+    target: &'a DynamoTable,
+    options: CopyOptions,
+    summary: CopySummary,
+    /// The chat at the end of the last page, if it was refused. Its items may continue on the next page.
+    last_refused: Option<ChatId>,
+}
+
+/// Which messages of a chat may be copied to the target.
+#[derive(Debug, PartialEq, Eq)]
+enum Coverage {
+    /// Those up to this number, which the state of the chat counts.
+    UpTo(u64),
+    /// None, for this reason.
+    Refused(String),
+}
+
+/// The newest message of a chat in the target.
+enum Newest {
+    None,
+    Message(u64),
+    /// Its sort key is damaged.
+    Damaged,
+}
+
+/// What happens to an item that is missing in the target.
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    Copy,
+    /// The state of a chat, which was copied before the other items of the chat.
+    AlreadyCopied,
+    /// The whole chat is refused, and was reported.
+    ChatRefused,
+    /// The item contradicts its chat.
+    Refused(String),
+}
+
+impl CopyRun<'_> {
+    /// Copies the items of one page, and returns the items and chats that it leaves out.
+    async fn copy_page(&mut self, items: Vec<Item>) -> Result<Vec<NotCopied>, Error> {
+        self.summary.items = self.summary.items.saturating_add(items.len() as u64);
+        let mut candidates = Vec::new();
+        for item in items {
+            let key = item_key(&item);
+            if is_expired(&key, &item, self.options.now) {
+                self.summary.expired = self.summary.expired.saturating_add(1);
+            } else {
+                candidates.push((key, item));
+            }
+        }
+        let missing = self.missing_items(candidates).await?;
+        let coverage = self.coverage_of_chats(&missing).await?;
+        let mut not_copied = self.newly_refused_chats(&coverage);
+        let last_chat = missing.last().and_then(|(key, _)| chat_of(key));
+        self.last_refused =
+            last_chat.filter(|id| matches!(coverage.get(id), Some(Coverage::Refused(_))));
+        let mut copies = Vec::new();
+        for (key, item) in missing {
+            match decide(&key, &item, &coverage, self.options.dry_run) {
+                Decision::Copy => copies.push(item),
+                Decision::AlreadyCopied => {}
+                Decision::ChatRefused => self.count_not_copied(),
+                Decision::Refused(reason) => {
+                    self.count_not_copied();
+                    not_copied.push(NotCopied { key, reason });
+                }
+            }
+        }
+        self.write(copies).await?;
+        Ok(not_copied)
+    }
+
+    /// Selects the items that the target does not have.
+    async fn missing_items(
+        &self,
+        mut candidates: Vec<(ItemKey, Item)>,
+    ) -> Result<Vec<(ItemKey, Item)>, Error> {
+        let keys: Vec<_> = candidates.iter().map(|(key, _)| key.clone()).collect();
+        let lookups = keys
+            .chunks(LOOKUP_SIZE)
+            .map(|keys| self.target.get_all(keys, Some("pk, sk")));
+        let found: Vec<HashMap<ItemKey, Item>> = stream::iter(lookups)
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        let found: HashSet<ItemKey> = found.into_iter().flatten().map(|(key, _)| key).collect();
+        candidates.retain(|(key, _)| !found.contains(key));
+        Ok(candidates)
+    }
+
+    /// Determines which messages may be copied, for each chat with a missing item. Copies the states of
+    /// chats that the target lacks.
+    async fn coverage_of_chats(
+        &mut self,
+        missing: &[(ItemKey, Item)],
+    ) -> Result<BTreeMap<ChatId, Coverage>, Error> {
+        let mut chats: Vec<_> = missing.iter().filter_map(|(key, _)| chat_of(key)).collect();
+        chats.dedup();
+        let this = &*self;
+        let found: Vec<(ChatId, Coverage, bool)> = stream::iter(chats)
+            .map(|id| async move {
+                let (coverage, is_copied) = this.cover_chat(id).await?;
+                Ok::<_, Error>((id, coverage, is_copied))
+            })
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        let mut coverages = BTreeMap::new();
+        for (id, coverage, is_copied) in found {
+            self.summary.copied = self.summary.copied.saturating_add(u64::from(is_copied));
+            coverages.insert(id, coverage);
+        }
+        Ok(coverages)
+    }
+
+    /// Determines which messages of a chat may be copied. Copies the state of the chat if the target
+    /// lacks it, and returns whether it did.
+    async fn cover_chat(&self, id: ChatId) -> Result<(Coverage, bool), Error> {
+        let key = ChatItem::key(id);
+        let refused = |reason: &str| Ok((Coverage::Refused(reason.to_owned()), false));
+        if let Some(state) = self.target.get(&key).await? {
+            return match read_seq(&state) {
+                Some(seq) => Ok((Coverage::UpTo(seq), false)),
+                None => refused("seq of the chat in the target cannot be read"),
+            };
+        }
+        let Some(state) = self.source.get(&key).await? else {
+            return refused("both tables lack the state of the chat");
+        };
+        let Some(seq) = read_seq(&state) else {
+            return refused("seq of the chat to copy cannot be read");
+        };
+        match self.newest_message(&key).await? {
+            Newest::None => {}
+            Newest::Message(newest) if newest <= seq => {}
+            Newest::Message(newest) => {
+                let reason = format!(
+                    "the target has message {newest}, but seq of the chat to copy is {seq}; \
+                     restore a later time"
+                );
+                return Ok((Coverage::Refused(reason), false));
+            }
+            Newest::Damaged => {
+                return refused("the target has a message whose number cannot be read");
+            }
+        }
+        if self.options.dry_run {
+            return Ok((Coverage::UpTo(seq), false));
+        }
+        if self.target.insert(&state).await? {
+            return Ok((Coverage::UpTo(seq), true));
+        }
+        // Users have started the chat again in the meantime.
+        let state = self.target.get(&key).await?;
+        match state.as_ref().and_then(read_seq) {
+            Some(seq) => Ok((Coverage::UpTo(seq), false)),
+            None => refused("seq of the chat in the target cannot be read"),
+        }
+    }
+
+    /// The newest message in the target of a chat whose state has this key.
+    async fn newest_message(&self, state_key: &ItemKey) -> Result<Newest, Error> {
+        // Messages sort directly before the state.
+        let range = KeyRange {
+            index: None,
+            condition: "pk = :pk AND sk < :state",
+            values: vec![
+                (":pk", state_key.pk.clone()),
+                (":state", state_key.sk.clone()),
+            ],
+            projection: Some("pk, sk"),
+            only_last: true,
+        };
+        let page = self.target.query_page(&range, None).await?;
+        let key = page.items.first().map(item_key);
+        let key = key.filter(|key| ItemKind::of(key) == Some(ItemKind::Message));
+        Ok(key.map_or(Newest::None, |key| {
+            let seq = MessageItem::seq(&key.sk);
+            seq.map_or(Newest::Damaged, |seq| Newest::Message(seq.get()))
+        }))
+    }
+
+    /// The chats that are refused, without the one that an earlier page has named.
+    fn newly_refused_chats(&self, coverage: &BTreeMap<ChatId, Coverage>) -> Vec<NotCopied> {
+        let refused = coverage.iter().filter_map(|(id, coverage)| match coverage {
+            Coverage::Refused(reason) if self.last_refused != Some(*id) => Some(NotCopied {
+                key: ChatItem::key(*id),
+                reason: reason.clone(),
+            }),
+            _ => None,
+        });
+        refused.collect()
+    }
+
+    /// Writes new items. In a dry run it only counts them.
+    async fn write(&mut self, items: Vec<Item>) -> Result<(), Error> {
+        if self.options.dry_run {
+            self.summary.copied = self.summary.copied.saturating_add(items.len() as u64);
+            return Ok(());
+        }
+        let target = self.target;
+        let mut writes = stream::iter(items)
+            .map(|item| async move { target.insert(&item).await })
+            .buffer_unordered(CONCURRENCY);
+        while let Some(is_copied) = writes.next().await {
+            self.summary.copied = self.summary.copied.saturating_add(u64::from(is_copied?));
+        }
+        Ok(())
+    }
+
+    fn count_not_copied(&mut self) {
+        self.summary.not_copied = self.summary.not_copied.saturating_add(1);
+    }
+}
+
+/// The chat of an item that must match the state of its chat. `None` for other items.
+fn chat_of(key: &ItemKey) -> Option<ChatId> {
+    match (ItemKind::of(key)?, Partition::parse(&key.pk)?) {
+        (_, Partition::Chat(id)) => Some(id),
+        (_, Partition::User(_)) => None,
+    }
+}
+
+fn decide(
+    key: &ItemKey,
+    item: &Item,
+    coverage: &BTreeMap<ChatId, Coverage>,
+    dry_run: bool,
+) -> Decision {
+    let Some(id) = chat_of(key) else {
+        return Decision::Copy;
+    };
+    let Some(Coverage::UpTo(last)) = coverage.get(&id) else {
+        return Decision::ChatRefused;
+    };
+    let seq = match ItemKind::of(key) {
+        Some(ItemKind::Message) => MessageItem::seq(&key.sk).map(Seq::get),
+        Some(ItemKind::IdempotencyKey) => read_seq(item),
+        _ if dry_run => return Decision::Copy,
+        _ => return Decision::AlreadyCopied,
+    };
+    match seq.filter(|seq| *seq > 0) {
+        Some(seq) if seq <= *last => Decision::Copy,
+        Some(seq) => Decision::Refused(format!(
+            "it belongs to message {seq}, but seq of the chat in the target is {last}"
+        )),
+        None => Decision::Refused("the number of its message cannot be read".to_owned()),
+    }
+}
+
+/// The attribute `seq` of a chat's state or an idempotency key.
+fn read_seq(item: &Item) -> Option<u64> {
+    let seq = item.get("seq")?.as_n().ok()?.parse().ok()?;
+    (seq <= MAX_SAFE_INTEGER).then_some(seq)
+}
+
+/// Whether an item is an idempotency key that has expired. The table's TTL deletes it some time later.
+fn is_expired(key: &ItemKey, item: &Item, now: Timestamp) -> bool {
+    let expires_at = item.get("expiresAt").and_then(|time| time.as_n().ok());
+    ItemKind::of(key) == Some(ItemKind::IdempotencyKey)
+        && expires_at
+            .and_then(|time| time.parse::<u64>().ok())
+            .is_some_and(|expires_at| expires_at <= now.seconds())
+}
+
+impl fmt::Display for NotCopied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, reason } = self;
+        let (pk, sk) = (OneLine(&key.pk), OneLine(&key.sk));
+        write!(f, "{pk} {sk}: not copied: {reason}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
+
+    use super::*;
+
+    fn item(attributes: &[(&str, &str)]) -> Item {
+        let attribute = |(name, number): &(&str, &str)| {
+            let number = AttributeValue::N((*number).to_owned());
+            ((*name).to_owned(), number)
+        };
+        attributes.iter().map(attribute).collect()
+    }
+
+    fn decision(pk: &str, sk: &str, seq: &str, coverage: Coverage) -> Decision {
+        let id: ChatId = "17-42".parse().unwrap();
+        let key = ItemKey::new(pk, sk);
+        let coverage = BTreeMap::from([(id, coverage)]);
+        decide(&key, &item(&[("seq", seq)]), &coverage, false)
+    }
+
+    #[test]
+    fn only_items_of_messages_that_the_chat_in_the_target_counts_are_copied() {
+        let chat = "CHAT#17-42";
+        for (sk, seq) in [
+            ("MSG#0000000000000002", ""),
+            ("MSG#0000000000000003", ""),
+            ("KEY#42#a", "3"),
+            ("BLOCK#17", ""), // a newer version
+        ] {
+            let decision = decision(chat, sk, seq, Coverage::UpTo(3));
+            assert_eq!(decision, Decision::Copy, "{sk}");
+        }
+        for (sk, seq) in [
+            ("MSG#0000000000000004", ""),
+            ("MSG#0000000000000000", ""),
+            ("MSG#2", ""),
+            ("KEY#42#a", "4"),
+            ("KEY#42#a", "1.5"),
+        ] {
+            let decision = decision(chat, sk, seq, Coverage::UpTo(3));
+            assert!(matches!(decision, Decision::Refused(_)), "{sk}");
+        }
+        let refused = Coverage::Refused("damaged".to_owned());
+        let message = decision(chat, "MSG#0000000000000002", "", refused);
+        assert_eq!(message, Decision::ChatRefused);
+        for (pk, sk) in [("USER#42", "TOTALS#3"), ("USER#42", "SENT"), ("OTHER", "X")] {
+            let decision = decision(pk, sk, "", Coverage::UpTo(0));
+            assert_eq!(decision, Decision::Copy, "{sk}");
+        }
+    }
+
+    #[test]
+    fn the_state_of_a_chat_is_copied_first_and_counted_once() {
+        let key = ItemKey::new("CHAT#17-42", "STATE");
+        let id: ChatId = "17-42".parse().unwrap();
+        let coverage = BTreeMap::from([(id, Coverage::UpTo(3))]);
+        let state = item(&[("seq", "3")]);
+        let decide = |dry_run| decide(&key, &state, &coverage, dry_run);
+        assert_eq!(decide(false), Decision::AlreadyCopied);
+        assert_eq!(decide(true), Decision::Copy);
+    }
+
+    #[test]
+    fn an_idempotency_key_expires_at_its_time() {
+        let now = Timestamp::from_millis(10_999);
+        let key = ItemKey::new("CHAT#17-42", "KEY#42#a");
+        for (expires_at, expected) in [("9", true), ("10", true), ("11", false), ("x", false)] {
+            let item = item(&[("expiresAt", expires_at)]);
+            assert_eq!(is_expired(&key, &item, now), expected, "{expires_at}");
+        }
+        assert!(!is_expired(&key, &Item::new(), now));
+        let message = ItemKey::new("CHAT#17-42", "MSG#0000000000000001");
+        assert!(!is_expired(&message, &item(&[("expiresAt", "9")]), now));
+    }
+}

@@ -1,0 +1,361 @@
+//! Requests to one DynamoDB table. Each request is sent again while DynamoDB is unavailable.
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_sdk_dynamodb::{
+    Client,
+    operation::{put_item::PutItemError, update_item::UpdateItemError},
+    types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure},
+};
+use backon::{ExponentialBuilder, Retryable};
+use chat_shared::{
+    Error,
+    store::{
+        classify_error,
+        items::{Item, ItemKey},
+    },
+};
+
+/// Maximum number of keys in one `BatchGetItem`.
+const MAX_BATCH_KEYS: usize = 100;
+/// Maximum number of times that a failed request is sent again.
+const MAX_RETRIES: usize = 14;
+/// Waits 0.1 s, then twice as long each time, up to 20 s. Jitter adds up to the same time again, so
+/// that concurrent requests do not retry at the same moment. All waits together take 2 to 5 minutes.
+const RETRY_POLICY: ExponentialBuilder = ExponentialBuilder::new()
+    .with_jitter()
+    .with_min_delay(Duration::from_millis(100))
+    .with_max_delay(Duration::from_secs(20))
+    .with_max_times(MAX_RETRIES);
+
+/// A table, and the client that reaches it.
+#[derive(Clone, Debug)]
+pub struct DynamoTable {
+    client: Client,
+    name: String,
+}
+
+/// One page of a scan or a query.
+pub(crate) struct Page {
+    pub items: Vec<Item>,
+    /// Where the next page starts; `None` at the end.
+    pub next_key: Option<Item>,
+}
+
+/// Which attributes a scan returns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Projection {
+    All,
+    /// Only the primary key and the attribute `type`.
+    KeyAndType,
+}
+
+/// A query for a range of keys. It is consistent, except on an index.
+pub(crate) struct KeyRange<'a> {
+    pub index: Option<&'a str>,
+    pub condition: &'a str,
+    /// The values of the placeholders in the condition.
+    pub values: Vec<(&'a str, String)>,
+    /// The attributes to return; `None` for all.
+    pub projection: Option<&'a str>,
+    /// Whether to return only the item with the greatest sort key.
+    pub only_last: bool,
+}
+
+/// Outcome of a conditional update.
+pub(crate) enum UpdateOutcome {
+    Applied,
+    /// The item did not meet the condition. Contains the item.
+    Rejected(Option<Item>),
+}
+
+impl DynamoTable {
+    /// A table that `client` reaches.
+    #[must_use]
+    pub fn new(client: Client, name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self { client, name }
+    }
+
+    /// The name of the table.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Reads one item with a consistent read.
+    pub(crate) async fn get(&self, key: &ItemKey) -> Result<Option<Item>, Error> {
+        let request = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .set_key(Some(key_attributes(key)))
+            .consistent_read(true);
+        let output = retry_transient(|| async {
+            let output = request.clone().send().await;
+            output.map_err(classify_error)
+        })
+        .await?;
+        Ok(output.item)
+    }
+
+    /// Reads items with consistent reads. Returns those that exist. `keys` must not contain a key
+    /// twice.
+    pub(crate) async fn get_all(
+        &self,
+        keys: &[ItemKey],
+        projection: Option<&str>,
+    ) -> Result<HashMap<ItemKey, Item>, Error> {
+        let mut found = HashMap::new();
+        for batch in keys.chunks(MAX_BATCH_KEYS) {
+            let mut remaining: Vec<Item> = batch.iter().map(key_attributes).collect();
+            while !remaining.is_empty() {
+                let (items, unprocessed) = self.get_batch(&remaining, projection).await?;
+                found.extend(items.into_iter().map(|item| (item_key(&item), item)));
+                remaining = unprocessed;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads at most [`MAX_BATCH_KEYS`] items. Returns the items that exist, and the keys that
+    /// DynamoDB did not process; these are fewer than `keys`.
+    async fn get_batch(
+        &self,
+        keys: &[Item],
+        projection: Option<&str>,
+    ) -> Result<(Vec<Item>, Vec<Item>), Error> {
+        let requested = KeysAndAttributes::builder()
+            .set_keys(Some(keys.to_vec()))
+            .consistent_read(true)
+            .set_projection_expression(projection.map(str::to_owned))
+            .build()
+            .expect("the keys are set");
+        let request = self
+            .client
+            .batch_get_item()
+            .request_items(&self.name, requested);
+        retry_transient(|| async {
+            let output = request.clone().send().await.map_err(classify_error)?;
+            let unprocessed = output.unprocessed_keys.unwrap_or_default();
+            let unprocessed: Vec<Item> = unprocessed
+                .into_values()
+                .flat_map(|rest| rest.keys)
+                .collect();
+            if unprocessed.len() >= keys.len() {
+                let cause = "DynamoDB processed no key of a batch";
+                return Err(Error::Unavailable(cause.into()));
+            }
+            let items = output.responses.unwrap_or_default();
+            let items: Vec<Item> = items.into_values().flatten().collect();
+            Ok::<_, Error>((items, unprocessed))
+        })
+        .await
+    }
+
+    /// Reads one page of the whole table with consistent reads.
+    pub(crate) async fn scan_page(
+        &self,
+        projection: Projection,
+        start_key: Option<&Item>,
+    ) -> Result<Page, Error> {
+        let mut request = self
+            .client
+            .scan()
+            .table_name(&self.name)
+            .consistent_read(true)
+            .set_exclusive_start_key(start_key.cloned());
+        if projection == Projection::KeyAndType {
+            request = request
+                .projection_expression("pk, sk, #type")
+                .expression_attribute_names("#type", "type");
+        }
+        let output = retry_transient(|| async {
+            let output = request.clone().send().await;
+            output.map_err(classify_error)
+        })
+        .await?;
+        Ok(Page {
+            items: output.items.unwrap_or_default(),
+            next_key: output.last_evaluated_key,
+        })
+    }
+
+    /// Reads one page of a range of keys.
+    pub(crate) async fn query_page(
+        &self,
+        range: &KeyRange<'_>,
+        start_key: Option<&Item>,
+    ) -> Result<Page, Error> {
+        let mut request = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .set_index_name(range.index.map(str::to_owned))
+            .key_condition_expression(range.condition)
+            .consistent_read(range.index.is_none())
+            .set_projection_expression(range.projection.map(str::to_owned))
+            .set_exclusive_start_key(start_key.cloned());
+        for (name, value) in &range.values {
+            request = request.expression_attribute_values(*name, AttributeValue::S(value.clone()));
+        }
+        if range.only_last {
+            request = request.scan_index_forward(false).limit(1);
+        }
+        let output = retry_transient(|| async {
+            let output = request.clone().send().await;
+            output.map_err(classify_error)
+        })
+        .await?;
+        Ok(Page {
+            items: output.items.unwrap_or_default(),
+            next_key: output.last_evaluated_key,
+        })
+    }
+
+    /// Writes a new item. Returns `false` and changes nothing if an item with this key exists.
+    pub(crate) async fn insert(&self, item: &Item) -> Result<bool, Error> {
+        let request = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(item.clone()))
+            .condition_expression("attribute_not_exists(pk)");
+        retry_transient(|| async {
+            match request.clone().send().await {
+                Ok(_) => Ok(true),
+                Err(error)
+                    if error
+                        .as_service_error()
+                        .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
+                {
+                    Ok(false)
+                }
+                Err(error) => Err(classify_error(error)),
+            }
+        })
+        .await
+    }
+
+    /// Updates an item if it meets a condition. An item that does not exist is created if the
+    /// condition allows it.
+    pub(crate) async fn update(
+        &self,
+        key: &ItemKey,
+        update: &str,
+        condition: &str,
+        names: &[(&str, &str)],
+        values: Vec<(&str, AttributeValue)>,
+    ) -> Result<UpdateOutcome, Error> {
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key_attributes(key)))
+            .update_expression(update)
+            .condition_expression(condition)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        for (name, attribute) in names {
+            request = request.expression_attribute_names(*name, *attribute);
+        }
+        for (name, value) in values {
+            request = request.expression_attribute_values(name, value);
+        }
+        retry_transient(|| async {
+            match request.clone().send().await {
+                Ok(_) => Ok(UpdateOutcome::Applied),
+                Err(error) => match error.as_service_error() {
+                    Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                        Ok(UpdateOutcome::Rejected(failed.item.clone()))
+                    }
+                    _ => Err(classify_error(error)),
+                },
+            }
+        })
+        .await
+    }
+}
+
+/// The primary key of an item; an empty string for a part that is missing.
+pub(crate) fn item_key(item: &Item) -> ItemKey {
+    let text = |name: &str| {
+        let value = item.get(name).and_then(|value| value.as_s().ok());
+        value.cloned().unwrap_or_default()
+    };
+    ItemKey::new(text("pk"), text("sk"))
+}
+
+fn key_attributes(key: &ItemKey) -> Item {
+    Item::from([
+        ("pk".to_owned(), AttributeValue::S(key.pk.clone())),
+        ("sk".to_owned(), AttributeValue::S(key.sk.clone())),
+    ])
+}
+
+/// The cause of an error in one line, for an operator.
+#[must_use]
+pub fn error_cause(error: &Error) -> String {
+    error
+        .cause()
+        .map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Sends a request to DynamoDB again while it is unavailable. A run takes hours, so it waits longer
+/// than an API request can: DynamoDB may be unavailable for some minutes.
+async fn retry_transient<T, F>(request: impl FnMut() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    request
+        .retry(RETRY_POLICY)
+        .when(|error| matches!(error, Error::Unavailable(_)))
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Retries a request that fails this many times, and returns the result and the number of
+    /// requests.
+    async fn retry(failures: usize, error: fn() -> Error) -> (Result<(), Error>, usize) {
+        let requests = Cell::new(0);
+        let result = retry_transient(|| async {
+            requests.set(requests.get() + 1);
+            if requests.get() > failures {
+                Ok(())
+            } else {
+                Err(error())
+            }
+        })
+        .await;
+        (result, requests.get())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_is_retried_while_dynamodb_is_unavailable() {
+        let unavailable = || Error::Unavailable("throttled".into());
+        let (result, requests) = retry(MAX_RETRIES, unavailable).await;
+        assert!(result.is_ok());
+        assert_eq!(requests, MAX_RETRIES + 1);
+        let (result, requests) = retry(usize::MAX, unavailable).await;
+        assert!(matches!(result, Err(Error::Unavailable(_))));
+        assert_eq!(requests, MAX_RETRIES + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_with_any_other_error_is_not_retried() {
+        let (result, requests) = retry(1, || Error::Internal("no such table".into())).await;
+        assert!(matches!(result, Err(Error::Internal(_))));
+        assert_eq!(requests, 1);
+    }
+
+    #[test]
+    fn a_key_with_a_missing_part_is_empty_there() {
+        let key = ItemKey::new("CHAT#17-42", "STATE");
+        assert_eq!(item_key(&key_attributes(&key)), key);
+        assert_eq!(item_key(&Item::new()), ItemKey::new("", ""));
+    }
+}

@@ -1,0 +1,161 @@
+//! The retry policy of all operations. The SDK itself does not retry: its retries stop when the token bucket
+//! that all requests of a process share is empty, so that a single throttled read would fail.
+//!
+//! - **What is retried**: an operation that was throttled, failed on the side of `DynamoDB`, got lost or took
+//!   too long. `transaction.rs` adds transactions that were cancelled.
+//! - **How long one attempt takes**: in a function at most 500 ms, then 1 s, then 2 s. `DynamoDB` responds in a
+//!   few milliseconds, so a first attempt that takes longer is probably on a connection that is dead. Tools
+//!   wait longer, because they may be far from the table.
+//! - **How long to wait**: random delays of at most 25, 50, 100, 200 and then 400 ms ([`Backoff`]). All
+//!   operations of a request share one backoff, so that no loop can repeat an operation without waiting.
+//! - **When to give up**: a read after [`MAX_READ_ATTEMPTS`] attempts, so that an outage of the table does not
+//!   keep every function busy until its deadline. A transaction is retried until the deadline of the
+//!   invocation. 500 ms before it, [`crate::http::serve`] returns a 503 with `Retry-After`.
+
+use std::{sync::PoisonError, time::Duration};
+
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+
+use super::{Store, classify_error};
+use crate::Error;
+
+/// Maximum number of attempts of a read.
+const MAX_READ_ATTEMPTS: u32 = 5;
+
+/// The maximum time of an attempt.
+#[derive(Clone, Copy)]
+pub(super) struct AttemptTimeout {
+    /// The maximum time of the first attempt of an operation. It doubles with each attempt.
+    first: Duration,
+    /// The maximum time of a later attempt.
+    max: Duration,
+}
+
+impl AttemptTimeout {
+    pub const FOR_FUNCTIONS: Self = Self {
+        first: Duration::from_millis(500),
+        max: Duration::from_secs(2),
+    };
+    pub const FOR_TOOLS: Self = Self {
+        first: Duration::from_secs(10),
+        max: Duration::from_secs(10),
+    };
+}
+
+/// Exponential backoff with full jitter: random delays of at most 25, 50, 100, 200 and then 400 ms. A
+/// transaction locks its items for about 25 ms.
+#[derive(Debug)]
+pub struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Backoff {
+    const INITIAL: Duration = Duration::from_millis(25);
+    const MAX: Duration = Duration::from_millis(400);
+
+    /// Starts with the shortest delay.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Self::INITIAL)
+    }
+
+    /// Waits, and doubles the maximum of the next delay.
+    pub async fn wait(&mut self) {
+        tokio::time::sleep(self.next_delay()).await;
+    }
+
+    fn next_delay(&mut self) -> Duration {
+        let delay = self.0.mul_f64(fastrand::f64());
+        self.0 = (self.0 * 2).min(Self::MAX);
+        delay
+    }
+}
+
+/// The attempts of one operation.
+pub(super) struct Attempts {
+    count: u32,
+    timeout: AttemptTimeout,
+}
+
+impl Attempts {
+    pub fn new(timeout: AttemptTimeout) -> Self {
+        Self { count: 0, timeout }
+    }
+
+    /// Runs the next attempt within its time limit.
+    pub async fn run<T, E>(
+        &mut self,
+        attempt: impl Future<Output = Result<T, SdkError<E>>>,
+    ) -> Result<T, SdkError<E>> {
+        let factor = 2_u32.saturating_pow(self.count);
+        let limit = self
+            .timeout
+            .first
+            .saturating_mul(factor)
+            .min(self.timeout.max);
+        self.count = self.count.saturating_add(1);
+        let result = tokio::time::timeout(limit, attempt).await;
+        match result {
+            Ok(result) => result,
+            Err(elapsed) => Err(SdkError::timeout_error(elapsed)),
+        }
+    }
+}
+
+impl Store {
+    /// Waits before something is tried again.
+    pub(super) async fn wait_before_retry(&self) {
+        let backoff = self.backoff.lock();
+        let delay = backoff.unwrap_or_else(PoisonError::into_inner).next_delay();
+        tokio::time::sleep(delay).await;
+    }
+
+    /// Runs a read until it succeeds or has failed too often.
+    pub(super) async fn retry_read<T, E, F>(&self, read: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, SdkError<E>>>,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        self.table.usage.count_operation();
+        let mut attempts = Attempts::new(self.table.attempt_timeout);
+        loop {
+            match attempts.run(Box::pin(read())).await.map_err(classify_error) {
+                Err(Error::Unavailable(_)) if attempts.count < MAX_READ_ATTEMPTS => {}
+                result => return result,
+            }
+            self.wait_before_retry().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::operation::get_item::GetItemError;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_attempt_gives_up_after_500_ms_and_later_ones_after_2_s() {
+        let mut attempts = Attempts::new(AttemptTimeout::FOR_FUNCTIONS);
+        for expected in [500, 1_000, 2_000, 2_000] {
+            let started = tokio::time::Instant::now();
+            let never = std::future::pending::<Result<(), SdkError<GetItemError>>>();
+            let error = attempts.run(never).await.unwrap_err();
+            assert!(matches!(error, SdkError::TimeoutError(_)));
+            assert_eq!(started.elapsed(), Duration::from_millis(expected));
+        }
+    }
+
+    #[test]
+    fn delays_double_up_to_400_ms() {
+        let mut backoff = Backoff::new();
+        for limit in [25, 50, 100, 200, 400, 400] {
+            assert_eq!(backoff.0, Duration::from_millis(limit));
+            assert!(backoff.next_delay() <= Duration::from_millis(limit));
+        }
+    }
+}

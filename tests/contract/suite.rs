@@ -1,0 +1,13 @@
+//! The tests of the contract. A test reads a list of chats with `wait_for_list` and the like, because
+//! lists are eventually consistent.
+
+pub mod auth;
+pub mod bodies;
+pub mod chats;
+pub mod gateway;
+pub mod idempotency;
+pub mod messages;
+pub mod methods;
+pub mod paging;
+pub mod races;
+pub mod totals;
