@@ -1,7 +1,7 @@
 # `make help` lists the commands. Each is also documented where it is implemented: `scripts/NAME.sh --help`.
 .DEFAULT_GOAL := help
 .PHONY: help run test check ci generate tutorial schemathesis web clients sizes bench mutants sam-local check-built smoke \
-  cloudformation deny
+  template rehearsal deny
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -52,8 +52,12 @@ check-built: ## Check what `sam build` has built, before a deployment
 smoke: ## Run the tutorial against a deployment: JWT_SECRET=… make smoke URL=https://…
 	scripts/smoke-test.sh '$(URL)'
 
-cloudformation: ## Create the stack in a CloudFormation emulator
-	"$$(scripts/python-tools.sh cloudformation)/python" scripts/check-cloudformation.py
+template: ## Check the template's versions, conditions and alarms
+	"$$(scripts/python-tools.sh template)/python" scripts/check_template.py
+	"$$(scripts/python-tools.sh template)/python" scripts/check_alarms.py
+
+rehearsal: ## Deploy to an AWS emulator, change everything, restore, roll back and delete
+	scripts/rehearse-deployment.sh
 
 deny: ## Check licenses, bans and sources of dependencies
 	scripts/check-dependencies.sh

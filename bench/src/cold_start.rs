@@ -74,6 +74,9 @@ pub fn run(
 ) -> Result<()> {
     eprintln!("Building the functions as they are deployed, and the baselines …");
     let mut implementations = runtime.block_on(implementations::functions(template, functions))?;
+    implementations.extend(implementations::with_secret_in_environment(
+        &implementations,
+    ));
     implementations.extend(runtime.block_on(implementations::baselines())?);
     eprintln!("Filling a table …");
     let environment = Environment::new(runtime, template)?;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use chat_local::{
-    DEVELOPMENT_SECRET,
     dynamodb::{self, EmbeddedDynamoDb},
     template::Template,
     tokens::TokenSigner,
@@ -14,6 +13,9 @@ use chat_shared::{
 };
 
 use crate::Result;
+
+/// The secret that signs access tokens. A function refuses the development secret from Secrets Manager.
+pub const SECRET: &str = "a secret of the benchmark, of 32 bytes or more";
 
 /// Length of a short message in bytes.
 pub const SHORT_MESSAGE_BYTES: usize = 200;
@@ -53,10 +55,10 @@ pub fn short_message() -> Result<MessageContent> {
     Ok(MessageContent::new(Some(text), None, None)?)
 }
 
-/// An access token, signed with the development secret.
+/// An access token, signed with [`SECRET`].
 pub fn access_token(user: UserId) -> Result<String> {
     let expires_at = (Timestamp::now() + TOKEN_LIFETIME).seconds();
-    let variable = |name: &str| (name == "JWT_SECRET").then(|| DEVELOPMENT_SECRET.to_owned());
+    let variable = |name: &str| (name == "JWT_SECRET").then(|| SECRET.to_owned());
     let signer = TokenSigner::from_env(variable).ok_or("there is no secret to sign tokens with")?;
     Ok(signer.sign(user, expires_at))
 }

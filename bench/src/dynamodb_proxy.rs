@@ -1,5 +1,6 @@
 //! Proxy between a function and the embedded DynamoDB: adds TLS as in production, counts requests and
-//! capacity units, and emulates transaction conflicts.
+//! capacity units, and emulates transaction conflicts. It also emulates the one request to Secrets Manager
+//! that a function sends at init.
 //!
 //! The proxy of the integration tests (`tests/integration/dynamodb_proxy/`) also emulates conflicts,
 //! but this one is separate because it must add as little time as possible to the measurements and
@@ -24,7 +25,7 @@ use rustls::{
 };
 use serde_json::{Value, json};
 
-use crate::{Result, http::Message};
+use crate::{Result, dataset::SECRET, http::Message};
 
 /// Delay of each counted response. It is long enough that concurrent requests overlap in the count.
 const COUNTED_ROUND_TRIP: Duration = Duration::from_millis(25);
@@ -249,6 +250,7 @@ impl ProxyState {
         while let Some(request) = Message::read(&mut client)? {
             let mode = self.traffic().mode;
             let response = match mode {
+                _ if is_secret_request(&request) => secret_response(),
                 ProxyMode::PassThrough => forward(&request, &mut upstream)?,
                 ProxyMode::CountRequests => self.count(&request, &mut upstream)?,
                 ProxyMode::EmulateConflicts => self.emulate_conflicts(&request, &mut upstream)?,
@@ -305,6 +307,24 @@ impl ProxyState {
 fn forward(request: &Message, upstream: &mut BufReader<TcpStream>) -> io::Result<Message> {
     request.write(upstream.get_mut())?;
     Message::read(upstream)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+fn is_secret_request(request: &Message) -> bool {
+    request.header("x-amz-target") == Some("secretsmanager.GetSecretValue")
+}
+
+/// The response of Secrets Manager, with a secret that was stored long ago.
+fn secret_response() -> Message {
+    let body = json!({
+        "ARN": "arn:aws:secretsmanager:us-east-1:000000000000:secret:bench/jwt-secret-AbCdEf",
+        "CreatedDate": 1_700_000_000.0,
+        "Name": "bench/jwt-secret",
+        "SecretString": SECRET,
+        "VersionId": "00000000-0000-0000-0000-000000000000",
+        "VersionStages": ["AWSCURRENT"],
+    });
+    let headers = [("content-type", "application/x-amz-json-1.1")];
+    Message::response("200 OK", &headers, body.to_string())
 }
 
 fn is_transaction(request: &Message) -> bool {

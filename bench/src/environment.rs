@@ -7,9 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use chat_local::{
-    DEVELOPMENT_SECRET, dynamodb::EmbeddedDynamoDb, sample_events, template::Template,
-};
+use chat_local::{dynamodb::EmbeddedDynamoDb, sample_events, template::Template};
 use chat_shared::{
     domain::{ChatId, Timestamp, UserId},
     store::{Store, TableClient},
@@ -20,8 +18,8 @@ use tokio::runtime::Runtime;
 use crate::{
     Result,
     dataset::{
-        SHORT_MESSAGE_BYTES, access_token, chat_id, create_table, short_message, start_chat,
-        user_id,
+        SECRET, SHORT_MESSAGE_BYTES, access_token, chat_id, create_table, short_message,
+        start_chat, user_id,
     },
     dynamodb_proxy::{Certificate, Proxy},
 };
@@ -156,7 +154,7 @@ impl<'a> Environment<'a> {
             ("AWS_LAMBDA_FUNCTION_NAME", text("bench")),
             ("AWS_LAMBDA_FUNCTION_VERSION", text("1")),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", text("256")),
-            ("JWT_SECRET", text(DEVELOPMENT_SECRET)),
+            ("JWT_SECRET", text(SECRET)),
             ("LANG", text("en_US.UTF-8")),
             ("NODE_EXTRA_CA_CERTS", file(&self.certificate.own)),
             ("NODE_NO_WARNINGS", text("1")),
@@ -167,6 +165,15 @@ impl<'a> Environment<'a> {
             ("TZ", text(":UTC")),
             ("_HANDLER", text("bootstrap")),
         ])
+    }
+
+    /// The environment variables of a function that reads the secret from Secrets Manager. The proxy emulates it.
+    pub fn secrets_manager_variables(&self) -> [(&'static str, &str); 2] {
+        let endpoint = self.proxy.endpoint();
+        [
+            ("JWT_SECRET_ARN", "bench/jwt-secret"),
+            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", endpoint),
+        ]
     }
 
     /// An event for which the function does its full work and returns success. This method also

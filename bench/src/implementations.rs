@@ -21,10 +21,13 @@ use crate::{Result, environment::Environment};
 
 /// Report name of the Rust baseline without the SDK.
 pub const BARE: &str = "bare Rust function";
+/// Report name of a function that reads its secret from the environment instead of from Secrets Manager.
+pub const SECRET_IN_ENVIRONMENT: &str = "get-totals, secret in the environment";
 /// Report name of the Rust baseline with the SDK's default settings.
 pub const SDK_DEFAULTS: &str = "get-totals, SDK defaults";
 
 /// An executable implementation of a function.
+#[derive(Clone)]
 pub struct Implementation {
     /// The name in reports.
     pub name: String,
@@ -35,6 +38,8 @@ pub struct Implementation {
     /// The file that would be deployed.
     artifact: PathBuf,
     environment: BTreeMap<String, String>,
+    /// Whether it reads the secret that signs tokens from Secrets Manager, as a deployed function does.
+    fetches_secret: bool,
 }
 
 /// Size of a deployed file in bytes.
@@ -55,6 +60,11 @@ impl Implementation {
         command
             .envs(&self.environment)
             .envs(environment.variables());
+        if self.fetches_secret {
+            command
+                .env_remove("JWT_SECRET")
+                .envs(environment.secrets_manager_variables());
+        }
         if self.name == SDK_DEFAULTS {
             command.env("SSL_CERT_FILE", environment.system_certificates());
         }
@@ -92,6 +102,7 @@ impl Implementation {
             arguments: Vec::new(),
             artifact: copy,
             environment: BTreeMap::new(),
+            fetches_secret: false,
         })
     }
 }
@@ -105,6 +116,7 @@ pub async fn functions(template: &Template, names: &[String]) -> Result<Vec<Impl
         let binary = binaries.iter().find(|binary| binary.ends_with(name));
         let binary = binary.ok_or_else(|| format!("cargo built no binary {name}"))?;
         let mut implementation = Implementation::from_executable(name, name, binary)?;
+        implementation.fetches_secret = true;
         let functions = template.functions.iter();
         let function = functions.filter(|function| function.binary == *name);
         for (variable, value) in function.flat_map(|function| &function.environment) {
@@ -117,6 +129,18 @@ pub async fn functions(template: &Template, names: &[String]) -> Result<Vec<Impl
         Ok(implementation)
     });
     implementations.collect()
+}
+
+/// The variant of `get-totals` that shows what reading the secret costs, if `get-totals` is measured.
+pub fn with_secret_in_environment(functions: &[Implementation]) -> Option<Implementation> {
+    let original = functions
+        .iter()
+        .find(|function| function.name == "get-totals")?;
+    Some(Implementation {
+        name: SECRET_IN_ENVIRONMENT.to_owned(),
+        fetches_secret: false,
+        ..original.clone()
+    })
 }
 
 /// Builds the baselines: two Rust functions, and two Node functions if Node is installed.
@@ -177,6 +201,7 @@ fn node_baselines() -> Result<Option<[Implementation; 2]>> {
             arguments: vec![folder.join("bootstrap.cjs"), bundle.clone()],
             artifact: bundle,
             environment: BTreeMap::new(),
+            fetches_secret: false,
         }
     })))
 }

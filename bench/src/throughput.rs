@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt::Write, path::Path, sync::Arc, time::Duration};
 
 use chat_local::{
-    DEVELOPMENT_SECRET, Database, Stack, StackOptions,
+    Database, Stack, StackOptions,
     dynamodb::client_for_endpoint,
     function_binaries::executables,
     lambda::max_instances,
@@ -16,7 +16,7 @@ use tokio::{process::Command, runtime::Runtime};
 
 use crate::{
     Effort, Result,
-    dataset::{access_token, chat_id, short_message, start_chat},
+    dataset::{SECRET, access_token, chat_id, short_message, start_chat},
     format::{markdown_table, millis, significant},
     function_process::cpu_time,
     implementations::find_program,
@@ -153,7 +153,7 @@ async fn measure(scenarios: &[Scenario], effort: &Effort, report: &Report) -> Re
         port: 0,
         database: Database::Memory,
         environment: BTreeMap::from([
-            ("JWT_SECRET".to_owned(), DEVELOPMENT_SECRET.to_owned()),
+            ("JWT_SECRET".to_owned(), SECRET.to_owned()),
             ("LOG_LEVEL".to_owned(), "WARN".to_owned()),
             ("STACK_NAME".to_owned(), String::new()),
         ]),

@@ -1,0 +1,630 @@
+#!/usr/bin/env python3
+"""Checks template.yaml with SAM's own translator, for mistakes that cfn-lint does not know.
+
+- A deployment that changes only a parameter publishes a new version of each function. Each parameter is changed, and
+  the versions before and after are compared.
+- Under every combination of the conditions (kinds of keys, authorizer, tracing, table, alarms, …) no reference to a
+  missing resource remains, the functions accept their environment, and only functions that use the secret may read it.
+- Resources do not depend on each other in a circle, which CloudFormation rejects.
+- The gateway's authorizer protects every route when it is enabled, and none when it is not.
+- The deployment hook tests each function, and its code reports what it finds.
+- samconfig.toml has only parameters that exist, with valid values, and a receiver of production's alarms.
+- The role in deploy/deploy-role.yaml may manage each type of resource.
+
+Run it with the Python environment that has aws-sam-translator. `template` has the newest version, `template-least` the
+least that docs/deploy.md allows:
+
+    "$(scripts/python-tools.sh template)/python" scripts/check_template.py
+"""
+import argparse
+import contextlib
+import graphlib
+import importlib.metadata
+import io
+import itertools
+import json
+import re
+import sys
+import types
+
+from samtranslator.yaml_helper import yaml_parse
+from stack_template import (
+    ROOT,
+    MissingResource,
+    Stack,
+    conditions,
+    default_parameters,
+    functions,
+    references,
+    source,
+    translate,
+    walk,
+)
+
+MAX_DESCRIPTION = 256
+MAX_INLINE_CODE = 4096
+# Properties of a function that are not part of its configuration.
+NOT_CONFIGURATION = {
+    "AutoPublishAlias",
+    "AutoPublishAliasAllProperties",
+    "DeploymentPreference",
+    "Description",
+    "Events",
+    "Policies",
+    "VersionDescription",
+}
+# Values to change a parameter to, if its type does not suggest one. The first that its pattern allows is used.
+SAMPLE_TEXTS = ["changed", "https://keys.example.com/jwks.json", "alarms@example.com"]
+# Base configurations: in each, other parameters have an effect.
+BASES = {
+    "the secret": {},
+    "all kinds of keys": {
+        "JwtPublicKeyParameter": "/chat/key:1",
+        "JwtJwksParameter": "/chat/jwks:1",
+        "JwtJwksUrl": "https://issuer.example.com/jwks.json",
+        "JwtSecretWithPublicKeys": "true",
+    },
+    "a key set URL": {"JwtJwksUrl": "https://issuer.example.com/jwks.json"},
+}
+SECRET_ARN = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:keys/chat-AbCdEf"
+ISSUER = {"JwtIssuer": "https://issuer.example.com/,https://old.example.com/", "JwtAudience": "chat,chat-web"}
+# The values whose combinations are checked. Together they make each condition true and false.
+CHOICES = [
+    [{"JwtSecretArn": value} for value in ("keys/chat", SECRET_ARN, "")],
+    [{"JwtPublicKeyParameter": value} for value in ("", "/chat/key:1")],
+    [{"JwtJwksParameter": value} for value in ("", "/chat/jwks:1")],
+    [{"JwtJwksUrl": value} for value in ("", "https://issuer.example.com/jwks.json")],
+    [{"JwtSecretWithPublicKeys": value} for value in ("false", "true")],
+    [{"JwtSecretKmsKeyArn": value} for value in ("", "arn:aws:kms:eu-central-1:111122223333:key/k")],
+    [{"GatewayAuthorizer": "false"}, {"GatewayAuthorizer": "true"} | ISSUER],
+    [{"ExistingTableName": value} for value in ("", "chat-restored")],
+    [{"AlarmEmail": value} for value in ("", "alarms@example.com")],
+    [{"AlarmTopicArn": value} for value in ("", "arn:aws:sns:eu-central-1:111122223333:pager")],
+    [{"AllowedHeaders": "", "LogLevel": "INFO"}, {"AllowedHeaders": "x-app-version,x-device", "LogLevel": "WARN"}],
+    # SAM inserts the values of these two itself.
+    [{"Tracing": value} for value in ("Disabled", "Active")],
+    [{"DeploymentType": value} for value in ("Canary10Percent5Minutes", "AllAtOnce")],
+]
+
+# What is wrong, and the first configuration in which it was found.
+problems = {}
+
+
+def expect(is_right, problem, where=""):
+    if not is_right:
+        problems.setdefault(problem, where)
+
+
+def resolved(stack, name):
+    """The properties of a resource; none if it refers to a resource that does not exist."""
+    try:
+        return stack.properties(name)
+    except MissingResource as missing:
+        expect(False, f"{name} refers to {missing}, which does not exist", f"with {shown(stack.parameters)}")
+        return {}
+
+
+def shown(parameters):
+    """The parameters that differ from their defaults, for a message."""
+    defaults = default_parameters()
+    changed = [f"{name}={value}" for name, value in parameters.items() if value != defaults[name]]
+    return " ".join(changed) or "the defaults"
+
+
+def role_of(function):
+    return f"{function}Role"
+
+
+def changed_value(name, current):
+    """Another valid value of a parameter."""
+    parameter = source()["Parameters"][name]
+    if "AllowedValues" in parameter:
+        return next(str(value) for value in parameter["AllowedValues"] if str(value) != current)
+    if parameter["Type"] == "Number":
+        value = int(current) + 1
+        return str(value if value <= parameter.get("MaxValue", value) else value - 2)
+    pattern = parameter.get("AllowedPattern", ".*")
+    return next(text for text in SAMPLE_TEXTS if text != current and re.fullmatch(pattern, text))
+
+
+# ------------------------------------------------------------------------------------------------- new versions
+
+
+def configuration_parts(function):
+    """The parts of template.yaml that become the configuration of a function."""
+    properties = source()["Globals"]["Function"] | {"Own": source()["Resources"][function]["Properties"]}
+    own = {key: value for key, value in properties.pop("Own").items() if key not in NOT_CONFIGURATION}
+    shared = {key: value for key, value in properties.items() if key not in NOT_CONFIGURATION}
+    return [shared, own]
+
+
+def check_content():
+    """Everything that a function's configuration refers to is in the content of ConfigurationVersion."""
+    template = source()
+    content = references(template["Resources"]["ConfigurationVersion"]["Properties"]["Content"])
+    for function in functions():
+        parts = configuration_parts(function)
+        needed = references(parts)
+        for condition in conditions(parts, template):
+            needed |= references([template["Conditions"][condition]])
+        for name in sorted(needed - content):
+            expect(
+                False,
+                f"{name} is part of the configuration of functions, but not of ConfigurationVersion. A deployment that"
+                f" changes only {name} would publish no new version. Add the line `{name}=${{{name}}}` to its Content.",
+            )
+
+
+def versions(stack):
+    """What Lambda and CloudFormation compare: the configuration of each function, and its version resource."""
+    found = {}
+    for function in functions():
+        name, = (n for n in stack.resources("AWS::Lambda::Version") if re.fullmatch(f"{function}Version\\w+", n))
+        configuration = {key: value for key, value in resolved(stack, function).items() if key != "Code"}
+        found[function] = (configuration, (name, resolved(stack, name)))
+    return found
+
+
+def check_changes():
+    """A change of each parameter that reaches a function replaces the versions of all functions."""
+    effective = set()
+    for base_name, base in BASES.items():
+        before_stack = Stack(translate(base), base)
+        before = versions(before_stack)
+        for name in source()["Parameters"]:
+            parameters = base | {name: changed_value(name, before_stack.parameters[name])}
+            after = versions(Stack(translate(parameters), parameters))
+
+            without_description = {"Description": None}
+            if all(before[f][0] | without_description == after[f][0] | without_description for f in functions()):
+                continue
+            effective.add(name)
+            for function in functions():
+                where = f"with {base_name}, after a change of only {name}"
+                expect(
+                    before[function][1] != after[function][1],
+                    f"a deployment publishes no new version of {function}. Its VersionDescription, and the Content of"
+                    " ConfigurationVersion, must change",
+                    where,
+                )
+                expect(
+                    before[function][0] != after[function][0],
+                    f"a deployment fails at {function}, because Lambda publishes no version of a function that has not"
+                    " changed. Its Description must contain ${ConfigurationVersion}",
+                    where,
+                )
+    return effective
+
+
+def check_descriptions(stack):
+    """Descriptions have at most 256 characters."""
+    for name in stack.resources("AWS::Lambda::Function") + stack.resources("AWS::Lambda::Version"):
+        # The number of a configuration has far fewer than ten digits.
+        description = stack.properties(name).get("Description", "")
+        expect(len(description) <= MAX_DESCRIPTION, f"the description of {name} has {len(description)} characters")
+
+
+# -------------------------------------------------------------------------------------------------- combinations
+
+
+def environment_problem(environment):
+    """Why a function would not start with an environment; None if it would."""
+    is_set = {name: bool(value) for name, value in environment.items()}
+    if not any(map(is_set.get, ("JWT_SECRET", "JWT_SECRET_ARN", "JWT_PUBLIC_KEY", "JWT_JWKS", "JWT_JWKS_URL"))):
+        return "no key is set"
+    if is_set.get("JWT_SECRET") and is_set.get("JWT_SECRET_ARN"):
+        return "JWT_SECRET and JWT_SECRET_ARN are set together"
+    if is_set.get("JWT_SECRET_PREVIOUS") and not is_set.get("JWT_SECRET"):
+        return "JWT_SECRET_PREVIOUS is set without JWT_SECRET"
+    return None
+
+
+def expected_refusal(parameters):
+    """Whether the template's rules must refuse parameters."""
+    has_secret = bool(parameters["JwtSecretArn"])
+    public_keys = ("JwtPublicKeyParameter", "JwtJwksParameter", "JwtJwksUrl")
+    has_public_key = any(parameters[name] for name in public_keys)
+    with_public_keys = parameters["JwtSecretWithPublicKeys"] == "true"
+    uses_authorizer = parameters["GatewayAuthorizer"] == "true"
+    return (
+        not (has_secret or has_public_key)
+        or with_public_keys and not has_secret
+        or uses_authorizer and (not has_public_key or with_public_keys)
+    )
+
+
+class Resolver:
+    """Resolves the resources of a template under many combinations, each distinct one only once."""
+
+    def __init__(self, template):
+        self.template = template
+        self.resolved = {}
+        self.inputs = {name: self.parameters_of(resource) for name, resource in template["Resources"].items()}
+
+    def parameters_of(self, resource):
+        """The parameters that decide about a resource and about the existence of what it refers to."""
+        names = references(resource)
+        deciding = conditions([resource], self.template)
+        for name in names & self.template["Resources"].keys():
+            if "Condition" in (target := self.template["Resources"][name]):
+                deciding |= conditions([{"Condition": target["Condition"]}], self.template)
+        for condition in deciding:
+            names |= references([self.template["Conditions"][condition]])
+        return sorted(names & self.template["Parameters"].keys())
+
+    def properties(self, stack, name):
+        key = (name, *(stack.parameters[parameter] for parameter in self.inputs[name]))
+        if key not in self.resolved:
+            self.resolved[key] = resolved(stack, name)
+        return self.resolved[key]
+
+
+def statements(properties):
+    """The statements of the policies in the properties of a role or policy."""
+    documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+    documents += [properties["PolicyDocument"]] if "PolicyDocument" in properties else []
+    return [statement for document in documents for statement in document["Statement"]]
+
+
+def actions(statement):
+    return [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+
+
+def check_combination(stack, resolver):
+    """Checks the stack under one combination of parameters that the rules accept."""
+    where = f"with {shown(stack.parameters)}"
+    properties = {name: resolver.properties(stack, name) for name in stack.resources()}
+    for name, output in stack.template["Outputs"].items():
+        try:
+            stack.resolve(output["Value"])
+        except MissingResource as missing:
+            expect(False, f"the output {name} refers to {missing}, which does not exist", where)
+    if not all(properties.values()):
+        return  # A resource refers to one that does not exist, which is reported already.
+
+    environment = properties[functions()[0]]["Environment"]["Variables"]
+    problem = environment_problem(environment)
+    expect(not problem, f"no function starts: {problem}", where)
+
+    table = "<ChatTable>" if stack.has("ChatTable") else stack.parameters["ExistingTableName"]
+    expect(environment["TABLE_NAME"] == table, f"TABLE_NAME is {environment['TABLE_NAME']}, not {table}", where)
+    secret = environment["JWT_SECRET_ARN"]
+    readers = set()
+    for name in stack.resources("AWS::IAM::Role") + stack.resources("AWS::IAM::Policy"):
+        for statement in statements(properties[name]):
+            resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
+            for action, resource in itertools.product(actions(statement), resources):
+                if action.startswith("dynamodb:"):
+                    expect(f":table/{table}" in resource, f"{name} allows {action} on {resource}", where)
+                elif action == "secretsmanager:GetSecretValue":
+                    arn = SECRET_ARN.rsplit(":", 1)[0] + f":{secret}-??????"
+                    expect(
+                        secret and resource == (secret if secret.startswith("arn:") else arn),
+                        f"{name} may read {resource}, but the functions read {secret or 'no secret'}",
+                        where,
+                    )
+                    readers.update(properties[name].get("Roles", [f"<{name}>"]))
+                elif action.startswith("kms:"):
+                    is_key = secret and resource == stack.parameters["JwtSecretKmsKeyArn"]
+                    expect(is_key, f"{name} may use {resource}", where)
+    expected = {f"<{role_of(function)}>" for function in functions()} if secret else set()
+    expect(readers == expected, f"these roles may read the secret, or lack it: {sorted(readers ^ expected)}", where)
+
+    targets = ["<AlarmEmailTopic>"] if stack.parameters["AlarmEmail"] else []
+    targets += [stack.parameters["AlarmTopicArn"]] if stack.parameters["AlarmTopicArn"] else []
+    for name in stack.resources("AWS::CloudWatch::Alarm"):
+        for list_name in ("AlarmActions", "OKActions"):
+            expect(properties[name][list_name] == targets, f"{list_name} of {name} is not {targets}", where)
+
+    is_traced = stack.parameters["Tracing"] == "Active"
+    for function in functions():
+        policies = " ".join(properties[role_of(function)]["ManagedPolicyArns"]).lower()
+        expect(
+            ("TracingConfig" in properties[function]) == ("xray" in policies) == is_traced,
+            f"tracing or the X-Ray policy of {function} is not as Tracing says",
+            where,
+        )
+    cors = properties["ChatApi"]["Body"]["x-amazon-apigateway-cors"]
+    more = [header for header in stack.parameters["AllowedHeaders"].split(",") if header]
+    expect(
+        isinstance(cors["allowOrigins"], list) and cors["allowHeaders"][7:] == more,
+        f"the API has the CORS settings {cors}",
+        where,
+    )
+
+
+def check_combinations():
+    """Every combination of CHOICES: the rules refuse it, or the stack is right."""
+    translated = {}
+    seen = {name: set() for name in source()["Conditions"]}
+    accepted = 0
+    for choice in itertools.product(*CHOICES):
+        parameters = {name: value for values in choice for name, value in values.items()}
+        inserted = (parameters["Tracing"], parameters["DeploymentType"])
+        if inserted not in translated:
+            template = translate(parameters)
+            translated[inserted] = (template, Resolver(template))
+        template, resolver = translated[inserted]
+        stack = Stack(template, parameters)
+        refused = stack.failed_rules()
+        expect(
+            bool(refused) == bool(expected_refusal(stack.parameters)),
+            f"the rules {'refuse' if refused else 'accept'} these parameters {refused}",
+            f"with {shown(stack.parameters)}",
+        )
+        if not refused:
+            accepted += 1
+            for name in seen:
+                seen[name].add(stack.condition(name))
+            check_combination(stack, resolver)
+    for name, values in seen.items():
+        expect(len(values) == 2, f"no combination makes the condition {name} both true and false. Add one to CHOICES.")
+    return accepted
+
+
+def check_secrets(template):
+    """CloudFormation never inserts a secret."""
+    expect(
+        "{{resolve:secretsmanager" not in json.dumps(template),
+        "template.yaml inserts a secret. Everybody who may read the stack's resources could read it.",
+    )
+
+
+# ------------------------------------------------------------------------------------------- resources and routes
+
+
+def check_circles(template):
+    resources = template["Resources"]
+    graph = {name: references([resource]) & resources.keys() for name, resource in resources.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as cycle:
+        expect(
+            False,
+            "these resources depend on each other in a circle, which CloudFormation rejects. Remove one of the"
+            f" references: {' <- '.join(cycle.args[1])}",
+        )
+
+
+def routes():
+    """Method and path of each route with a method, as in the functions' events."""
+    events = [e for f in functions() for e in source()["Resources"][f]["Properties"]["Events"].values()]
+    found = [event["Properties"] for event in events]
+    return sorted((event["Path"], event["Method"].lower()) for event in found if event["Method"] != "ANY")
+
+
+def check_authorizer(template):
+    """The authorizer protects exactly the routes of the functions, or none."""
+    url = {"JwtJwksUrl": "https://issuer.example.com/jwks.json"}
+    for is_enabled in (True, False):
+        parameters = url | ({"GatewayAuthorizer": "true"} | ISSUER if is_enabled else {})
+        body = Stack(template, parameters).properties("ChatApi")["Body"]
+        protected = sorted(
+            (path, method)
+            for path, methods in body["paths"].items()
+            for method, operation in methods.items()
+            if [list(scheme) for scheme in operation.get("security", [])] == [["issuer"]]
+        )
+        expect(
+            protected == (routes() if is_enabled else []),
+            f"with GatewayAuthorizer={str(is_enabled).lower()} the authorizer does not protect exactly the routes of the"
+            f" functions. Correct the paths of ChatApi: {sorted(set(routes()) ^ set(protected))}",
+        )
+        schemes = body.get("components", {}).get("securitySchemes", {})
+        expect(list(schemes) == (["issuer"] if is_enabled else []), f"ChatApi has the security schemes {list(schemes)}")
+        if is_enabled:
+            jwt = schemes["issuer"]["x-amazon-apigateway-authorizer"]["jwtConfiguration"]
+            wanted = {"issuer": ISSUER["JwtIssuer"].split(",")[0], "audience": ISSUER["JwtAudience"].split(",")}
+            expect(jwt == wanted, f"the authorizer has the configuration {jwt} instead of {wanted}")
+
+
+def check_stage(stack):
+    """The limits of POST routes, and the access log."""
+    stage, = stack.resources("AWS::ApiGatewayV2::Stage")
+    stage = stack.properties(stage)
+    posts = [f"POST {path}" for path, method in routes() if method == "post"]
+    expect(sorted(stage["RouteSettings"]) == posts, f"RouteSettings must have exactly the routes {posts}")
+    line = stage["AccessLogSettings"]["Format"]
+    with_values = re.sub(r"\$context[\w.]+", "-", line)
+    try:
+        fields = json.loads(with_values)
+        expect({"requestId", "functionRequestId"} <= fields.keys(), "the access log lacks an id")
+    except json.JSONDecodeError as error:
+        expect(False, f"the format of the access log is not JSON: {error}")
+    expect("\n" not in line, "the format of the access log has several lines, which API Gateway rejects")
+    name = stack.properties("ApiLogs")["LogGroupName"]
+    expect(name.startswith("/aws/vendedlogs/"), f"the access log's group is {name}, outside /aws/vendedlogs/")
+
+
+# ------------------------------------------------------------------------------------------------ deployment hook
+
+
+class StubClient:
+    """Stands for CodeDeploy and Lambda when the hook's code runs here."""
+
+    def __init__(self, revision, responses):
+        self.revision, self.responses = revision, responses
+        self.invoked, self.status = [], None
+
+    def get_deployment(self, deploymentId):
+        return {"deploymentInfo": {"revision": self.revision}}
+
+    def put_lifecycle_event_hook_execution_status(self, deploymentId, lifecycleEventHookExecutionId, status):
+        self.status = status
+
+    def invoke(self, FunctionName, Payload):
+        self.invoked.append(FunctionName)
+        response = self.responses(FunctionName, len(self.invoked))
+        if isinstance(response, Exception):
+            raise response
+        return {"Payload": io.BytesIO(json.dumps(response).encode())}
+
+
+def run_hook(hook, revision, responses, remaining=300_000):
+    """Runs the code of the deployment hook. Returns the stub, with what the code did."""
+    stub = StubClient(revision, responses)
+    modules = {
+        "boto3": types.SimpleNamespace(client=lambda name, **options: stub),
+        "botocore.config": types.SimpleNamespace(Config=lambda **options: None),
+        "os": types.SimpleNamespace(environ=hook["Environment"]["Variables"] | {"PATH": "/bin"}),
+        "time": types.SimpleNamespace(sleep=lambda seconds: None),
+    }
+    real = {name: sys.modules.get(name) for name in modules}
+    sys.modules.update(modules)
+    try:
+        scope = {}
+        exec(compile(hook["Code"]["ZipFile"], "DeploymentHook", "exec"), scope)
+    finally:
+        for name, module in real.items():
+            sys.modules.pop(name)
+            if module:
+                sys.modules[name] = module
+    event = {"DeploymentId": "d-1", "LifecycleEventHookExecutionId": "e-1"}
+    context = types.SimpleNamespace(get_remaining_time_in_millis=lambda: remaining)
+    # What the code prints goes to the log of the hook.
+    with contextlib.redirect_stdout(io.StringIO()):
+        scope["handler"](event, context)
+    return stub
+
+
+def check_hook(stack):
+    """The hook tests each function's new version, and reports what it finds."""
+    hook = stack.properties("DeploymentHook")
+    new = {function: versions(stack)[function][1][0] for function in functions()}
+    tested = {name: value.strip("<>") for name, value in hook["Environment"]["Variables"].items()}
+    expect(tested == new, f"the environment of DeploymentHook lacks the version of {sorted(set(new) ^ set(tested))}")
+    granted = statements(stack.properties("DeploymentHookRole"))
+    allowed = [statement["Resource"] for statement in granted if "lambda:InvokeFunction" in actions(statement)]
+    expect(
+        allowed == [[f"<{function}.Arn>:*" for function in functions()]],
+        "DeploymentHookRole must allow lambda:InvokeFunction on each function",
+    )
+    is_named = hook["FunctionName"].startswith("CodeDeployHook_")
+    expect(is_named, "CodeDeploy may only invoke functions with the prefix CodeDeployHook_")
+    expect(len(hook["Code"]["ZipFile"]) <= MAX_INLINE_CODE, "the code of DeploymentHook is too long for a template")
+
+    unauthorized = {"statusCode": 401, "body": json.dumps({"code": "unauthorized"})}
+    properties = {"Name": "f", "Alias": "live", "CurrentVersion": "1", "TargetVersion": "2"}
+    resources = [{"f": {"Type": "AWS::Lambda::Function", "Properties": properties}}]
+    content = json.dumps({"version": 0.0, "Resources": resources})
+    revisions = [
+        {"revisionType": "String", "string": {"content": content}},
+        {"revisionType": "AppSpecContent", "appSpecContent": {"content": content}},
+    ]
+    for revision in revisions:
+        run = run_hook(hook, revision, lambda name, count: unauthorized)
+        expect((run.status, run.invoked) == ("Succeeded", ["f:2"]), f"the hook reports {run.status} for a good version")
+    run = run_hook(hook, {"revisionType": "S3"}, lambda name, count: unauthorized)
+    expect(
+        run.status == "Succeeded" and len(run.invoked) == len(functions()),
+        "the hook does not test all versions when CodeDeploy does not tell the version",
+    )
+    late = run_hook(hook, revisions[0], lambda name, count: unauthorized if count > 2 else TimeoutError())
+    expect(late.status == "Succeeded", "the hook does not try again")
+    failures = {
+        "a version that does not start": {"errorType": "Runtime.ExitError", "errorMessage": "exit status 1"},
+        "a version that lets everybody in": {"statusCode": 200, "body": "{}"},
+        "a version with other code": {"statusCode": 401, "body": '"Unauthorized"'},
+        "a version that cannot be invoked": PermissionError(),
+    }
+    for failure, response in failures.items():
+        run = run_hook(hook, revisions[0], lambda name, count: response)
+        expect(run.status == "Failed", f"the hook reports {run.status} for {failure}")
+    run = run_hook(hook, revisions[0], lambda name, count: unauthorized, remaining=40_000)
+    expect((run.status, run.invoked) == ("Failed", []), "the hook starts a test although no time remains to report it")
+
+
+# ------------------------------------------------------------------------------------------------- configurations
+
+
+def configured_parameters():
+    """The parameters of each environment in samconfig.toml."""
+    text = (ROOT / "samconfig.toml").read_text(encoding="utf-8")
+    sections = re.split(r"^\[(\w+)\.deploy\.parameters\]$", text, flags=re.MULTILINE)[1:]
+    found = {}
+    for name, section in zip(sections[::2], sections[1::2], strict=True):
+        listed = re.search(r"^parameter_overrides = \[\n(.*?)^\]", section, flags=re.MULTILINE | re.DOTALL)
+        lines = re.findall(r'^ +"(\w+)=(.*)",$', listed[1] if listed else "", flags=re.MULTILINE)
+        found[name] = dict(lines)
+    return found
+
+
+def refused_value(name, value):
+    """Whether a parameter's constraints refuse a value."""
+    parameter = source()["Parameters"][name]
+    if "AllowedValues" in parameter:
+        return value not in map(str, parameter["AllowedValues"])
+    return not re.fullmatch(parameter.get("AllowedPattern", ".*"), value)
+
+
+def check_samconfig():
+    text = (ROOT / "samconfig.toml").read_text(encoding="utf-8")
+    expect(
+        not re.search(r"^cached = true", text, re.MULTILINE),
+        "samconfig.toml caches builds. SAM's cache compares only the files in `functions`, so a change of `shared`"
+        " would deploy the old code. Set cached = false.",
+    )
+    environments = configured_parameters()
+    expect({"default", "dev", "prod"} <= environments.keys(), f"samconfig.toml has only {sorted(environments)}")
+    for environment, parameters in environments.items():
+        for name, value in parameters.items():
+            exists = name in source()["Parameters"]
+            expect(exists, f"samconfig.toml sets {name} in {environment}, which is no parameter of template.yaml")
+            # The placeholder is refused on purpose.
+            if exists and not value.startswith("SET-"):
+                expect(not refused_value(name, value), f"samconfig.toml sets {name}={value} in {environment}")
+    receiver = environments.get("prod", {}).get("AlarmEmail") or environments.get("prod", {}).get("AlarmTopicArn")
+    expect(receiver, "samconfig.toml names nobody who receives the alarms of prod. Set AlarmEmail or AlarmTopicArn.")
+    is_refused = refused_value("AlarmEmail", "SET-THE-ADDRESS-FOR-ALARMS")
+    expect(is_refused, "AlarmEmail accepts the placeholder of samconfig.toml, so nobody would notice it")
+
+
+def check_deploy_role(template):
+    """The role that deploys has actions for the service of each resource."""
+    prefixes = {
+        "ApiGatewayV2": "apigateway",
+        "AppConfig": "appconfig",
+        "CloudWatch": "cloudwatch",
+        "CodeDeploy": "codedeploy",
+        "DynamoDB": "dynamodb",
+        "IAM": "iam",
+        "Lambda": "lambda",
+        "Logs": "logs",
+        "SNS": "sns",
+    }
+    role = yaml_parse((ROOT / "deploy" / "deploy-role.yaml").read_text(encoding="utf-8"))
+    listed = [inner for key, inner in walk(role["Resources"]) if key == "Action"]
+    granted = {action.split(":")[0] for entry in listed for action in ([entry] if isinstance(entry, str) else entry)}
+    for kind in sorted({resource["Type"] for resource in template["Resources"].values()}):
+        service = kind.split("::")[1]
+        expect(service in prefixes, f"{sys.argv[0]} does not know {kind}. Add {service} and its prefix in IAM.")
+        expect(prefixes.get(service) in granted, f"deploy/deploy-role.yaml allows nothing of {service}, for {kind}")
+
+
+def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    template = translate()
+    stack = Stack(template)
+    check_content()
+    effective = check_changes()
+    check_descriptions(stack)
+    accepted = check_combinations()
+    check_secrets(template)
+    check_circles(template)
+    check_authorizer(template)
+    check_stage(stack)
+    check_hook(stack)
+    check_samconfig()
+    check_deploy_role(template)
+    for problem, where in problems.items():
+        print(f"error: {where and where + ': '}{problem}", file=sys.stderr)
+    print(
+        f"aws-sam-translator {importlib.metadata.version('aws-sam-translator')}: {len(template['Resources'])} resources,"
+        f" {len(functions())} functions. {len(effective)} of {len(source()['Parameters'])} parameters reach the functions;"
+        f" a change of each publishes new versions. {accepted} combinations of parameters checked."
+    )
+    return bool(problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
