@@ -44,7 +44,7 @@ step "Build"
 [ -n "${SKIP_BUILD:-}" ] || limit_time 3600 "sam build" sam build --parameter-overrides Architecture=x86_64
 cargo build --quiet --locked --bin chat-local
 # A skipped test that was renamed would fail after twenty minutes.
-tests=$(cargo test --quiet --locked --package chat-functions --test contract -- --list)
+tests=$(cargo test --quiet --locked --test contract -- --list)
 skip=()
 for name in "${skipped[@]}"; do
   grep -q "$name" <<<"$tests" || fail "no contract test is called $name. Correct the list in $0."
@@ -83,7 +83,7 @@ while read -r function status; do
 done <<<"$events"
 
 step "Contract tests against sam local start-api"
-sam local start-api --port 3999 --warm-containers EAGER "${flags[@]}" >"$logs/api" 2>&1 &
+sam local start-api --port 3999 --warm-containers LAZY "${flags[@]}" >"$logs/api" 2>&1 &
 api=$!
 processes+=("$api")
 api_is_ready() {
@@ -93,4 +93,4 @@ api_is_ready() {
 }
 wait_until 600 "sam local start-api did not respond" api_is_ready || { cat "$logs/api" >&2; exit 1; }
 API_URL=http://localhost:3999 limit_time 3600 "the contract tests" \
-  cargo test --locked --package chat-functions --test contract -- --test-threads 2 "${skip[@]}"
+  cargo test --locked --test contract -- --test-threads 2 "${skip[@]}"
