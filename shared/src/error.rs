@@ -10,7 +10,7 @@ use std::{borrow::Cow, error::Error as StdError};
 use serde::Serialize;
 
 use crate::{
-    auth::Refusal,
+    auth::TokenError,
     domain::{ContentError, TransitionError},
 };
 
@@ -97,7 +97,7 @@ pub enum Error {
     /// 401: the access token is missing or not valid. The reason goes to the log only, because it would help
     /// an attacker.
     #[error("send a valid access token in the header `Authorization: Bearer <token>`")]
-    Unauthorized(Refusal),
+    Unauthorized(TokenError),
     /// 405: the path exists, but not with this method. Contains the value of the `Allow` header.
     #[error("this path supports only the methods {0}")]
     MethodNotAllowed(String),
@@ -175,9 +175,9 @@ impl Error {
 
     /// The reason for a 401, for the log.
     #[must_use]
-    pub fn refusal(&self) -> Option<Refusal> {
+    pub fn token_error(&self) -> Option<TokenError> {
         match self {
-            Self::Unauthorized(refusal) => Some(*refusal),
+            Self::Unauthorized(token_error) => Some(*token_error),
             _ => None,
         }
     }

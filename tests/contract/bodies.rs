@@ -50,7 +50,10 @@ async fn an_invalid_message_is_rejected_by_field_and_changes_nothing() {
         (b"{\"text\":\" \\n\\t\xe3\x80\x80\"}", "`text`"),
         (br#"{"text":"\u200b"}"#, "`text`"),
         (br#"{"text":"\u2800 \u3164\u0000\ufe0f"}"#, "`text`"),
-        (br#"{"text":"\u200b","imageUrl":"https://a.example"}"#, "`text`"),
+        (
+            br#"{"text":"\u200b","imageUrl":"https://a.example"}"#,
+            "`text`",
+        ),
         (long_text.as_bytes(), "`text`"),
         (br#"{"text":"a","imageUrl":7}"#, "`imageUrl`"),
         (br#"{"text":"a","imageUrl":""}"#, "`imageUrl`"),

@@ -33,10 +33,12 @@ pub struct SecretsManager {
 struct SecretState {
     /// The versions by stage, as members of the response.
     versions: BTreeMap<&'static str, Value>,
+    last_version: u64,
     /// The stage of each request.
     requests: Vec<String>,
-    /// Responds with this error instead.
+    /// Responds with this error instead, to all requests or to those for one stage.
     error: Option<(StatusCode, &'static str)>,
+    error_stage: Option<&'static str>,
 }
 
 impl SecretsManager {
@@ -73,6 +75,8 @@ impl SecretsManager {
         let created: Value = serde_json::from_str(&format!("{seconds}.{millis:03}")).unwrap();
         version["CreatedDate"] = created;
         let mut state = self.state();
+        state.last_version += 1;
+        version["VersionId"] = format!("00000000-0000-0000-0000-{:012}", state.last_version).into();
         if let Some(current) = state.versions.insert("AWSCURRENT", version) {
             state.versions.insert("AWSPREVIOUS", current);
         }
@@ -81,7 +85,15 @@ impl SecretsManager {
     /// Responds with this error from now on; `None` ends that.
     pub fn fail_with(&self, error: Option<(u16, &'static str)>) {
         let status = |status| StatusCode::from_u16(status).unwrap();
-        self.state().error = error.map(|(code, name)| (status(code), name));
+        let mut state = self.state();
+        state.error = error.map(|(code, name)| (status(code), name));
+        state.error_stage = None;
+    }
+
+    /// Responds with an error to requests for the previous version from now on.
+    pub fn fail_previous(&self) {
+        self.fail_with(Some((500, "InternalServiceError")));
+        self.state().error_stage = Some("AWSPREVIOUS");
     }
 
     /// The stages that were requested since the last call of this.
@@ -115,7 +127,8 @@ impl SecretState {
             let body = json!({"__type": name, "Message": format!("a test returns {name}")});
             json_response(status, &body)
         };
-        if let Some((status, name)) = self.error {
+        let fails = self.error_stage.is_none_or(|failing| failing == stage);
+        if let Some((status, name)) = self.error.filter(|_| fails) {
             return error(status, name);
         }
         let version = self.versions.get(stage);
@@ -188,13 +201,16 @@ fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
     response.body(Full::from(body.to_string())).unwrap()
 }
 
-/// Starts a server on this machine. Returns its URL.
+/// Starts a server on this machine. Returns its URL. It has a thread of its own, because a function waits only a
+/// second for a response, and a test may keep its thread busy.
 async fn serve(
     respond: impl Fn(&HeaderMap, &[u8]) -> Response<Full<Bytes>> + Clone + Send + Sync + 'static,
 ) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
+    let listener = listener.into_std().unwrap();
+    let server = async move {
+        let listener = TcpListener::from_std(listener).unwrap();
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             let respond = respond.clone();
@@ -208,6 +224,12 @@ async fn serve(
             });
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
+    };
+    std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(server)
     });
     url
 }

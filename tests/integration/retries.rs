@@ -63,18 +63,25 @@ async fn a_transaction_whose_outcome_is_unknown_is_retried_with_the_same_token()
 }
 
 #[tokio::test]
-async fn a_cancelled_transaction_is_planned_again_with_a_new_token() {
+async fn a_cancelled_or_throttled_transaction_is_planned_again_with_a_new_token() {
     let proxied = ProxiedStack::start().await;
     let (ann, ben, chat) = active_chat(&proxied).await;
     proxied.drain_cost();
     proxied.inject_next([
         conflict(),
         Fault::cancelled(&["None", "ThrottlingError", "ProvisionedThroughputExceeded"]),
+        Fault::error("TransactWriteItems", 400, "ThrottlingException"),
+        Fault::error("TransactWriteItems", 400, "RequestLimitExceeded"),
+        Fault::error(
+            "TransactWriteItems",
+            400,
+            "ProvisionedThroughputExceededException",
+        ),
     ]);
     ann.send(&chat, "hi").await.expect_status(201);
     let cost = proxied.drain_cost();
     let tokens = transaction_tokens(&cost);
-    assert_eq!(distinct(&tokens).len(), 3, "{tokens:?}");
+    assert_eq!(distinct(&tokens).len(), 6, "{tokens:?}");
     assert_eq!(ben.totals().await, [0, 1, 0]);
 }
 
@@ -96,14 +103,14 @@ async fn the_time_of_a_message_is_when_it_was_accepted_and_not_when_the_wait_for
             async move { cat.accept(&chat).await.expect_status(200).body }
         }),
     ];
-    eventually("the requests have waited for 300 ms", async || {
-        Timestamp::now().millis() >= started + 300
+    eventually("the requests have waited for a second", async || {
+        Timestamp::now().millis() >= started + 1_000
     })
     .await;
     proxied.inject_always(None);
     for (waiting, field) in waiting.into_iter().zip(["createdAt", "updatedAt"]) {
         let body = waiting.await.unwrap();
-        let earliest = Timestamp::from_millis(started + 290).to_string();
+        let earliest = Timestamp::from_millis(started + 500).to_string();
         assert!(body[field].as_str() >= Some(earliest.as_str()), "{body}");
     }
 }
@@ -142,7 +149,7 @@ async fn a_read_is_retried_also_after_many_failures() {
 }
 
 #[tokio::test]
-async fn a_connection_that_never_responds_delays_a_request_by_half_a_second() {
+async fn a_connection_that_never_responds_does_not_use_up_the_time_of_a_request() {
     let proxied = start_with_short_timeout().await;
     let (ann, ben, chat) = active_chat(&proxied).await;
     proxied.inject_next([Fault::new("Query", FaultEffect::NeverRespond)]);

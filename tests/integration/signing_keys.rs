@@ -9,7 +9,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use chat_shared::auth::{DEVELOPMENT_SECRET, Refusal};
+use chat_shared::auth::{DEVELOPMENT_SECRET, TokenError};
 use http_body_util::Full;
 use hyper::{Response, body::Bytes};
 use ring::{
@@ -643,6 +643,36 @@ async fn the_previous_secret_is_accepted_for_24_hours_after_the_current_one_was_
 }
 
 #[tokio::test]
+async fn a_process_stops_accepting_the_previous_secret_after_24_hours_without_another_fetch() {
+    let secrets = SecretsManager::start().await;
+    let day = Duration::from_hours(24);
+    secrets.put_with_age(OLD, day * 2);
+    // The previous secret is accepted for five more seconds.
+    secrets.put_with_age(NEW, day.checked_sub(Duration::from_secs(5)).unwrap());
+    let stack = start_with_keys(&secrets.environment()).await;
+    assert_eq!(status(&stack, &signed_with(OLD)).await, 200);
+    secrets.fail_with(Some((500, "InternalServiceError")));
+    eventually("the previous secret is rejected", async || {
+        status(&stack, &signed_with(OLD)).await == 401
+    })
+    .await;
+    assert_eq!(status(&stack, &signed_with(NEW)).await, 200);
+}
+
+#[tokio::test]
+async fn a_new_secret_is_accepted_although_the_previous_one_cannot_be_read() {
+    let secrets = SecretsManager::start().await;
+    secrets.put(OLD);
+    let stack = start_with_keys(&secrets.environment()).await;
+    assert_eq!(status(&stack, &signed_with(OLD)).await, 200);
+    secrets.put(NEW);
+    secrets.fail_previous();
+    assert_eq!(status(&stack, &signed_with(NEW)).await, 200);
+    // The process knows the previous secret from before the rotation.
+    assert_eq!(status(&stack, &signed_with(OLD)).await, 200);
+}
+
+#[tokio::test]
 async fn when_a_refresh_fails_the_old_keys_are_kept_and_the_log_has_the_cause() {
     let secrets = SecretsManager::start().await;
     secrets.put(OLD);
@@ -892,46 +922,46 @@ async fn a_refused_token_is_logged_with_its_reason_and_the_response_is_the_same_
     let unknown = issuer.token(Some("b"), &valid_claims(42));
     let now = now_seconds();
     let mut messages = BTreeMap::new();
-    for (refusal, authorization) in [
-        (Refusal::MissingToken, "Basic x".to_owned()),
-        (Refusal::Malformed, "Bearer x".to_owned()),
-        (Refusal::TooLong, format!("Bearer {}", "x".repeat(8_193))),
-        (Refusal::UnknownKid, format!("Bearer {unknown}")),
+    for (token_error, authorization) in [
+        (TokenError::MissingToken, "Basic x".to_owned()),
+        (TokenError::Malformed, "Bearer x".to_owned()),
+        (TokenError::TooLong, format!("Bearer {}", "x".repeat(8_193))),
+        (TokenError::UnknownKid, format!("Bearer {unknown}")),
         (
-            Refusal::WrongAlgorithm,
+            TokenError::WrongAlgorithm,
             other_header(json!({"alg": "none"})),
         ),
         (
-            Refusal::BadSignature,
+            TokenError::BadSignature,
             format!("Bearer {}", signed_with(OLD)),
         ),
-        (Refusal::Expired, with("exp", json!(now - 60))),
-        (Refusal::NotYetValid, with("nbf", json!(now + 600))),
+        (TokenError::Expired, with("exp", json!(now - 60))),
+        (TokenError::NotYetValid, with("nbf", json!(now + 600))),
         (
-            Refusal::ExpiresTooLate,
+            TokenError::ExpiresTooLate,
             with("exp", json!((now + 60) * 1_000)),
         ),
-        (Refusal::WrongIssuer, with("iss", json!("them"))),
-        (Refusal::WrongAudience, with("aud", json!("other"))),
-        (Refusal::WrongTokenUse, with("token_use", json!("id"))),
-        (Refusal::WrongTyp, other_header(json!({"alg": "HS256"}))),
-        (Refusal::BadUserClaim, with("sub", json!("ann"))),
+        (TokenError::WrongIssuer, with("iss", json!("them"))),
+        (TokenError::WrongAudience, with("aud", json!("other"))),
+        (TokenError::WrongTokenUse, with("token_use", json!("id"))),
+        (TokenError::WrongTyp, other_header(json!({"alg": "HS256"}))),
+        (TokenError::BadUserClaim, with("sub", json!("ann"))),
     ] {
         lines.lock().unwrap().clear();
         let request = stack.api.request("GET", "/totals");
         let response = request.header("authorization", authorization).send().await;
         response.expect_error(401, "unauthorized");
-        let what = format!("the reason {refusal} is logged");
+        let what = format!("the reason {token_error} is logged");
         eventually(&what, async || {
             let lines = lines.lock().unwrap();
             let reasons: Vec<_> = lines.iter().map(|line| &line["reason"]).collect();
-            reasons.contains(&&json!(refusal.as_str()))
+            reasons.contains(&&json!(token_error.as_str()))
         })
         .await;
-        messages.insert(refusal, response.body["message"].clone());
+        messages.insert(token_error, response.body["message"].clone());
     }
-    assert!(messages.keys().eq(&Refusal::ALL));
-    let first = &messages[&Refusal::MissingToken];
+    assert!(messages.keys().eq(&TokenError::ALL));
+    let first = &messages[&TokenError::MissingToken];
     assert!(messages.values().all(|message| message == first));
 }
 

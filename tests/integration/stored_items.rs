@@ -272,7 +272,10 @@ async fn a_time_after_the_year_9999_in_the_table_is_an_internal_error() {
         .await;
     ann.messages(&chat, "").await.expect_error(500, "internal");
     for attribute in ["createdAt", "updatedAt"] {
-        stack.table.set(&pk, "STATE", attribute, microseconds()).await;
+        stack
+            .table
+            .set(&pk, "STATE", attribute, microseconds())
+            .await;
         ann.get("/chats").await.expect_error(500, "internal");
         ann.send(&chat, "hi").await.expect_error(500, "internal");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{
-    LEEWAY_SECONDS, Refusal,
+    LEEWAY_SECONDS, TokenError,
     token::{Members, Token},
 };
 use crate::{
@@ -51,11 +51,11 @@ impl ClaimRules {
     }
 
     /// The user of a token whose signature is valid.
-    pub fn user(&self, token: &Token<'_>, now: Timestamp) -> Result<UserId, Refusal> {
+    pub fn user(&self, token: &Token<'_>, now: Timestamp) -> Result<UserId, TokenError> {
         if let Some(required) = &self.typ {
-            let typ = token.typ.as_ref().ok_or(Refusal::WrongTyp)?;
+            let typ = token.typ.as_ref().ok_or(TokenError::WrongTyp)?;
             if !media_type(typ).eq_ignore_ascii_case(media_type(required)) {
-                return Err(Refusal::WrongTyp);
+                return Err(TokenError::WrongTyp);
             }
         }
         let claims = token.claims()?;
@@ -64,19 +64,19 @@ impl ClaimRules {
         if !self.issuers.is_empty() {
             let issuer: Option<String> = claims.get("iss").unwrap_or_default();
             if issuer.is_none_or(|issuer| !self.issuers.contains(&issuer)) {
-                return Err(Refusal::WrongIssuer);
+                return Err(TokenError::WrongIssuer);
             }
         }
         if !self.audiences.is_empty() && !self.has_accepted_audience(&claims) {
-            return Err(Refusal::WrongAudience);
+            return Err(TokenError::WrongAudience);
         }
         if let Some(required) = &self.token_use {
             let token_use: Option<String> = claims.get("token_use").unwrap_or_default();
             if token_use.as_ref() != Some(required) {
-                return Err(Refusal::WrongTokenUse);
+                return Err(TokenError::WrongTokenUse);
             }
         }
-        user_id(&claims, &self.user_claim).ok_or(Refusal::BadUserClaim)
+        user_id(&claims, &self.user_claim).ok_or(TokenError::BadUserClaim)
     }
 
     /// The claims that are used with this configuration. No other claim has an effect.
@@ -141,25 +141,25 @@ fn media_type(typ: &str) -> &str {
 }
 
 /// Checks `exp`, which is required, and `nbf`.
-fn check_time(claims: &Members<'_>, now: u64) -> Result<(), Refusal> {
-    let expiry = seconds(claims, "exp")?.ok_or(Refusal::Malformed)?;
+fn check_time(claims: &Members<'_>, now: u64) -> Result<(), TokenError> {
+    let expiry = seconds(claims, "exp")?.ok_or(TokenError::Malformed)?;
     let start = seconds(claims, "nbf")?;
     if expiry.saturating_add(LEEWAY_SECONDS) < now {
-        Err(Refusal::Expired)
+        Err(TokenError::Expired)
     } else if start.is_some_and(|start| start > now + LEEWAY_SECONDS) {
-        Err(Refusal::NotYetValid)
+        Err(TokenError::NotYetValid)
     } else if expiry > now + MAX_SECONDS_TO_EXPIRY {
-        Err(Refusal::ExpiresTooLate)
+        Err(TokenError::ExpiresTooLate)
     } else {
         Ok(())
     }
 }
 
 /// A time in seconds since 1970 UTC. It can have a fraction (RFC 7519, section 2), which is cut off.
-fn seconds(claims: &Members<'_>, name: &str) -> Result<Option<u64>, Refusal> {
+fn seconds(claims: &Members<'_>, name: &str) -> Result<Option<u64>, TokenError> {
     let number: Option<f64> = claims.get(name)?;
     let duration = number.map(Duration::try_from_secs_f64).transpose();
-    let duration = duration.map_err(|_| Refusal::Malformed)?;
+    let duration = duration.map_err(|_| TokenError::Malformed)?;
     Ok(duration.map(|duration| duration.as_secs()))
 }
 
@@ -210,7 +210,7 @@ mod tests {
         }
     }
 
-    fn check(claims: &str, now: u64) -> Result<(), Refusal> {
+    fn check(claims: &str, now: u64) -> Result<(), TokenError> {
         check_time(&Members::parse(claims.as_bytes(), &["exp", "nbf"])?, now)
     }
 
@@ -220,19 +220,19 @@ mod tests {
             (r#"{"exp":1000}"#, Ok(())),
             (r#"{"exp":970}"#, Ok(())),
             (r#"{"exp":970.5}"#, Ok(())),
-            (r#"{"exp":969}"#, Err(Refusal::Expired)),
-            (r#"{"exp":0}"#, Err(Refusal::Expired)),
+            (r#"{"exp":969}"#, Err(TokenError::Expired)),
+            (r#"{"exp":0}"#, Err(TokenError::Expired)),
             (r#"{"exp":1e3}"#, Ok(())),
             (r#"{"exp":2000,"nbf":1030}"#, Ok(())),
             (r#"{"exp":2000,"nbf":null}"#, Ok(())),
-            (r#"{"exp":2000,"nbf":1031}"#, Err(Refusal::NotYetValid)),
-            (r#"{"exp":2000,"nbf":"soon"}"#, Err(Refusal::Malformed)),
-            ("{}", Err(Refusal::Malformed)),
-            (r#"{"exp":null}"#, Err(Refusal::Malformed)),
-            (r#"{"exp":"2000"}"#, Err(Refusal::Malformed)),
-            (r#"{"exp":-1}"#, Err(Refusal::Malformed)),
-            (r#"{"exp":1e99}"#, Err(Refusal::Malformed)),
-            (r#"{"exp":[2000]}"#, Err(Refusal::Malformed)),
+            (r#"{"exp":2000,"nbf":1031}"#, Err(TokenError::NotYetValid)),
+            (r#"{"exp":2000,"nbf":"soon"}"#, Err(TokenError::Malformed)),
+            ("{}", Err(TokenError::Malformed)),
+            (r#"{"exp":null}"#, Err(TokenError::Malformed)),
+            (r#"{"exp":"2000"}"#, Err(TokenError::Malformed)),
+            (r#"{"exp":-1}"#, Err(TokenError::Malformed)),
+            (r#"{"exp":1e99}"#, Err(TokenError::Malformed)),
+            (r#"{"exp":[2000]}"#, Err(TokenError::Malformed)),
         ] {
             assert_eq!(check(claims, 1_000), expected, "{claims}");
         }
@@ -243,9 +243,9 @@ mod tests {
         let now = 1_800_000_000;
         let exp = |exp: u64| check(&format!(r#"{{"exp":{exp}}}"#), now);
         assert_eq!(exp(now + MAX_SECONDS_TO_EXPIRY), Ok(()));
-        let too_late = Err(Refusal::ExpiresTooLate);
+        let too_late = Err(TokenError::ExpiresTooLate);
         assert_eq!(exp(now + MAX_SECONDS_TO_EXPIRY + 1), too_late);
         assert_eq!(exp((now + 3_600) * 1_000), too_late);
-        assert_eq!(exp(u64::MAX), Err(Refusal::Malformed));
+        assert_eq!(exp(u64::MAX), Err(TokenError::Malformed));
     }
 }

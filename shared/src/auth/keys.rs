@@ -37,6 +37,7 @@ const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
 /// A key that verifies access tokens, and its only algorithm.
+#[derive(Clone)]
 pub(super) struct VerificationKey {
     /// The `kid` of the key in its set.
     pub id: Option<String>,
@@ -264,12 +265,12 @@ impl KeySet {
         let mut set = Self::default();
         for key in document.keys {
             let id = serde_json::from_str::<KeyId>(key.get()).map(|id| id.kid);
-            let id = id.unwrap_or_default();
-            let result = if set.keys.len() < MAX_KEYS {
-                JsonWebKey::parse(key.get())
-            } else {
-                Err("more than 32 keys in the set")
+            let result = match JsonWebKey::parse(key.get()) {
+                Ok(_) if id.is_err() => Err("a key whose `kid` is not one text"),
+                Ok(_) if set.keys.len() >= MAX_KEYS => Err("more than 32 keys in the set"),
+                result => result,
             };
+            let id = id.unwrap_or_default();
             match result {
                 Ok((algorithm, decoding)) => set.keys.push(VerificationKey {
                     id,

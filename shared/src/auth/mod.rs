@@ -4,7 +4,7 @@
 //! required and `nbf` is enforced, both with a leeway of [`LEEWAY_SECONDS`] for clock differences. `exp` must
 //! not be more than ten years ahead. The user id is in canonical decimal, as a string or a JSON number. A token
 //! with critical extensions (`crit`) is refused, because this service supports none. Only the claims that this
-//! service uses have an effect. Each refusal has a reason ([`Refusal`]) for the log.
+//! service uses have an effect. The log has the reason ([`TokenError`]) for each rejected token.
 //!
 //! These variables configure the keys. At least one is required. Several kinds can be set together, for the time
 //! of a migration.
@@ -51,11 +51,11 @@ mod key_set_url;
 mod keys;
 mod log;
 mod refresh;
-mod refusal;
 mod secrets;
 #[cfg(test)]
 mod tests;
 mod token;
+mod token_error;
 
 use std::{error::Error, iter::successors, time::Duration};
 
@@ -74,7 +74,7 @@ use refresh::{MAX_AGE, RefreshedKeys};
 use secrets::SecretVersions;
 use token::Token;
 
-pub use refusal::Refusal;
+pub use token_error::TokenError;
 
 /// The tolerated difference between the clocks of the issuer and this service.
 pub const LEEWAY_SECONDS: u64 = 30;
@@ -185,7 +185,7 @@ impl Authenticator {
         &self,
         authorization: Option<&str>,
         now: Timestamp,
-    ) -> Result<UserId, Refusal> {
+    ) -> Result<UserId, TokenError> {
         let token = Token::parse(bearer_token(authorization)?)?;
         self.refresh(token.algorithm, now, MAX_AGE).await;
         let mut signature = self.check_signature(&token, now);
@@ -200,7 +200,11 @@ impl Authenticator {
     ///
     /// # Errors
     /// The reason why the token is refused.
-    pub fn verify(&self, authorization: Option<&str>, now: Timestamp) -> Result<UserId, Refusal> {
+    pub fn verify(
+        &self,
+        authorization: Option<&str>,
+        now: Timestamp,
+    ) -> Result<UserId, TokenError> {
         let token = Token::parse(bearer_token(authorization)?)?;
         self.check_signature(&token, now)?;
         self.rules.user(&token, now)
@@ -220,7 +224,7 @@ impl Authenticator {
         }
     }
 
-    fn check_signature(&self, token: &Token<'_>, now: Timestamp) -> Result<(), Refusal> {
+    fn check_signature(&self, token: &Token<'_>, now: Timestamp) -> Result<(), TokenError> {
         let fetched =
             [&self.secret, &self.key_set].map(|source| source.as_ref().map(RefreshedKeys::keys));
         let fetched = fetched.iter().flatten().flat_map(|keys| keys.iter());
@@ -229,16 +233,16 @@ impl Authenticator {
             .filter(|key| key.algorithm == token.algorithm && key.is_valid_at(now))
             .collect();
         if fitting.is_empty() {
-            return Err(Refusal::WrongAlgorithm);
+            return Err(TokenError::WrongAlgorithm);
         }
         let selected = select(fitting, token.kid.as_deref());
         if selected.is_empty() {
-            return Err(Refusal::UnknownKid);
+            return Err(TokenError::UnknownKid);
         }
         if selected.iter().any(|key| token.is_signed_by(key)) {
             Ok(())
         } else {
-            Err(Refusal::BadSignature)
+            Err(TokenError::BadSignature)
         }
     }
 }
@@ -259,12 +263,12 @@ fn select<'k>(mut keys: Vec<&'k VerificationKey>, kid: Option<&str>) -> Vec<&'k 
 }
 
 /// The token in `Bearer <token>`. The scheme is case-insensitive (RFC 9110, section 11.1).
-fn bearer_token(authorization: Option<&str>) -> Result<&str, Refusal> {
+fn bearer_token(authorization: Option<&str>) -> Result<&str, TokenError> {
     let parts = authorization.and_then(|header| header.split_once(' '));
-    let (scheme, token) = parts.ok_or(Refusal::MissingToken)?;
+    let (scheme, token) = parts.ok_or(TokenError::MissingToken)?;
     let token = token.trim_start_matches(' ');
     if token.is_empty() || !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Refusal::MissingToken);
+        return Err(TokenError::MissingToken);
     }
     Ok(token)
 }
@@ -277,12 +281,12 @@ fn no_key() -> ConfigError {
     )
 }
 
-/// Whether the table is on this machine or in a container, and not in AWS.
+/// Whether the table is on this machine, or the function runs in a container of `sam local`, which sets
+/// `AWS_SAM_LOCAL`.
 fn is_local(env: impl Fn(&str) -> Option<String>) -> bool {
     let endpoint = env("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| env("AWS_ENDPOINT_URL"));
-    endpoint
-        .and_then(|url| Url::parse(&url).ok())
-        .is_some_and(|url| url.scheme() == "http" || is_loopback(&url))
+    let endpoint = endpoint.and_then(|url| Url::parse(&url).ok());
+    endpoint.is_some_and(|url| is_loopback(&url) || env("AWS_SAM_LOCAL").as_deref() == Some("true"))
 }
 
 fn is_loopback(url: &Url) -> bool {

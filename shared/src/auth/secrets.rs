@@ -7,7 +7,10 @@
 //! the previous version. Tokens that it has signed are accepted for [`PREVIOUS_LIFETIME`] after the current
 //! version was created.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use aws_sdk_secretsmanager::{
     Client,
@@ -27,6 +30,8 @@ use crate::{aws::AwsConfig, domain::Timestamp, error::ConfigError};
 const VARIABLE: &str = "JWT_SECRET_ARN";
 /// How long the previous version is accepted after the current one was created.
 const PREVIOUS_LIFETIME: Duration = Duration::from_hours(24);
+/// The maximum time to read the previous version. It is less than the time of a refresh.
+const PREVIOUS_TIMEOUT: Duration = Duration::from_millis(500);
 /// The stages of the two versions.
 const CURRENT: &str = "AWSCURRENT";
 const PREVIOUS: &str = "AWSPREVIOUS";
@@ -36,6 +41,8 @@ pub(super) struct SecretVersions {
     client: Client,
     /// The name or the ARN of the secret.
     id: String,
+    /// The current version, as it was read last, with the id of the version.
+    last_current: Mutex<Option<(Option<String>, VerificationKey)>>,
 }
 
 impl SecretVersions {
@@ -45,6 +52,7 @@ impl SecretVersions {
         Ok(Self {
             client: Client::new(&config),
             id,
+            last_current: Mutex::default(),
         })
     }
 
@@ -55,19 +63,45 @@ impl SecretVersions {
         )?;
         let key = key(&current)
             .map_err(|problem| format!("names a secret whose current version {problem}"))?;
+        let version = current.version_id().map(str::to_owned);
+        let last = self.replace_last(version.clone(), key.clone());
         let mut keys = vec![key];
         // Without the time of creation, there is no previous version.
         let previous_expires_at = created_at(&current).map(|time| time + PREVIOUS_LIFETIME);
-        if let Some(expires_at) = previous_expires_at.filter(|expires_at| now < *expires_at)
-            && let Some(previous) = self.read(PREVIOUS).await?
-        {
-            match self::key(&previous) {
-                Ok(key) => keys.push(key.expiring_at(expires_at)),
-                // A rotation must be able to replace a secret that is not usable.
-                Err(problem) => log::ignored_previous_secret(now, VARIABLE, problem),
+        if let Some(expires_at) = previous_expires_at.filter(|expires_at| now < *expires_at) {
+            match self.read_previous().await {
+                Ok(Some(key)) => keys.push(key.expiring_at(expires_at)),
+                Ok(None) => {}
+                // A rotation must be able to replace a secret that is not usable, and the new version must not
+                // wait for the old one, which this process knows if it has lived longer.
+                Err(problem) => {
+                    log::ignored_previous_secret(now, VARIABLE, &problem);
+                    let former = last.filter(|(last, _)| *last != version);
+                    keys.extend(former.map(|(_, key)| key.expiring_at(expires_at)));
+                }
             }
         }
         Ok(keys)
+    }
+
+    /// Reads the previous version, if there is one.
+    async fn read_previous(&self) -> Result<Option<VerificationKey>, String> {
+        let read = tokio::time::timeout(PREVIOUS_TIMEOUT, self.read(PREVIOUS)).await;
+        let previous = read.map_err(|_| format!("no response within {PREVIOUS_TIMEOUT:?}"))??;
+        let key = previous.map(|version| key(&version)).transpose();
+        key.map_err(str::to_owned)
+    }
+
+    fn replace_last(
+        &self,
+        version: Option<String>,
+        key: VerificationKey,
+    ) -> Option<(Option<String>, VerificationKey)> {
+        let mut last = self
+            .last_current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        last.replace((version, key))
     }
 
     /// Reads a version. Returns `None` if it does not exist.

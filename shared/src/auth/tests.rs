@@ -63,13 +63,13 @@ fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 
-fn verify(authenticator: &Authenticator, token: &str) -> Result<u64, Refusal> {
+fn verify(authenticator: &Authenticator, token: &str) -> Result<u64, TokenError> {
     let user = authenticator.verify(Some(&bearer(token)), at(0));
     user.map(UserId::get)
 }
 
 /// Verifies a token with these claims, signed with the secret.
-fn verify_claims(authenticator: &Authenticator, claims: &Value) -> Result<u64, Refusal> {
+fn verify_claims(authenticator: &Authenticator, claims: &Value) -> Result<u64, TokenError> {
     let header = json!({"alg": "HS256"});
     verify(authenticator, &hs256(SECRET, &header, &claims.to_string()))
 }
@@ -163,19 +163,22 @@ fn a_bearer_token_authenticates_its_user() {
         let user = authenticator.verify(Some(&format!("{scheme}{token}")), at(0));
         assert_eq!(user.unwrap().get(), 42, "{scheme}");
     }
-    for (header, refusal) in [
-        (format!("Basic {token}"), Refusal::MissingToken),
-        (token.clone(), Refusal::MissingToken),
-        ("Bearer".to_owned(), Refusal::MissingToken),
-        ("Bearer  ".to_owned(), Refusal::MissingToken),
-        (format!("Bearer {token} "), Refusal::Malformed),
-        (format!("Bearer {token},Bearer {token}"), Refusal::Malformed),
+    for (header, token_error) in [
+        (format!("Basic {token}"), TokenError::MissingToken),
+        (token.clone(), TokenError::MissingToken),
+        ("Bearer".to_owned(), TokenError::MissingToken),
+        ("Bearer  ".to_owned(), TokenError::MissingToken),
+        (format!("Bearer {token} "), TokenError::Malformed),
+        (
+            format!("Bearer {token},Bearer {token}"),
+            TokenError::Malformed,
+        ),
     ] {
         let user = authenticator.verify(Some(&header), at(0));
-        assert_eq!(user, Err(refusal), "{header}");
+        assert_eq!(user, Err(token_error), "{header}");
     }
     let user = authenticator.verify(None, at(0));
-    assert_eq!(user, Err(Refusal::MissingToken));
+    assert_eq!(user, Err(TokenError::MissingToken));
 }
 
 #[test]
@@ -185,12 +188,12 @@ fn the_user_id_is_a_number_or_a_canonical_string_in_the_configured_claim() {
     for (claim, expected) in [
         (json!("42"), Ok(42)),
         (json!(42), Ok(42)),
-        (json!("042"), Err(Refusal::BadUserClaim)),
-        (json!(42.0), Err(Refusal::BadUserClaim)),
-        (json!(-42), Err(Refusal::BadUserClaim)),
-        (json!(0), Err(Refusal::BadUserClaim)),
-        (json!(["42"]), Err(Refusal::BadUserClaim)),
-        (json!(null), Err(Refusal::BadUserClaim)),
+        (json!("042"), Err(TokenError::BadUserClaim)),
+        (json!(42.0), Err(TokenError::BadUserClaim)),
+        (json!(-42), Err(TokenError::BadUserClaim)),
+        (json!(0), Err(TokenError::BadUserClaim)),
+        (json!(["42"]), Err(TokenError::BadUserClaim)),
+        (json!(null), Err(TokenError::BadUserClaim)),
     ] {
         let mut claims = claims();
         claims["sub"] = claim.clone();
@@ -212,13 +215,13 @@ fn issuer_and_audience_are_required_only_if_they_are_configured() {
     for (iss, aud, expected) in [
         (json!("us"), json!("chat"), Ok(42)),
         (json!("us"), json!(["other", "chat"]), Ok(42)),
-        (json!("them"), json!("chat"), Err(Refusal::WrongIssuer)),
-        (json!(["us"]), json!("chat"), Err(Refusal::WrongIssuer)),
-        (json!("us"), json!("other"), Err(Refusal::WrongAudience)),
-        (json!("us"), json!([]), Err(Refusal::WrongAudience)),
-        (json!("us"), json!(7), Err(Refusal::WrongAudience)),
-        (json!(null), json!("chat"), Err(Refusal::WrongIssuer)),
-        (json!("us"), json!(null), Err(Refusal::WrongAudience)),
+        (json!("them"), json!("chat"), Err(TokenError::WrongIssuer)),
+        (json!(["us"]), json!("chat"), Err(TokenError::WrongIssuer)),
+        (json!("us"), json!("other"), Err(TokenError::WrongAudience)),
+        (json!("us"), json!([]), Err(TokenError::WrongAudience)),
+        (json!("us"), json!(7), Err(TokenError::WrongAudience)),
+        (json!(null), json!("chat"), Err(TokenError::WrongIssuer)),
+        (json!("us"), json!(null), Err(TokenError::WrongAudience)),
     ] {
         let mut claims = claims_with("iss", iss.clone());
         claims["aud"] = aud.clone();
@@ -244,11 +247,11 @@ fn several_issuers_and_audiences_are_separated_by_commas() {
             assert_eq!(verify(iss, aud), Ok(42), "{iss} {aud}");
         }
         for aud in ["", "web,mobile", "web ", "Web"] {
-            assert_eq!(verify(iss, aud), Err(Refusal::WrongAudience), "{aud}");
+            assert_eq!(verify(iss, aud), Err(TokenError::WrongAudience), "{aud}");
         }
     }
     for iss in ["", "https://b.example", " https://b.example/"] {
-        assert_eq!(verify(iss, "web"), Err(Refusal::WrongIssuer), "{iss}");
+        assert_eq!(verify(iss, "web"), Err(TokenError::WrongIssuer), "{iss}");
     }
 }
 
@@ -276,13 +279,13 @@ fn the_client_id_of_a_cognito_access_token_is_its_audience() {
         json!({"client_id": "app1", "aud": "other"}),
         json!({"client_id": "app1", "aud": []}),
     ] {
-        let refusal = verify(claims.clone());
-        assert_eq!(refusal, Err(Refusal::WrongAudience), "{claims}");
+        let token_error = verify(claims.clone());
+        assert_eq!(token_error, Err(TokenError::WrongAudience), "{claims}");
     }
     // The id token of the same user has the audience, but is not for APIs.
     for token_use in [json!("id"), json!("Access"), json!(1), json!(null)] {
-        let refusal = verify(json!({"aud": "app1", "token_use": token_use}));
-        assert_eq!(refusal, Err(Refusal::WrongTokenUse), "{token_use}");
+        let token_error = verify(json!({"aud": "app1", "token_use": token_use}));
+        assert_eq!(token_error, Err(TokenError::WrongTokenUse), "{token_use}");
     }
 }
 
@@ -295,10 +298,10 @@ fn the_required_typ_is_compared_without_case_and_prefix() {
             (json!("at+jwt"), Ok(42)),
             (json!("AT+jwt"), Ok(42)),
             (json!("application/at+jwt"), Ok(42)),
-            (json!("JWT"), Err(Refusal::WrongTyp)),
-            (json!(""), Err(Refusal::WrongTyp)),
-            (json!(null), Err(Refusal::WrongTyp)),
-            (json!(1), Err(Refusal::WrongTyp)),
+            (json!("JWT"), Err(TokenError::WrongTyp)),
+            (json!(""), Err(TokenError::WrongTyp)),
+            (json!(null), Err(TokenError::WrongTyp)),
+            (json!(1), Err(TokenError::WrongTyp)),
         ] {
             let header = json!({"alg": "HS256", "typ": typ});
             let token = hs256(SECRET, &header, &claims().to_string());
@@ -325,7 +328,7 @@ fn a_lone_surrogate_in_a_claim_that_nobody_reads_does_not_refuse_a_token() {
         ),
         (
             format!(r#"{{"sub":"\ud83d","exp":{exp}}}"#),
-            Err(Refusal::BadUserClaim),
+            Err(TokenError::BadUserClaim),
         ),
     ] {
         let token = hs256(SECRET, &header, &claims);
@@ -337,8 +340,8 @@ fn a_lone_surrogate_in_a_claim_that_nobody_reads_does_not_refuse_a_token() {
 fn an_expiry_in_milliseconds_is_refused() {
     let authenticator = authenticator(&[("JWT_SECRET", SECRET)]);
     let claims = claims_with("exp", ((NOW + 60) * 1_000).into());
-    let refusal = verify_claims(&authenticator, &claims);
-    assert_eq!(refusal, Err(Refusal::ExpiresTooLate));
+    let token_error = verify_claims(&authenticator, &claims);
+    assert_eq!(token_error, Err(TokenError::ExpiresTooLate));
 }
 
 #[test]
@@ -351,7 +354,7 @@ fn a_token_has_at_most_8_kib() {
     let (short, long) = (padded(5_900), padded(6_200));
     assert!(short.len() <= 8 * 1024 && long.len() > 8 * 1024);
     assert_eq!(verify(&authenticator, &short), Ok(42));
-    assert_eq!(verify(&authenticator, &long), Err(Refusal::TooLong));
+    assert_eq!(verify(&authenticator, &long), Err(TokenError::TooLong));
 }
 
 #[test]
@@ -387,43 +390,49 @@ fn each_refusal_has_its_reason() {
     let unsupported = with_header(json!({"alg": "HS512"}));
     let no_key = with_header(json!({"alg": "EdDSA"}));
     let rejected = [
-        (Refusal::MissingToken, "Basic x".to_owned()),
-        (Refusal::Malformed, "Bearer x".to_owned()),
-        (Refusal::Malformed, with("exp", json!("soon"))),
-        (Refusal::Malformed, with("nbf", json!("soon"))),
+        (TokenError::MissingToken, "Basic x".to_owned()),
+        (TokenError::Malformed, "Bearer x".to_owned()),
+        (TokenError::Malformed, with("exp", json!("soon"))),
+        (TokenError::Malformed, with("nbf", json!("soon"))),
         (
-            Refusal::Malformed,
+            TokenError::Malformed,
             with_header(json!({"alg": "HS256", "crit": ["exp"]})),
         ),
-        (Refusal::TooLong, long),
+        (TokenError::TooLong, long),
         (
-            Refusal::UnknownKid,
+            TokenError::UnknownKid,
             bearer(&signed_by("RS256", &json!({"kid": "b"}))),
         ),
-        (Refusal::WrongAlgorithm, unsupported),
-        (Refusal::WrongAlgorithm, no_key),
-        (Refusal::BadSignature, bearer(&other)),
-        (Refusal::BadSignature, with_header(json!({"alg": "ES256"}))),
-        (Refusal::Expired, with("exp", json!(NOW - 31))),
-        (Refusal::NotYetValid, with("nbf", json!(NOW + 31))),
-        (Refusal::ExpiresTooLate, with("exp", json!(NOW * 1_000))),
-        (Refusal::WrongIssuer, with("iss", json!("them"))),
-        (Refusal::WrongAudience, with("aud", json!("other"))),
-        (Refusal::WrongTokenUse, with("token_use", json!("id"))),
+        (TokenError::WrongAlgorithm, unsupported),
+        (TokenError::WrongAlgorithm, no_key),
+        (TokenError::BadSignature, bearer(&other)),
         (
-            Refusal::WrongTyp,
+            TokenError::BadSignature,
+            with_header(json!({"alg": "ES256"})),
+        ),
+        (TokenError::Expired, with("exp", json!(NOW - 31))),
+        (TokenError::NotYetValid, with("nbf", json!(NOW + 31))),
+        (TokenError::ExpiresTooLate, with("exp", json!(NOW * 1_000))),
+        (TokenError::WrongIssuer, with("iss", json!("them"))),
+        (TokenError::WrongAudience, with("aud", json!("other"))),
+        (TokenError::WrongTokenUse, with("token_use", json!("id"))),
+        (
+            TokenError::WrongTyp,
             with_header(json!({"alg": "HS256", "typ": "JWT"})),
         ),
-        (Refusal::BadUserClaim, with("sub", json!("ann"))),
+        (TokenError::BadUserClaim, with("sub", json!("ann"))),
     ];
     let accepted = with("sub", json!("42"));
     assert!(authenticator.verify(Some(&accepted), at(0)).is_ok());
-    for (refusal, header) in &rejected {
+    for (token_error, header) in &rejected {
         let result = authenticator.verify(Some(header), at(0));
-        assert_eq!(result, Err(*refusal), "{header}");
+        assert_eq!(result, Err(*token_error), "{header}");
     }
-    let tested: BTreeSet<_> = rejected.iter().map(|(refusal, _)| *refusal).collect();
-    assert_eq!(tested, BTreeSet::from(Refusal::ALL));
+    let tested: BTreeSet<_> = rejected
+        .iter()
+        .map(|(token_error, _)| *token_error)
+        .collect();
+    assert_eq!(tested, BTreeSet::from(TokenError::ALL));
 }
 
 #[test]
@@ -434,11 +443,11 @@ fn a_duplicate_claim_that_is_used_is_refused() {
     for (claims, expected) in [
         (
             format!(r#"{{"sub":"42","sub":"43","exp":{exp}}}"#),
-            Err(Refusal::Malformed),
+            Err(TokenError::Malformed),
         ),
         (
             format!(r#"{{"sub":"42","exp":{exp},"exp":{exp}}}"#),
-            Err(Refusal::Malformed),
+            Err(TokenError::Malformed),
         ),
         (
             format!(r#"{{"sub":"42","name":"a","name":"b","exp":{exp}}}"#),
@@ -460,11 +469,14 @@ fn the_previous_secret_is_accepted_and_no_other_secret_or_algorithm() {
         assert_eq!(verify(&authenticator, &token), Ok(42));
     }
     let token = hs256(&OTHER.to_uppercase(), &header, &claims);
-    assert_eq!(verify(&authenticator, &token), Err(Refusal::BadSignature));
+    assert_eq!(
+        verify(&authenticator, &token),
+        Err(TokenError::BadSignature)
+    );
     for algorithm in ["none", "HS384", "RS256"] {
         let token = hs256(SECRET, &json!({ "alg": algorithm }), &claims);
-        let refusal = verify(&authenticator, &token);
-        assert_eq!(refusal, Err(Refusal::WrongAlgorithm), "{algorithm}");
+        let token_error = verify(&authenticator, &token);
+        assert_eq!(token_error, Err(TokenError::WrongAlgorithm), "{algorithm}");
     }
 }
 
@@ -481,9 +493,9 @@ fn a_public_key_verifies_only_its_own_algorithm() {
                     signature(signed, message)
                 });
                 let expected = if named != *configured {
-                    Err(Refusal::WrongAlgorithm)
+                    Err(TokenError::WrongAlgorithm)
                 } else if named != signed {
-                    Err(Refusal::BadSignature)
+                    Err(TokenError::BadSignature)
                 } else {
                     Ok(42)
                 };
@@ -557,8 +569,8 @@ fn during_a_migration_keys_of_several_kinds_are_accepted() {
     ] {
         assert_eq!(verify(&authenticator, &token), Ok(42), "{token}");
     }
-    let refusal = verify(&authenticator, &signed_by("RS256", &json!({"kid": "a"})));
-    assert_eq!(refusal, Err(Refusal::UnknownKid));
+    let token_error = verify(&authenticator, &signed_by("RS256", &json!({"kid": "a"})));
+    assert_eq!(token_error, Err(TokenError::UnknownKid));
 }
 
 /// An Ed25519 key that signs none of the tokens.
@@ -580,11 +592,11 @@ fn the_kid_selects_among_several_keys_and_is_optional_with_one_key() {
     let (one, both) = (vec![own.clone()], vec![other, own]);
     for (keys, kid, expected) in [
         (&both, Some("own"), Ok(42)),
-        (&both, Some("other"), Err(Refusal::BadSignature)),
-        (&both, Some("unknown"), Err(Refusal::UnknownKid)),
-        (&both, None, Err(Refusal::UnknownKid)),
+        (&both, Some("other"), Err(TokenError::BadSignature)),
+        (&both, Some("unknown"), Err(TokenError::UnknownKid)),
+        (&both, None, Err(TokenError::UnknownKid)),
         (&one, Some("own"), Ok(42)),
-        (&one, Some("unknown"), Err(Refusal::UnknownKid)),
+        (&one, Some("unknown"), Err(TokenError::UnknownKid)),
         (&one, None, Ok(42)),
     ] {
         let names = kid.map_or(json!({}), |kid| json!({ "kid": kid }));
@@ -605,7 +617,7 @@ fn all_keys_without_an_id_are_tried_unless_a_key_has_the_kid_of_the_token() {
     for (names, expected) in [
         (json!({}), Ok(42)),
         (json!({"kid": "b"}), Ok(42)),
-        (json!({"kid": "a"}), Err(Refusal::BadSignature)),
+        (json!({"kid": "a"}), Err(TokenError::BadSignature)),
     ] {
         assert_eq!(verify(&mixed, &signed_by("EdDSA", &names)), expected);
     }
@@ -631,7 +643,7 @@ fn a_key_that_expires_does_not_verify_tokens_after_that_time() {
     let authenticator = Authenticator::new(rules, vec![current, previous.expiring_at(at(10))]);
     for (secret, seconds, expected) in [
         (OTHER, 9, None),
-        (OTHER, 10, Some(Refusal::BadSignature)),
+        (OTHER, 10, Some(TokenError::BadSignature)),
         (SECRET, 10, None),
     ] {
         let header = bearer(&signed_with(secret));
@@ -657,7 +669,7 @@ async fn authenticate(
     authenticator: &Authenticator,
     secret: &str,
     seconds: u64,
-) -> Result<u64, Refusal> {
+) -> Result<u64, TokenError> {
     let claims = claims_with("exp", (NOW + 86_400).into());
     let header = bearer(&hs256(
         secret,
@@ -687,8 +699,8 @@ async fn a_new_secret_is_accepted_after_a_bad_signature_without_a_deployment() {
 async fn a_flood_of_bad_tokens_causes_at_most_one_fetch_a_minute() {
     let (authenticator, source) = with_source((0..9).map(|_| Fetched::Secrets(&[SECRET]))).await;
     for second in 0..240 {
-        let refusal = authenticate(&authenticator, OTHER, second).await;
-        assert_eq!(refusal, Err(Refusal::BadSignature), "{second}");
+        let token_error = authenticate(&authenticator, OTHER, second).await;
+        assert_eq!(token_error, Err(TokenError::BadSignature), "{second}");
     }
     // During init, and at 0, 60, 120 and 180 seconds.
     assert_eq!(source.fetches(), 5);
@@ -699,8 +711,8 @@ async fn a_flood_of_bad_tokens_causes_at_most_one_fetch_a_minute() {
 #[tokio::test]
 async fn when_a_refresh_fails_the_old_keys_are_kept() {
     let (authenticator, source) = with_source([Fetched::Secrets(&[SECRET]), Fetched::Error]).await;
-    let refusal = authenticate(&authenticator, OTHER, 60).await;
-    assert_eq!(refusal, Err(Refusal::BadSignature));
+    let token_error = authenticate(&authenticator, OTHER, 60).await;
+    assert_eq!(token_error, Err(TokenError::BadSignature));
     assert_eq!(source.fetches(), 2);
     assert_eq!(authenticate(&authenticator, SECRET, 61).await, Ok(42));
 }
@@ -716,8 +728,8 @@ async fn a_revoked_key_is_refused_an_hour_later() {
     .await;
     assert_eq!(authenticate(&authenticator, SECRET, 3_599).await, Ok(42));
     assert_eq!(source.fetches(), 1);
-    let refusal = authenticate(&authenticator, SECRET, 3_600).await;
-    assert_eq!(refusal, Err(Refusal::BadSignature));
+    let token_error = authenticate(&authenticator, SECRET, 3_600).await;
+    assert_eq!(token_error, Err(TokenError::BadSignature));
     assert_eq!(source.fetches(), 2);
     // When the source fails, valid tokens are still accepted.
     assert_eq!(authenticate(&authenticator, OTHER, 9_000).await, Ok(42));
@@ -727,23 +739,23 @@ async fn a_revoked_key_is_refused_an_hour_later() {
 #[tokio::test]
 async fn only_a_token_that_the_source_could_verify_causes_a_fetch() {
     let (authenticator, source) = with_source((0..9).map(|_| Fetched::Secrets(&[SECRET]))).await;
-    for (token, refusal) in [
-        ("x".to_owned(), Refusal::Malformed),
-        ("x".repeat(9_000), Refusal::TooLong),
-        (signed_by("EdDSA", &json!({})), Refusal::WrongAlgorithm),
+    for (token, token_error) in [
+        ("x".to_owned(), TokenError::Malformed),
+        ("x".repeat(9_000), TokenError::TooLong),
+        (signed_by("EdDSA", &json!({})), TokenError::WrongAlgorithm),
         (
             hs256(OTHER, &json!({"alg": "HS512"}), "{}"),
-            Refusal::WrongAlgorithm,
+            TokenError::WrongAlgorithm,
         ),
     ] {
         let header = bearer(&token);
         let result = authenticator.authenticate(Some(&header), at(600));
-        assert_eq!(result.await, Err(refusal));
+        assert_eq!(result.await, Err(token_error));
     }
     // The claims do not matter.
     let expired = bearer(&hs256(SECRET, &json!({"alg": "HS256"}), r#"{"exp":1}"#));
     let result = authenticator.authenticate(Some(&expired), at(600));
-    assert_eq!(result.await, Err(Refusal::Expired));
+    assert_eq!(result.await, Err(TokenError::Expired));
     assert_eq!(source.fetches(), 1);
 }
 
@@ -751,7 +763,11 @@ async fn only_a_token_that_the_source_could_verify_causes_a_fetch() {
 fn the_development_secret_is_refused_unless_the_table_is_on_this_machine() {
     for (endpoint, is_local_endpoint) in [
         ("http://127.0.0.1:8000", true),
-        ("http://host.docker.internal:8000", true),
+        ("http://[::1]:8000", true),
+        ("http://host.docker.internal:8000", false),
+        ("http://172.17.0.1:8000", false),
+        ("http://dynamodb.eu-central-1.amazonaws.com", false),
+        ("http://localhost.example", false),
         ("https://localhost:8000", true),
         ("https://dynamodb.eu-central-1.amazonaws.com", false),
         ("https://localhost.example", false),
@@ -771,6 +787,12 @@ fn the_development_secret_is_refused_unless_the_table_is_on_this_machine() {
         ("AWS_ENDPOINT_URL", "http://127.0.0.1"),
     ];
     assert!(!is_local(|name| lookup(&both, name)));
+    // `sam local` runs a function in a container and the table outside.
+    let in_container = [
+        ("AWS_ENDPOINT_URL_DYNAMODB", "http://172.17.0.1:8000"),
+        ("AWS_SAM_LOCAL", "true"),
+    ];
+    assert!(is_local(|name| lookup(&in_container, name)));
 
     for variable in ["JWT_SECRET", "JWT_SECRET_PREVIOUS"] {
         let env = |name: &str| lookup(&[(variable, DEVELOPMENT_SECRET)], name);

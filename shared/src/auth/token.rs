@@ -15,7 +15,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Refusal, keys::VerificationKey};
+use super::{TokenError, keys::VerificationKey};
 
 /// The maximum length of a token.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -34,31 +34,31 @@ pub(super) struct Token<'a> {
 }
 
 impl<'a> Token<'a> {
-    pub fn parse(token: &'a str) -> Result<Self, Refusal> {
+    pub fn parse(token: &'a str) -> Result<Self, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
-            return Err(Refusal::TooLong);
+            return Err(TokenError::TooLong);
         }
         let parts = token
             .rsplit_once('.')
             .and_then(|(message, signature)| Some((message, message.split_once('.')?, signature)));
-        let (message, (header, claims), signature) = parts.ok_or(Refusal::Malformed)?;
+        let (message, (header, claims), signature) = parts.ok_or(TokenError::Malformed)?;
         let is_encoded = |part: &str| URL_SAFE_NO_PAD.decode(part).is_ok();
         if !is_encoded(claims) || !is_encoded(signature) {
-            return Err(Refusal::Malformed);
+            return Err(TokenError::Malformed);
         }
         let header = URL_SAFE_NO_PAD.decode(header);
-        let header = header.map_err(|_| Refusal::Malformed)?;
+        let header = header.map_err(|_| TokenError::Malformed)?;
         let header = Members::parse(&header, &["alg", "crit", "kid", "typ"])?;
         // RFC 7515, section 4.1.11: reject extensions that are not supported. This service supports none.
         if header.contains("crit") {
-            return Err(Refusal::Malformed);
+            return Err(TokenError::Malformed);
         }
-        let algorithm: String = header.get("alg")?.ok_or(Refusal::Malformed)?;
+        let algorithm: String = header.get("alg")?.ok_or(TokenError::Malformed)?;
         Ok(Self {
             message,
             signature,
             claims,
-            algorithm: algorithm_named(&algorithm).ok_or(Refusal::WrongAlgorithm)?,
+            algorithm: algorithm_named(&algorithm).ok_or(TokenError::WrongAlgorithm)?,
             kid: header.get("kid")?,
             typ: header.get("typ").unwrap_or_default(),
         })
@@ -70,10 +70,10 @@ impl<'a> Token<'a> {
     }
 
     /// The claims as JSON.
-    pub fn claims(&self) -> Result<Vec<u8>, Refusal> {
+    pub fn claims(&self) -> Result<Vec<u8>, TokenError> {
         URL_SAFE_NO_PAD
             .decode(self.claims)
-            .map_err(|_| Refusal::Malformed)
+            .map_err(|_| TokenError::Malformed)
     }
 }
 
@@ -94,12 +94,12 @@ pub(super) struct Members<'a>(Vec<(&'a str, &'a RawValue)>);
 
 impl<'a> Members<'a> {
     /// Finds the members with these names. Fails if the JSON is not an object, or if one of them occurs twice.
-    pub fn parse(json: &'a [u8], names: &[&'a str]) -> Result<Self, Refusal> {
+    pub fn parse(json: &'a [u8], names: &[&'a str]) -> Result<Self, TokenError> {
         let mut deserializer = serde_json::Deserializer::from_slice(json);
         let members = MembersSeed(names).deserialize(&mut deserializer);
         members
             .and_then(|members| deserializer.end().map(|()| members))
-            .map_err(|_| Refusal::Malformed)
+            .map_err(|_| TokenError::Malformed)
     }
 
     /// Whether a member is present. `null` counts as absent.
@@ -108,9 +108,9 @@ impl<'a> Members<'a> {
     }
 
     /// The value of a member. Fails if it has another type.
-    pub fn get<T: Deserialize<'a>>(&self, name: &str) -> Result<Option<T>, Refusal> {
+    pub fn get<T: Deserialize<'a>>(&self, name: &str) -> Result<Option<T>, TokenError> {
         let value = self.json(name).map(serde_json::from_str).transpose();
-        value.map_err(|_| Refusal::Malformed)
+        value.map_err(|_| TokenError::Malformed)
     }
 
     fn json(&self, name: &str) -> Option<&'a str> {
@@ -182,14 +182,14 @@ impl<'a> Visitor<'_> for NameSeed<'_, 'a> {
 mod tests {
     use super::*;
 
-    type NumberAndText = Result<(Option<u64>, Option<String>), Refusal>;
+    type NumberAndText = Result<(Option<u64>, Option<String>), TokenError>;
 
     fn members(json: &str) -> NumberAndText {
         let members = Members::parse(json.as_bytes(), &["number", "text"])?;
         Ok((members.get("number")?, members.get("text")?))
     }
 
-    fn refusal(header: &str, claims: &str, signature: &str) -> Option<Refusal> {
+    fn token_error(header: &str, claims: &str, signature: &str) -> Option<TokenError> {
         let header = URL_SAFE_NO_PAD.encode(header);
         Token::parse(&format!("{header}.{claims}.{signature}")).err()
     }
@@ -232,7 +232,7 @@ mod tests {
             "null",
             "",
         ] {
-            assert_eq!(members(json), Err(Refusal::Malformed), "{json}");
+            assert_eq!(members(json), Err(TokenError::Malformed), "{json}");
         }
     }
 
@@ -240,12 +240,12 @@ mod tests {
     fn a_token_has_three_encoded_parts_and_a_supported_algorithm() {
         for alg in ["HS256", "RS256", "ES256", "EdDSA", "Ed25519"] {
             let header = format!(r#"{{"alg":"{alg}"}}"#);
-            assert_eq!(refusal(&header, "e30", "AA"), None, "{alg}");
+            assert_eq!(token_error(&header, "e30", "AA"), None, "{alg}");
         }
         for alg in ["none", "HS384", "hs256", "ES256K", "Ed448", ""] {
             let header = format!(r#"{{"alg":"{alg}"}}"#);
-            let refusal = refusal(&header, "e30", "AA");
-            assert_eq!(refusal, Some(Refusal::WrongAlgorithm), "{alg}");
+            let token_error = token_error(&header, "e30", "AA");
+            assert_eq!(token_error, Some(TokenError::WrongAlgorithm), "{alg}");
         }
         let good = r#"{"alg":"HS256"}"#;
         for (header, claims, signature) in [
@@ -261,11 +261,15 @@ mod tests {
             (good, "e30", "A"),
             (good, "e30.e30", "AA"),
         ] {
-            let refusal = refusal(header, claims, signature);
-            assert_eq!(refusal, Some(Refusal::Malformed), "{header} {claims}");
+            let token_error = token_error(header, claims, signature);
+            assert_eq!(
+                token_error,
+                Some(TokenError::Malformed),
+                "{header} {claims}"
+            );
         }
         for token in ["", ".", "..", "a.b", "x.y.z"] {
-            assert_eq!(Token::parse(token).err(), Some(Refusal::Malformed));
+            assert_eq!(Token::parse(token).err(), Some(TokenError::Malformed));
         }
     }
 

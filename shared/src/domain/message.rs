@@ -126,9 +126,8 @@ fn is_invisible(c: char) -> bool {
 /// `https://bank.example@evil.example/`, and characters that change how a reader sees the URL. This function
 /// rejects those before it calls the parser.
 fn is_absolute_https(url: &str) -> bool {
-    let is_forbidden = |c| {
-        is_invisible(c) || matches!(c, '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}')
-    };
+    let is_forbidden =
+        |c| is_invisible(c) || matches!(c, '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}');
     let Some((scheme, rest)) = url.split_at_checked("https://".len()) else {
         return false;
     };
@@ -209,7 +208,8 @@ mod tests {
 
     #[test]
     fn a_text_is_stored_exactly_as_typed() {
-        for typed in [" hi ", "a\nb\u{0}", "👩‍👩‍👧 שלום 你好", "\u{200b}x\u{202e}"] {
+        for typed in [" hi ", "a\nb\u{0}", "👩‍👩‍👧 שלום 你好", "\u{200b}x\u{202e}"]
+        {
             assert_eq!(text(typed).unwrap().text(), Some(typed));
         }
     }
@@ -227,8 +227,8 @@ mod tests {
             " ",
             "\n\t",
             "\u{a0}\u{3000}\u{2003}",
-            "\u{0}\u{7f}\u{85}",     // control characters
-            "\u{200b}",                // zero width space
+            "\u{0}\u{7f}\u{85}",        // control characters
+            "\u{200b}",                 // zero width space
             "\u{200d}\u{200c}\u{2060}", // joiners
             "\u{200e}\u{202e}\u{2066}", // direction marks
             "\u{feff}\u{ad}\u{34f}\u{180e}",

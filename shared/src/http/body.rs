@@ -120,7 +120,9 @@ fn check_headers(content_type: Option<&str>, content_encoding: Option<&str>) -> 
     if !types.all(is_json) {
         return Err(Error::UnsupportedMediaType);
     }
-    let mut encodings = content_encoding.into_iter().flat_map(|value| value.split(','));
+    let mut encodings = content_encoding
+        .into_iter()
+        .flat_map(|value| value.split(','));
     let is_identity = |encoding: &str| matches!(encoding.trim(), "" | "identity");
     if !encodings.all(|encoding| is_identity(&encoding.to_ascii_lowercase())) {
         return Err(Error::UnsupportedContentEncoding);
@@ -130,7 +132,9 @@ fn check_headers(content_type: Option<&str>, content_encoding: Option<&str>) -> 
         ("Content-Encoding", content_encoding),
     ] {
         if value.is_some_and(|value| value.contains(',')) {
-            return Err(Error::invalid(format!("send the header `{name}` only once")));
+            return Err(Error::invalid(format!(
+                "send the header `{name}` only once"
+            )));
         }
     }
     Ok(())
@@ -225,8 +229,11 @@ mod tests {
     fn an_error_repeats_little_of_the_input() {
         let long = "x".repeat(10_000);
         assert!(message_of(format!(r#"{{"{long}":1}}"#).as_bytes()).len() < 200);
-        let number =
-            parse::<SendChatRequestBody>(format!(r#"{{"userId":"{long}"}}"#).as_bytes(), None, None);
+        let number = parse::<SendChatRequestBody>(
+            format!(r#"{{"userId":"{long}"}}"#).as_bytes(),
+            None,
+            None,
+        );
         assert!(number.err().unwrap().to_string().len() < 200);
     }
 
@@ -263,7 +270,8 @@ mod tests {
 
     #[test]
     fn a_user_id_is_a_number_from_1_to_2_pow_53_minus_1() {
-        let user = |body: &str| parse::<SendChatRequestBody>(body.as_bytes(), None, None)?.user_id();
+        let user =
+            |body: &str| parse::<SendChatRequestBody>(body.as_bytes(), None, None)?.user_id();
         assert_eq!(user(r#"{"userId":42}"#).unwrap().get(), 42);
         for body in [
             r#"{"userId":0}"#,

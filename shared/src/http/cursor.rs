@@ -54,7 +54,7 @@ pub(super) fn decode_messages(
     let is_canonical = number <= MAX_SAFE_INTEGER && number.to_string() == seq;
     let seq = is_canonical.then(|| Seq::new(number))?;
     match direction {
-        "before" => Some(MessagePageStart::Before(seq)),
+        "before" if seq > Seq::ZERO => Some(MessagePageStart::Before(seq)),
         "after" => Some(MessagePageStart::After(seq)),
         _ => None,
     }
@@ -148,6 +148,33 @@ mod tests {
     }
 
     #[test]
+    fn a_forged_cursor_of_a_list_of_chats_is_invalid() {
+        let valid = key().to_string();
+        for position in [
+            "18446744073709551615#0000000000000017-0000000000000042",
+            "253402300800000#0000000000000017-0000000000000042", // the year 10000
+            "000000000000005#0000000000000042-0000000000000017",
+            "000000000000005#0000000000000017-9007199254740992",
+            "000000000000005#17-42",
+            "5#0000000000000017-0000000000000042",
+            &format!("+{}", &valid[1..]),
+            &format!("{valid} "),
+        ] {
+            let cursor = encode(user(17), "active", position);
+            assert_eq!(
+                decode_chats(&cursor, user(17), ChatList::Active),
+                None,
+                "{position}"
+            );
+        }
+        let cursor = encode(user(17), "active", &valid);
+        assert_eq!(
+            decode_chats(&cursor, user(17), ChatList::Active),
+            Some(key())
+        );
+    }
+
+    #[test]
     fn a_malformed_cursor_is_invalid() {
         let decode = |cursor: &str| decode_messages(cursor, user(17), chat("17-42"));
         assert_eq!(decode(""), None);
@@ -160,6 +187,7 @@ mod tests {
             "before:-1",
             "between:7",
             "before:07",
+            "before:0",
             "after:+7",
             "after:9007199254740992",
             "after:18446744073709551615",

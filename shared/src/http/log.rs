@@ -3,7 +3,7 @@
 //!
 //! | Field | Meaning |
 //! |---|---|
-//! | `timestamp`, `level` | RFC 3339; `INFO`, `WARN` for a 503, `ERROR` for a 500 |
+//! | `timestamp`, `level` | RFC 3339; `INFO`, `WARN` for a 503, `ERROR` for a 500 or an invariant violation |
 //! | `requestId` | the id of the Lambda invocation; error responses contain the same id |
 //! | `function`, `route` | the name of the function; the route as in the template |
 //! | `status`, `code` | the status code; the error code of an error |
@@ -11,11 +11,11 @@
 //! | `attempts` | requests to `DynamoDB`, including retries |
 //! | `coldStart` | whether it was the first request of the process |
 //! | `cause` | the cause of a 5xx |
-//! | `reason` | the reason for a 401 ([`Refusal`]) |
+//! | `reason` | the reason for a 401 ([`TokenError`]) |
 //!
 //! The metrics are in the namespace `Chat`, with the dimension `stack`: `Calls`, `Retries`, `Conflicts`,
 //! `ReadUnits`, `WriteUnits` and, if it is not 0, `InvariantViolations`; with the dimensions `stack` and `code`:
-//! `Errors`; with the dimensions `stack` and `reason`: `RefusedTokens`. There is no dimension
+//! `Errors`; with the dimensions `stack` and `reason`: `RejectedTokens`. There is no dimension
 //! for the function, because it would multiply the cost of metrics by the number of functions. The log
 //! lines and Lambda's own metrics distinguish the functions.
 //!
@@ -35,7 +35,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::{
-    auth::Refusal,
+    auth::TokenError,
     domain::Timestamp,
     error::{ConfigError, ErrorCode},
     store::Usage,
@@ -79,7 +79,7 @@ pub(super) struct LogRecord<'a> {
     /// The cause of a 5xx.
     pub cause: Option<String>,
     /// The reason for a 401.
-    pub refusal: Option<Refusal>,
+    pub token_error: Option<TokenError>,
     pub duration: std::time::Duration,
     pub is_cold_start: bool,
     pub usage: Usage,
@@ -117,7 +117,13 @@ impl Logger {
     }
 
     fn line(&self, record: &LogRecord<'_>) -> Option<String> {
-        let level = Level::from_status(record.status);
+        let has_violations = record.usage.invariant_violations > 0;
+        // Somebody must repair the table, so this line is written at every level.
+        let level = if has_violations {
+            Level::Error
+        } else {
+            Level::from_status(record.status)
+        };
         let has_details = level >= self.threshold;
         let has_metrics = !self.stack.is_empty();
         if !has_details && !has_metrics {
@@ -125,11 +131,10 @@ impl Logger {
         }
         let is_error = record.code.is_some();
         let usage = &record.usage;
-        let has_violations = usage.invariant_violations > 0;
         let directives = [
             Some(&STACK_METRICS),
             is_error.then_some(&ERROR_METRICS),
-            record.refusal.is_some().then_some(&REFUSAL_METRICS),
+            record.token_error.is_some().then_some(&REJECTION_METRICS),
             has_violations.then_some(&VIOLATION_METRICS),
         ];
         let line = Line {
@@ -137,7 +142,7 @@ impl Logger {
             level,
             function: &self.function,
             code: record.code,
-            reason: record.refusal,
+            reason: record.token_error,
             details: has_details.then(|| Details {
                 request_id: record.request_id,
                 route: record.route,
@@ -155,7 +160,7 @@ impl Logger {
                 stack: &self.stack,
                 calls: 1,
                 errors: is_error.then_some(1),
-                refused_tokens: record.refusal.map(|_| 1),
+                rejected_tokens: record.token_error.map(|_| 1),
                 invariant_violations: has_violations.then_some(usage.invariant_violations),
                 retries: usage.retries(),
                 conflicts: usage.conflicts,
@@ -178,7 +183,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<ErrorCode>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<Refusal>,
+    reason: Option<TokenError>,
     #[serde(flatten)]
     details: Option<Details<'a>>,
     #[serde(flatten)]
@@ -209,7 +214,7 @@ struct Metrics<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    refused_tokens: Option<u64>,
+    rejected_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     invariant_violations: Option<u64>,
     retries: u64,
@@ -266,10 +271,10 @@ static ERROR_METRICS: Directive = Directive {
     metrics: &[count("Errors")],
 };
 
-static REFUSAL_METRICS: Directive = Directive {
+static REJECTION_METRICS: Directive = Directive {
     namespace: "Chat",
     dimensions: &[&["stack", "reason"]],
-    metrics: &[count("RefusedTokens")],
+    metrics: &[count("RejectedTokens")],
 };
 
 static VIOLATION_METRICS: Directive = Directive {
@@ -294,7 +299,7 @@ mod tests {
             status,
             code,
             cause: None,
-            refusal: None,
+            token_error: None,
             duration: Duration::from_micros(12_345),
             is_cold_start: true,
             usage: Usage {
@@ -364,17 +369,17 @@ mod tests {
     #[test]
     fn a_refused_token_is_counted_by_its_reason() {
         let refused = LogRecord {
-            refusal: Some(Refusal::Expired),
+            token_error: Some(TokenError::Expired),
             ..record(401, Some(ErrorCode::Unauthorized))
         };
         let line = line(&[("STACK_NAME", "chat")], &refused).unwrap();
         assert_eq!(
-            [&line["reason"], &line["RefusedTokens"], &line["Errors"]],
+            [&line["reason"], &line["RejectedTokens"], &line["Errors"]],
             [&json!("expired"), &json!(1), &json!(1)]
         );
         let by_reason = &line["_aws"]["CloudWatchMetrics"][2];
         assert_eq!(by_reason["Dimensions"], json!([["stack", "reason"]]));
-        assert_eq!(by_reason["Metrics"][0]["Name"], "RefusedTokens");
+        assert_eq!(by_reason["Metrics"][0]["Name"], "RejectedTokens");
     }
 
     #[test]
@@ -383,7 +388,10 @@ mod tests {
         record.usage.invariant_violations = 2;
         let variables = [("STACK_NAME", "chat"), ("LOG_LEVEL", "ERROR")];
         let line = line(&variables, &record).unwrap();
-        assert_eq!(line["InvariantViolations"], 2);
+        assert_eq!(
+            [&line["InvariantViolations"], &line["requestId"]],
+            [&json!(2), &json!("id")]
+        );
         let violations = &line["_aws"]["CloudWatchMetrics"][1];
         assert_eq!(violations["Dimensions"], json!([["stack"]]));
         assert_eq!(violations["Metrics"][0]["Name"], "InvariantViolations");

@@ -23,11 +23,7 @@ use super::{
     response::Response,
 };
 use crate::{
-    Error,
-    auth::Authenticator,
-    aws::AwsConfig,
-    domain::Timestamp,
-    error::ConfigError,
+    Error, auth::Authenticator, aws::AwsConfig, domain::Timestamp, error::ConfigError,
     store::TableClient,
 };
 
@@ -76,11 +72,13 @@ pub async fn serve_with_connections(
         let usage = table.drain_usage();
         let error = result.as_ref().err();
         let code = error.map(Error::code);
-        let refusal = error.and_then(Error::refusal);
-        let cause = error.and_then(Error::cause).map(|cause| match &usage.last_error {
-            Some(last) => format!("{cause}; last error of a retried transaction: {last}"),
-            None => cause.to_string(),
-        });
+        let token_error = error.and_then(Error::token_error);
+        let cause = error
+            .and_then(Error::cause)
+            .map(|cause| match &usage.last_error {
+                Some(last) => format!("{cause}; last error that was retried: {last}"),
+                None => cause.to_string(),
+            });
         let mut response =
             result.unwrap_or_else(|error| Response::error(&error, &context.request_id));
         if is_head {
@@ -93,7 +91,7 @@ pub async fn serve_with_connections(
             status: response.status(),
             code,
             cause,
-            refusal,
+            token_error,
             duration: started.elapsed(),
             is_cold_start: is_cold_start.replace(false),
             usage,
@@ -132,10 +130,12 @@ async fn handle(
     {
         return Ok(Response::options(&allow));
     }
+    // The store measures the time from here, also while the authenticator fetches keys.
+    let store = table.store_at(now);
     let authorization = header(&request, "authorization");
     let caller = authenticator.authenticate(authorization, now).await;
     let caller = caller.map_err(Error::Unauthorized)?;
-    let context = RequestContext::new(request, caller, table.store_at(now))?;
+    let context = RequestContext::new(request, caller, store)?;
     handler(&context).await
 }
 

@@ -38,7 +38,7 @@ pub use samples::{SampleRequest, sample_requests};
 
 use crate::{
     Error,
-    auth::Refusal,
+    auth::TokenError,
     error::{BoxError, ErrorCode},
     http::{
         ENDPOINTS, MarkedAsReadView, SendChatRequestBody, SendMessageBody, TotalsView,
@@ -254,7 +254,7 @@ fn about(code: ErrorCode) -> (&'static str, Error) {
         ),
         ErrorCode::Unauthorized => (
             "the access token is missing or not valid.",
-            Error::Unauthorized(Refusal::MissingToken),
+            Error::Unauthorized(TokenError::MissingToken),
         ),
         ErrorCode::NotTheRecipient => (
             "only the recipient of a chat request can accept or decline it.",

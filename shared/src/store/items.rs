@@ -520,7 +520,9 @@ impl FromStr for ActivityKey {
         let low = UserId::new(number(low)?).ok_or(())?;
         let high = UserId::new(number(high)?).ok_or(())?;
         let key = Self {
-            at: Timestamp::from_millis(number(at)?),
+            at: Some(Timestamp::from_millis(number(at)?))
+                .filter(|at| *at <= Timestamp::MAX)
+                .ok_or(())?,
             chat: ChatId::between(low, high).ok_or(())?,
         };
         // Only the canonical form is valid.

@@ -8,7 +8,7 @@
 //!   wait longer, because they may be far from the table.
 //! - **How long to wait**: random delays of at most 25, 50, 100, 200 and then 400 ms ([`Backoff`]). All
 //!   operations of a request share one backoff, so that no loop can repeat an operation without waiting.
-//! - **When to give up**: a read after [`MAX_READ_ATTEMPTS`] attempts, so that an outage of the table does not
+//! - **When to give up**: a read after [`MAX_READ_ATTEMPTS`] attempts, so that a table that fails at once does not
 //!   keep every function busy until its deadline. A transaction is retried until the deadline of the
 //!   invocation. 500 ms before it, [`crate::http::serve`] returns a 503 with `Retry-After`.
 
@@ -124,7 +124,9 @@ impl Store {
         let mut attempts = Attempts::new(self.table.attempt_timeout);
         loop {
             match attempts.run(Box::pin(read())).await.map_err(classify_error) {
-                Err(Error::Unavailable(_)) if attempts.count < MAX_READ_ATTEMPTS => {}
+                Err(Error::Unavailable(cause)) if attempts.count < MAX_READ_ATTEMPTS => {
+                    self.table.usage.record_error(&cause);
+                }
                 result => return result,
             }
             self.wait_before_retry().await;

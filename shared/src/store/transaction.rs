@@ -3,7 +3,7 @@
 //! - **Retries.** The policy of `retry.rs` applies. A cancelled transaction is retried, too, if no condition
 //!   failed and every cancellation reason is `TransactionConflict`, `ThrottlingError`,
 //!   `ProvisionedThroughputExceeded` or none.
-//! - **A cancelled attempt wrote nothing**, so the next attempt is planned again, with the current time and a
+//! - **A cancelled or throttled attempt wrote nothing**, so the next attempt is planned again, with the current time and a
 //!   new token. `createdAt` is therefore the time at which a message was accepted, even if it waited for
 //!   others. After an attempt whose outcome is unknown, because its response was lost, all further attempts
 //!   have the same content and the same token, so that the change counts once.
@@ -20,7 +20,7 @@
 use std::sync::atomic::Ordering;
 
 use aws_sdk_dynamodb::{
-    error::SdkError,
+    error::{ProvideErrorMetadata, SdkError},
     operation::transact_write_items::TransactWriteItemsError,
     types::{
         AttributeValue, CancellationReason, Put, ReturnConsumedCapacity,
@@ -248,5 +248,27 @@ fn classify(error: SdkError<TransactWriteItemsError>) -> TransactionError {
             };
         }
     }
+    if is_throttled(&error) {
+        return TransactionError::Cancelled {
+            is_conflict: false,
+            cause: Box::new(RedactedSdkError(error)),
+        };
+    }
     TransactionError::Other(classify_error(error))
+}
+
+/// Whether the table rejected the request before it did anything.
+fn is_throttled(error: &SdkError<TransactWriteItemsError>) -> bool {
+    let SdkError::ServiceError(context) = error else {
+        return false;
+    };
+    !context.raw().status().is_server_error()
+        && matches!(
+            context.err().code(),
+            Some(
+                "ProvisionedThroughputExceededException"
+                    | "RequestLimitExceeded"
+                    | "ThrottlingException"
+            )
+        )
 }

@@ -26,7 +26,7 @@ pub struct Usage {
     /// The number of negative counters that were read. No counter can be negative, unless the table was
     /// changed in another way.
     pub invariant_violations: u64,
-    /// The error of the last attempt of a transaction that was retried.
+    /// The error of the last attempt that was retried.
     pub last_error: Option<String>,
 }
 

@@ -1,12 +1,12 @@
 use serde::Serialize;
 
-/// Why an access token is refused. The log line and the metric `RefusedTokens` contain it. The response does
+/// Why an access token is refused. The log line and the metric `RejectedTokens` contain it. The response does
 /// not, because it would help an attacker.
 ///
-/// Reasons from [`Refusal::Expired`] on are about a token with a valid signature.
+/// Reasons from [`TokenError::Expired`] on are about a token with a valid signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Refusal {
+pub enum TokenError {
     /// There is no header `Authorization: Bearer <token>`.
     MissingToken,
     /// It is not a signed JWT, it has critical extensions (`crit`), or a member that this service reads has
@@ -38,7 +38,7 @@ pub enum Refusal {
     BadUserClaim,
 }
 
-impl Refusal {
+impl TokenError {
     /// All reasons.
     pub const ALL: [Self; 14] = [
         Self::MissingToken,
@@ -79,7 +79,7 @@ impl Refusal {
     }
 }
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for TokenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
@@ -91,13 +91,13 @@ mod tests {
 
     #[test]
     fn each_reason_has_one_name_in_snake_case() {
-        let mut names: Vec<_> = Refusal::ALL.map(Refusal::as_str).into();
-        for (refusal, name) in Refusal::ALL.iter().zip(&names) {
-            assert_eq!(serde_json::to_value(refusal).unwrap(), *name);
-            assert_eq!(refusal.to_string(), *name);
+        let mut names: Vec<_> = TokenError::ALL.map(TokenError::as_str).into();
+        for (token_error, name) in TokenError::ALL.iter().zip(&names) {
+            assert_eq!(serde_json::to_value(token_error).unwrap(), *name);
+            assert_eq!(token_error.to_string(), *name);
         }
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), Refusal::ALL.len());
+        assert_eq!(names.len(), TokenError::ALL.len());
     }
 }
