@@ -55,6 +55,7 @@ smoke: ## Run the tutorial against a deployment: JWT_SECRET=… make smoke URL=h
 template: ## Check the template's versions, conditions and alarms
 	"$$(scripts/python-tools.sh template)/python" scripts/check_template.py
 	"$$(scripts/python-tools.sh template)/python" scripts/check_alarms.py
+	"$$(scripts/python-tools.sh template)/python" scripts/check_deploy_role.py
 
 rehearsal: ## Deploy to an AWS emulator, change everything, restore, roll back and delete
 	scripts/rehearse-deployment.sh

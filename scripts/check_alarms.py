@@ -46,13 +46,17 @@ CONFLICTS = metric("Chat", "Conflicts", **STACK)
 UNAUTHORIZED = metric("Chat", "Errors", **STACK, code="unauthorized")
 VIOLATIONS = metric("Chat", "InvariantViolations", **STACK)
 FUNCTION_FAILURES = metric("Chat/chat", "FunctionFailures")
-GATEWAY_REFUSALS = metric("Chat/chat", "GatewayRefusals")
+GATEWAY_REJECTIONS = metric("Chat/chat", "GatewayRejections")
 CONCURRENCY = metric("AWS/Lambda", "ConcurrentExecutions")
 FUNCTION_THROTTLES = metric("AWS/Lambda", "Throttles")
 
 
 def throttles(kind, **index):
     return metric("AWS/DynamoDB", f"{kind}ThrottleEvents", **TABLE, **index)
+
+
+def rejected(reason):
+    return metric("Chat", "RejectedTokens", **STACK, reason=reason)
 
 
 def system_errors(operation):
@@ -245,12 +249,18 @@ def hour(values, start=0, minutes=MINUTES):
     return [values if start <= minute < start + minutes else None for minute in range(MINUTES)]
 
 
-def traffic(calls):
+def traffic(requests):
     """The metrics of a stack with a number of requests per minute."""
-    return {COUNT: hour(calls), CALLS: hour(calls), SERVER_ERRORS: hour(0), CONFLICTS: hour(0)}
+    return {COUNT: hour(requests), CALLS: hour(requests), SERVER_ERRORS: hour(0), CONFLICTS: hour(0)}
 
 
 INDEX = {"GlobalSecondaryIndexName": "byRecipient"}
+# The reasons that depend on the parameters of a version. shared/src/auth/token_error.rs has all reasons.
+INVALID = [
+    "unknown_kid", "wrong_algorithm", "bad_signature", "wrong_issuer", "wrong_audience", "wrong_token_use", "wrong_typ",
+    "bad_user_claim",
+]
+OTHER_REASONS = {"missing_token", "malformed", "too_long", "expired", "not_yet_valid", "expires_too_late"}
 
 # What happens: name, metrics, the alarms that must go off, and within how many minutes if that matters.
 SCENARIOS = [
@@ -302,21 +312,72 @@ SCENARIOS = [
     ("DynamoDB fails at reads", traffic(1_000) | {system_errors("Query"): hour(20)}, ["TableErrors"], 5),
     ("DynamoDB fails rarely", traffic(60_000) | {system_errors("Query"): hour(20)}, [], None),
     (
-        "the issuer changes its keys, and every token is refused",
-        traffic(100) | {UNAUTHORIZED: hour(100, 30, 30)},
-        ["RefusedTokens"],
+        "the issuer changes its keys, and every token is rejected",
+        traffic(100) | {UNAUTHORIZED: hour(100, 30, 30), rejected("unknown_kid"): hour(100, 30, 30)},
+        ["InvalidTokens", "RejectedTokens"],
         30 + 10,
     ),
-    ("the same in a small stack", traffic(5) | {UNAUTHORIZED: hour(5)}, ["RefusedTokens"], 10),
     (
-        "the gateway's authorizer refuses every token",
-        {COUNT: hour(100), SERVER_ERRORS: hour(0), GATEWAY_REFUSALS: hour(100)},
-        ["RefusedTokens"],
+        "the same in a small stack",
+        traffic(5) | {UNAUTHORIZED: hour(5), rejected("bad_signature"): hour(5)},
+        ["InvalidTokens", "RejectedTokens"],
         10,
     ),
-    ("a flood without tokens", traffic(100_000) | {UNAUTHORIZED: hour(99_000)}, ["RefusedTokens"], 10),
-    ("tokens expire as usual, 5 % of the requests", traffic(1_000) | {UNAUTHORIZED: hour(50)}, [], None),
-    ("many tokens expire at once", traffic(1_000) | {UNAUTHORIZED: hour(600, 30, 3)}, [], None),
+    (
+        "the gateway's authorizer rejects every token",
+        {COUNT: hour(100), SERVER_ERRORS: hour(0), GATEWAY_REJECTIONS: hour(100)},
+        ["RejectedTokens"],
+        10,
+    ),
+    (
+        "a flood without tokens",
+        traffic(100_000) | {UNAUTHORIZED: hour(99_000), rejected("missing_token"): hour(99_000)},
+        ["RejectedTokens"],
+        10,
+    ),
+    (
+        "tokens expire as usual, 5 % of the requests",
+        traffic(1_000) | {UNAUTHORIZED: hour(50), rejected("expired"): hour(50)},
+        [],
+        None,
+    ),
+    (
+        "tokens expire often, 20 % of the requests",
+        traffic(1_000) | {UNAUTHORIZED: hour(200), rejected("expired"): hour(200)},
+        [],
+        None,
+    ),
+    (
+        "many tokens expire at once",
+        traffic(1_000) | {UNAUTHORIZED: hour(600, 30, 3), rejected("expired"): hour(600, 30, 3)},
+        [],
+        None,
+    ),
+    *(
+        (
+            f"a canary rejects every token, {reason}, {requests} requests per minute",
+            traffic(requests)
+            | {name: [0] * 30 + [requests // 10] * 30 for name in (UNAUTHORIZED, rejected(reason))},
+            ["InvalidTokens"],
+            # Metrics arrive up to two minutes later.
+            30 + CANARY_MINUTES - 2,
+        )
+        for requests in (20, 100, 60_000)
+        for reason in INVALID
+    ),
+    (
+        "a canary rejects every token of one of four clients",
+        traffic(1_000) | {UNAUTHORIZED: hour(25), rejected("wrong_audience"): hour(25)},
+        [],
+        None,
+    ),
+    ("some forged tokens", traffic(1_000) | {UNAUTHORIZED: hour(20), rejected("bad_signature"): hour(20)}, [], None),
+    (
+        "somebody tries wrong tokens in a quiet stack",
+        traffic(2) | {UNAUTHORIZED: hour(4, 30, 1), rejected("bad_signature"): hour(4, 30, 1)},
+        [],
+        None,
+    ),
     ("the hook of a deployment, in a quiet stack", traffic(2) | {UNAUTHORIZED: hour(11, 30, 1)}, [], None),
     ("a negative counter", traffic(100) | {VIOLATIONS: hour(1, 30, 1)}, ["InvariantViolations"], 31),
     ("many functions run at once", traffic(1_000) | {CONCURRENCY: hour(900)}, ["Concurrency"], 5),
@@ -352,6 +413,13 @@ def structural_problems(stack, alarms):
     errors = {watched_metric for watched_metric in watched["TableErrors"] if watched_metric[1] == "SystemErrors"}
     if errors != {system_errors(operation) for operation in used}:
         yield f"TableErrorsAlarm must watch the operations {sorted(used)}"
+    invalid = {m for m in watched["InvalidTokens"] if m[1] == "RejectedTokens"}
+    if invalid != {rejected(reason) for reason in INVALID}:
+        yield f"InvalidTokensAlarm must watch the reasons {INVALID}"
+    errors_source = (ROOT / "shared" / "src" / "auth" / "token_error.rs").read_text(encoding="utf-8")
+    reasons = set(re.findall(r'=> "([a-z_]+)",', errors_source))
+    if reasons != {*INVALID, *OTHER_REASONS}:
+        yield f"add these reasons to INVALID or OTHER_REASONS: {sorted(reasons ^ {*INVALID, *OTHER_REASONS})}"
     names = {alarm.properties["AlarmName"] for alarm in alarms.values()}
     group = next(name for name in stack.resources("AWS::CodeDeploy::DeploymentGroup"))
     for rollback in stack.properties(group)["AlarmConfiguration"]["Alarms"]:

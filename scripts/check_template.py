@@ -6,28 +6,29 @@
 - Under every combination of the conditions (kinds of keys, authorizer, tracing, table, alarms, …) no reference to a
   missing resource remains, the functions accept their environment, and only functions that use the secret may read it.
 - Resources do not depend on each other in a circle, which CloudFormation rejects.
-- The gateway's authorizer protects every route when it is enabled, and none when it is not.
+- The gateway's authorizer protects every route when it is enabled, and none when it is not. Each route has its limits.
 - The deployment hook tests each function, and its code reports what it finds.
 - samconfig.toml has only parameters that exist, with valid values, and a receiver of production's alarms.
-- The role in deploy/deploy-role.yaml may manage each type of resource.
 
-Run it with the Python environment that has aws-sam-translator. `template` has the newest version, `template-least` the
-least that docs/deploy.md allows:
+Run it with the Python environment that has aws-sam-translator. `template` has the newest version, `template-minimum` the
+minimum that docs/deploy.md allows:
 
     "$(scripts/python-tools.sh template)/python" scripts/check_template.py
 """
 import argparse
+import base64
 import contextlib
 import graphlib
+import hmac
 import importlib.metadata
 import io
 import itertools
 import json
 import re
 import sys
+import time
 import types
 
-from samtranslator.yaml_helper import yaml_parse
 from stack_template import (
     ROOT,
     MissingResource,
@@ -38,7 +39,6 @@ from stack_template import (
     references,
     source,
     translate,
-    walk,
 )
 
 MAX_DESCRIPTION = 256
@@ -66,6 +66,18 @@ BASES = {
     },
     "a key set URL": {"JwtJwksUrl": "https://issuer.example.com/jwks.json"},
 }
+# The variables of the functions that decide how a token must be signed.
+SIGNING_VARIABLES = ["JWT_SECRET_ARN", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_TOKEN_USE", "JWT_TYP", "JWT_USER_CLAIM"]
+# The parameters with which the hook's code runs here, and the value of the secret.
+HOOK_PARAMETERS = {
+    "JwtSecretArn": "keys/chat",
+    "JwtIssuer": ",https://one.example/,https://two.example/",
+    "JwtAudience": "chat,chat-web",
+    "JwtTokenUse": "access",
+    "JwtTyp": "at+jwt",
+    "JwtUserClaim": "user",
+}
+HOOK_SECRET = "the secret of the checks"
 SECRET_ARN = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:keys/chat-AbCdEf"
 ISSUER = {"JwtIssuer": "https://issuer.example.com/,https://old.example.com/", "JwtAudience": "chat,chat-web"}
 # The values whose combinations are checked. Together they make each condition true and false.
@@ -307,7 +319,12 @@ def check_combination(stack, resolver):
                 elif action.startswith("kms:"):
                     is_key = secret and resource == stack.parameters["JwtSecretKmsKeyArn"]
                     expect(is_key, f"{name} may use {resource}", where)
-    expected = {f"<{role_of(function)}>" for function in functions()} if secret else set()
+    # The hook signs a token with the secret.
+    roles = [*map(role_of, functions()), "DeploymentHookRole"]
+    expected = {f"<{role}>" for role in roles} if secret else set()
+    hook = properties["DeploymentHook"]["Environment"]["Variables"]
+    for name in SIGNING_VARIABLES:
+        expect(hook[name] == environment[name], f"{name} of DeploymentHook is not that of the functions", where)
     expect(readers == expected, f"these roles may read the secret, or lack it: {sorted(readers ^ expected)}", where)
 
     targets = ["<AlarmEmailTopic>"] if stack.parameters["AlarmEmail"] else []
@@ -373,6 +390,13 @@ def check_secrets(template):
 # ------------------------------------------------------------------------------------------- resources and routes
 
 
+def check_version_policy(template):
+    """A version that a rolled back deployment has published is deleted, so that it can be published again."""
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::Lambda::Version":
+            expect(resource["DeletionPolicy"] == "Delete", f"{name} remains after a rollback. Set VersionDeletionPolicy.")
+
+
 def check_circles(template):
     resources = template["Resources"]
     graph = {name: references([resource]) & resources.keys() for name, resource in resources.items()}
@@ -419,11 +443,21 @@ def check_authorizer(template):
 
 
 def check_stage(stack):
-    """The limits of POST routes, and the access log."""
+    """The limits of the routes, and the access log."""
     stage, = stack.resources("AWS::ApiGatewayV2::Stage")
     stage = stack.properties(stage)
-    posts = [f"POST {path}" for path, method in routes() if method == "post"]
-    expect(sorted(stage["RouteSettings"]) == posts, f"RouteSettings must have exactly the routes {posts}")
+    limits = {None: "Throttling"}
+    for path, method in routes():
+        limits[f"ANY {path}"] = "OtherMethodsThrottling"
+        if method == "post":
+            limits[f"POST {path}"] = "WriteThrottling"
+    wanted = {
+        route: {f"Throttling{kind}Limit": stack.parameters[f"{prefix}{kind}"] for kind in ("Rate", "Burst")}
+        for route, prefix in limits.items()
+    }
+    actual = stage["RouteSettings"] | {None: stage["DefaultRouteSettings"]}
+    wrong = [route or "the default" for route in wanted.keys() | actual if wanted.get(route) != actual.get(route)]
+    expect(not wrong, f"the limits of these routes are missing, wrong or unknown: {sorted(wrong)}")
     line = stage["AccessLogSettings"]["Format"]
     with_values = re.sub(r"\$context[\w.]+", "-", line)
     try:
@@ -440,34 +474,52 @@ def check_stage(stack):
 
 
 class StubClient:
-    """Stands for CodeDeploy and Lambda when the hook's code runs here."""
+    """Stands for CodeDeploy, Lambda and Secrets Manager when the hook's code runs here, and for the clock."""
 
-    def __init__(self, revision, responses):
-        self.revision, self.responses = revision, responses
-        self.invoked, self.status = [], None
+    def __init__(self, revision, responses, remaining):
+        self.revision, self.responses, self.remaining = revision, responses, remaining
+        self.invoked, self.tokens, self.status = [], [], None
+        self.output = io.StringIO()
 
     def get_deployment(self, deploymentId):
+        if isinstance(self.revision, Exception):
+            raise self.revision
         return {"deploymentInfo": {"revision": self.revision}}
 
     def put_lifecycle_event_hook_execution_status(self, deploymentId, lifecycleEventHookExecutionId, status):
+        expect(self.remaining > 0, "the hook reports nothing before its time limit")
         self.status = status
 
+    def get_secret_value(self, SecretId):
+        expect(SecretId == HOOK_PARAMETERS["JwtSecretArn"], f"the hook reads the secret {SecretId}")
+        return {"SecretString": HOOK_SECRET}
+
     def invoke(self, FunctionName, Payload):
+        event = json.loads(Payload)
         self.invoked.append(FunctionName)
-        response = self.responses(FunctionName, len(self.invoked))
+        token = event["headers"].get("authorization")
+        if token:
+            self.tokens.append(token)
+        response, seconds = self.responses(FunctionName, token, len(self.invoked)), 1
+        if isinstance(response, TimeoutError):
+            seconds = 40
+        self.remaining -= seconds
         if isinstance(response, Exception):
             raise response
         return {"Payload": io.BytesIO(json.dumps(response).encode())}
 
+    def sleep(self, seconds):
+        self.remaining -= seconds
 
-def run_hook(hook, revision, responses, remaining=300_000):
+
+def run_hook(hook, revision, responses, remaining=300):
     """Runs the code of the deployment hook. Returns the stub, with what the code did."""
-    stub = StubClient(revision, responses)
+    stub = StubClient(revision, responses, remaining)
     modules = {
         "boto3": types.SimpleNamespace(client=lambda name, **options: stub),
         "botocore.config": types.SimpleNamespace(Config=lambda **options: None),
         "os": types.SimpleNamespace(environ=hook["Environment"]["Variables"] | {"PATH": "/bin"}),
-        "time": types.SimpleNamespace(sleep=lambda seconds: None),
+        "time": types.SimpleNamespace(sleep=stub.sleep, time=time.time),
     }
     real = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
@@ -480,18 +532,37 @@ def run_hook(hook, revision, responses, remaining=300_000):
             if module:
                 sys.modules[name] = module
     event = {"DeploymentId": "d-1", "LifecycleEventHookExecutionId": "e-1"}
-    context = types.SimpleNamespace(get_remaining_time_in_millis=lambda: remaining)
+    context = types.SimpleNamespace(get_remaining_time_in_millis=lambda: stub.remaining * 1000)
     # What the code prints goes to the log of the hook.
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(stub.output):
         scope["handler"](event, context)
     return stub
 
 
-def check_hook(stack):
+def decode(part):
+    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+def check_token(authorization):
+    """The hook's token has the configured claims, and is signed with the secret."""
+    header, claims, signature = authorization.removeprefix("Bearer ").split(".")
+    signed = hmac.digest(HOOK_SECRET.encode(), f"{header}.{claims}".encode(), "sha256")
+    expect(signature == base64.urlsafe_b64encode(signed).decode().rstrip("="), "the hook's token is not signed right")
+    claims = decode(claims)
+    lifetime = claims.pop("exp") - time.time()
+    expect(0 < lifetime <= 300, f"the hook's token is valid for {lifetime} seconds")
+    wanted = {"user": "9007199254740991", "iss": "https://one.example/", "aud": "chat", "token_use": "access"}
+    expect(claims == wanted, f"the hook's token has the claims {claims}")
+    expect(decode(header) == {"alg": "HS256", "typ": "at+jwt"}, f"the hook's token has the header {decode(header)}")
+
+
+def check_hook(template):
     """The hook tests each function's new version, and reports what it finds."""
+    stack = Stack(template, HOOK_PARAMETERS)
     hook = stack.properties("DeploymentHook")
     new = {function: versions(stack)[function][1][0] for function in functions()}
-    tested = {name: value.strip("<>") for name, value in hook["Environment"]["Variables"].items()}
+    variables = hook["Environment"]["Variables"]
+    tested = {name: value.strip("<>") for name, value in variables.items() if name not in SIGNING_VARIABLES}
     expect(tested == new, f"the environment of DeploymentHook lacks the version of {sorted(set(new) ^ set(tested))}")
     granted = statements(stack.properties("DeploymentHookRole"))
     allowed = [statement["Resource"] for statement in granted if "lambda:InvokeFunction" in actions(statement)]
@@ -504,6 +575,10 @@ def check_hook(stack):
     expect(len(hook["Code"]["ZipFile"]) <= MAX_INLINE_CODE, "the code of DeploymentHook is too long for a template")
 
     unauthorized = {"statusCode": 401, "body": json.dumps({"code": "unauthorized"})}
+
+    def good(_name, token, _count):
+        return {"statusCode": 404, "body": json.dumps({"code": "chat_not_found"})} if token else unauthorized
+
     properties = {"Name": "f", "Alias": "live", "CurrentVersion": "1", "TargetVersion": "2"}
     resources = [{"f": {"Type": "AWS::Lambda::Function", "Properties": properties}}]
     content = json.dumps({"version": 0.0, "Resources": resources})
@@ -512,25 +587,50 @@ def check_hook(stack):
         {"revisionType": "AppSpecContent", "appSpecContent": {"content": content}},
     ]
     for revision in revisions:
-        run = run_hook(hook, revision, lambda name, count: unauthorized)
-        expect((run.status, run.invoked) == ("Succeeded", ["f:2"]), f"the hook reports {run.status} for a good version")
-    run = run_hook(hook, {"revisionType": "S3"}, lambda name, count: unauthorized)
-    expect(
-        run.status == "Succeeded" and len(run.invoked) == len(functions()),
-        "the hook does not test all versions when CodeDeploy does not tell the version",
-    )
-    late = run_hook(hook, revisions[0], lambda name, count: unauthorized if count > 2 else TimeoutError())
+        run = run_hook(hook, revision, good)
+        expect(
+            (run.status, run.invoked, len(run.tokens)) == ("Succeeded", ["f:2"] * 2, 1),
+            f"the hook reports {run.status} for a good version: {run.output.getvalue()}",
+        )
+        for token in run.tokens:
+            check_token(token)
+    only_public_keys = Stack(template, {"JwtJwksUrl": "https://issuer.example.com/jwks.json"})
+    run = run_hook(only_public_keys.properties("DeploymentHook"), revisions[0], good)
+    expect((run.status, run.tokens) == ("Succeeded", []), "without a secret the hook does not test without a token")
+    for revision in ({"revisionType": "S3"}, PermissionError("not yet")):
+        run = run_hook(hook, revision, good)
+        expect(
+            run.status == "Succeeded" and len(run.invoked) == 2 * len(functions()),
+            "the hook does not test all versions when CodeDeploy does not tell the version",
+        )
+        expect("unknown revision" in run.output.getvalue(), "the hook does not say why it tests all versions")
+    late = run_hook(hook, revisions[0], lambda *a: good(*a) if a[2] > 2 else PermissionError())
     expect(late.status == "Succeeded", "the hook does not try again")
-    failures = {
-        "a version that does not start": {"errorType": "Runtime.ExitError", "errorMessage": "exit status 1"},
-        "a version that lets everybody in": {"statusCode": 200, "body": "{}"},
-        "a version with other code": {"statusCode": 401, "body": '"Unauthorized"'},
-        "a version that cannot be invoked": PermissionError(),
-    }
-    for failure, response in failures.items():
-        run = run_hook(hook, revisions[0], lambda name, count: response)
-        expect(run.status == "Failed", f"the hook reports {run.status} for {failure}")
-    run = run_hook(hook, revisions[0], lambda name, count: unauthorized, remaining=40_000)
+
+    def with_token(response):
+        return lambda name, token, count: response if token else unauthorized
+
+    def without_token(response):
+        return lambda name, token, count: response
+
+    # A failure, its responses, and the text that must be in the log.
+    failures = [
+        ("does not start", without_token({"errorType": "Runtime.ExitError"}), "Runtime.ExitError"),
+        ("lets everybody in", without_token({"statusCode": 200, "body": "{}"}), "without a token: {'statusCode': 200"),
+        ("has other code", without_token({"statusCode": 401, "body": '"Unauthorized"'}), '"Unauthorized"'),
+        ("returns no body", without_token({"statusCode": 401}), "without a token: {'statusCode': 401"),
+        ("cannot be invoked", without_token(PermissionError("lambda")), "PermissionError('lambda')"),
+        ("does not respond", without_token(TimeoutError("read")), "TimeoutError('read')"),
+        ("rejects the token", with_token(unauthorized), "with a token: {'statusCode': 401"),
+        ("cannot read the table", with_token({"statusCode": 500, "body": "{}"}), "with a token: {'statusCode': 500"),
+        ("crashes with a token", with_token({"errorType": "Runtime.ExitError"}), "Runtime.ExitError"),
+    ]
+    for failure, responses, text in failures:
+        for revision in (revisions[0], {"revisionType": "S3"}):
+            run = run_hook(hook, revision, responses)
+            expect(run.status == "Failed", f"the hook reports {run.status} for a version that {failure}")
+            expect(text in run.output.getvalue(), f"the log of the hook does not say that a version {failure}")
+    run = run_hook(hook, revisions[0], good, remaining=40)
     expect((run.status, run.invoked) == ("Failed", []), "the hook starts a test although no time remains to report it")
 
 
@@ -579,28 +679,6 @@ def check_samconfig():
     expect(is_refused, "AlarmEmail accepts the placeholder of samconfig.toml, so nobody would notice it")
 
 
-def check_deploy_role(template):
-    """The role that deploys has actions for the service of each resource."""
-    prefixes = {
-        "ApiGatewayV2": "apigateway",
-        "AppConfig": "appconfig",
-        "CloudWatch": "cloudwatch",
-        "CodeDeploy": "codedeploy",
-        "DynamoDB": "dynamodb",
-        "IAM": "iam",
-        "Lambda": "lambda",
-        "Logs": "logs",
-        "SNS": "sns",
-    }
-    role = yaml_parse((ROOT / "deploy" / "deploy-role.yaml").read_text(encoding="utf-8"))
-    listed = [inner for key, inner in walk(role["Resources"]) if key == "Action"]
-    granted = {action.split(":")[0] for entry in listed for action in ([entry] if isinstance(entry, str) else entry)}
-    for kind in sorted({resource["Type"] for resource in template["Resources"].values()}):
-        service = kind.split("::")[1]
-        expect(service in prefixes, f"{sys.argv[0]} does not know {kind}. Add {service} and its prefix in IAM.")
-        expect(prefixes.get(service) in granted, f"deploy/deploy-role.yaml allows nothing of {service}, for {kind}")
-
-
 def main():
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     template = translate()
@@ -610,12 +688,12 @@ def main():
     check_descriptions(stack)
     accepted = check_combinations()
     check_secrets(template)
+    check_version_policy(template)
     check_circles(template)
     check_authorizer(template)
     check_stage(stack)
-    check_hook(stack)
+    check_hook(template)
     check_samconfig()
-    check_deploy_role(template)
     for problem, where in problems.items():
         print(f"error: {where and where + ': '}{problem}", file=sys.stderr)
     print(

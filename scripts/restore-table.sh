@@ -102,6 +102,8 @@ Next, check the restored table:
 Then either copy the items that the live table lacks, and check it:
   cargo run --release --bin chat-admin -- copy --from $target --to $source
   cargo run --release --bin chat-admin -- check --table $source --repair
-or move the stack to the restored table. The old table stays:
-  sam deploy --parameter-overrides ExistingTableName=$target
+or move the stack to the restored table. The old table stays. ENVIRONMENT is the one of samconfig.toml: default, dev or
+prod. docs/operations.md, "Restoring the table", has the other steps:
+  sam build --config-env ENVIRONMENT
+  sam deploy --config-env ENVIRONMENT --parameter-overrides ExistingTableName=$target DeploymentType=AllAtOnce
 END

@@ -7,6 +7,9 @@
 #   URL          base URL of the API, such as https://….execute-api.eu-central-1.amazonaws.com
 #   JWT_SECRET   the secret that signs access tokens
 #
+# If the deployment checks more claims, set the variables that it has: JWT_ISSUER, JWT_AUDIENCE, JWT_TOKEN_USE, JWT_TYP,
+# JWT_USER_CLAIM. Of a list, the first value is used.
+#
 # The tutorial is run with two new random users, so it can be repeated. The users' chat and message stay in the table.
 #
 # --read-only is for production. It reads as one user, and checks the errors of an unknown chat and of a request without
@@ -28,8 +31,15 @@ import base64, hashlib, hmac, json, os, time
 def encode(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
-claims = {"sub": os.environ["SMOKE_USER"], "exp": int(time.time()) + 300}
-message = b".".join(encode(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
+def first(name):
+    items = (item.strip() for item in os.environ.get(name, "").split(","))
+    return next(filter(None, items), None)
+
+claims = {first("JWT_USER_CLAIM") or "sub": os.environ["SMOKE_USER"], "exp": int(time.time()) + 300}
+optional = {"iss": first("JWT_ISSUER"), "aud": first("JWT_AUDIENCE"), "token_use": first("JWT_TOKEN_USE")}
+claims |= {name: value for name, value in optional.items() if value}
+header = {"alg": "HS256", "typ": first("JWT_TYP") or "JWT"}
+message = b".".join(encode(json.dumps(part).encode()) for part in (header, claims))
 signature = hmac.new(os.environ["JWT_SECRET"].encode(), message, hashlib.sha256).digest()
 print((message + b"." + encode(signature)).decode())
 END

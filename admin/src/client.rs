@@ -1,15 +1,16 @@
 //! DynamoDB clients: AWS with the operator's credentials, or any other endpoint.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client, Config,
     config::{
-        BehaviorVersion, Credentials, Region, SharedHttpClient, retry::RetryConfig,
-        timeout::TimeoutConfig,
+        BehaviorVersion, Credentials, ProvideCredentials, Region, SharedHttpClient,
+        retry::RetryConfig, timeout::TimeoutConfig,
     },
 };
 use aws_smithy_http_client::tls;
+use chat_shared::Error;
 
 /// Region and credentials for an endpoint when the environment has none. Emulators accept any.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -17,11 +18,34 @@ const DEFAULT_CREDENTIAL: &str = "local";
 
 /// Creates a client of DynamoDB on AWS. Region and credentials come from the environment, the AWS
 /// configuration files or the machine's role, as with the AWS CLI.
-pub async fn aws_client() -> Client {
+///
+/// # Errors
+/// [`Error::Internal`] if there is no region or there are no credentials. Without this check, each
+/// request would fail as if DynamoDB were unavailable.
+pub async fn aws_client() -> Result<Client, Error> {
     let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(http_client())
         .timeout_config(timeouts());
-    Client::new(&config.load().await)
+    let config = config.load().await;
+    let missing = |what: &str| {
+        let cause = format!(
+            "{what}; set AWS_PROFILE or the variables of the AWS CLI, or use --endpoint-url for \
+             another DynamoDB"
+        );
+        Error::Internal(cause.into())
+    };
+    if config.region().is_none() {
+        return Err(missing("there is no AWS region"));
+    }
+    let Some(credentials) = config.credentials_provider() else {
+        return Err(missing("there are no AWS credentials"));
+    };
+    if let Err(error) = credentials.provide_credentials().await {
+        let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+        let cause = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+        return Err(missing(&format!("there are no AWS credentials: {cause}")));
+    }
+    Ok(Client::new(&config))
 }
 
 /// Creates a client of the DynamoDB at `endpoint`. Region and credentials come from environment

@@ -13,10 +13,10 @@ use chat_admin::{
     check::{CheckEvent, CheckOptions, CheckSummary, Violation, check_table},
     client::{aws_client, client_for_endpoint},
     copy::{CopyEvent, CopyOptions, CopySummary, copy_missing_items},
-    table::{DynamoTable, error_cause},
+    table::{DynamoTable, TableUse, error_cause},
 };
 use chat_shared::{Error, domain::Timestamp, store::TableClient};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::NonEmptyStringValueParser};
 
 /// Time between two progress lines.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -37,18 +37,25 @@ one wrong counter: 5 unread messages are stored, but the user's chats have 2.
   $ chat-admin check --table chats
   USER#42 TOTALS#3: unread is 5, should be 2
   318 items, 21 chats, 14 users in 11s: 1 violations, 0 repaired, 0 inconclusive
-  To correct unread counts, totals, open requests and index keys, run the check with --repair.
+  1 of 1 violations can be repaired: run the check with --repair.
 
 With --repair, a line ends with `(repaired)`. A repair that fails, for example because you may not
 write to the table, is a line on stderr that starts with `error:`; the check goes on.
 
-Permissions: dynamodb:Scan, GetItem, BatchGetItem and Query on the table, Query on its indexes, and
-UpdateItem for --repair.
+Run --repair with the newest version of chat-admin that matches a service that has written to the
+table. An older one does not know what newer items mean.
+
+If DynamoDB does not respond, the check waits some minutes. Each wait is a line on stderr, which
+starts with `waiting for DynamoDB:`.
+
+Permissions: dynamodb:DescribeTable, Scan, GetItem, BatchGetItem and Query on the table, Query on
+its indexes, and UpdateItem for --repair.
 
 Exit codes:
   0  The table has no violations, or the check repaired all of them
   1  Violations remain: they cannot be repaired, or a repair failed
-  2  The table could not be checked, or the arguments are wrong
+  2  The table could not be checked, for example because it has other keys or an index is still
+     being built, or the arguments are wrong
   3  No violations remain, but some counters could not be evaluated (`inconclusive`)";
 
 const COPY_HELP: &str = "\
@@ -65,18 +72,22 @@ Limits:
   - It copies whole items. An item that exists in both tables stays as it is in the target, so a
     wrong value is not replaced by an older one.
   - It copies all items that are missing, also those that somebody has deleted on purpose.
+  - It does not copy a chat that the users have started again, because its state was lost. Its
+    `createdAt` differs, and new messages have the numbers of old ones. One line names the chat. To
+    bring back the old chat, delete all items of the new one, then copy.
   - It does not copy a message that the chat in the target does not count, because a new message
-    would replace it. The line says which. This happens when the chat itself was lost and the users
-    have started it again. To bring back the old chat, delete all items of the new one, then copy.
+    would replace it, and no idempotency key whose message is another one in the target. It reports
+    messages that differ between the tables. Each is one line.
   - Both tables must be in the same account and region, or at the same endpoint.
 
-Permissions: dynamodb:Scan and GetItem on --from; GetItem, BatchGetItem, Query and PutItem on --to.
+Permissions: dynamodb:DescribeTable, Scan, GetItem and BatchGetItem on --from; DescribeTable,
+GetItem, BatchGetItem, Query and PutItem on --to.
 
 Exit codes:
   0  Everything that was missing is copied (with --dry-run: can be copied)
   1  Some items were not copied, because they contradict the target
-  2  A table could not be read or written, or the arguments are wrong. Repeat the command; it copies
-     the rest";
+  2  A table could not be read or written, or the arguments are wrong. A line says what was copied
+     before. Repeat the command; it copies the rest";
 
 /// Operator tool of the chat backend: checks and repairs its DynamoDB table, and restores items.
 #[derive(Parser)]
@@ -111,10 +122,15 @@ enum Command {
 #[derive(Args)]
 struct CheckArgs {
     /// Name of the table
-    #[arg(long, value_name = "NAME", env = "TABLE_NAME")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "TABLE_NAME",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     table: String,
     /// URL of the DynamoDB [default: AWS, with the region and credentials of the environment]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = parse_endpoint_url)]
     endpoint_url: Option<String>,
     /// Correct unread counts, totals, open requests and index keys
     ///
@@ -131,17 +147,32 @@ struct CheckArgs {
 #[derive(Args)]
 struct CopyArgs {
     /// Name of the restored table, which is only read
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     from: String,
     /// Name of the live table
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     to: String,
     /// URL of the DynamoDB [default: AWS, with the region and credentials of the environment]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = parse_endpoint_url)]
     endpoint_url: Option<String>,
     /// Only count what would be copied
     #[arg(long)]
     dry_run: bool,
+}
+
+/// Checks that a value is the URL of a server.
+fn parse_endpoint_url(url: &str) -> Result<String, String> {
+    let rest = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"));
+    let is_valid = rest.is_some_and(|rest| {
+        !rest.starts_with(['/', ':', '?', '#']) && rest.chars().any(char::is_alphanumeric)
+    });
+    if is_valid && url.chars().all(|c| c.is_ascii_graphic()) {
+        Ok(url.to_owned())
+    } else {
+        Err("write a URL such as http://localhost:8000".to_owned())
+    }
 }
 
 #[tokio::main]
@@ -164,10 +195,10 @@ async fn check(args: &CheckArgs) -> ExitCode {
         }
     };
     eprintln!("{}", describe_check(summary, started));
-    if summary.violations > 0 && !args.repair {
+    if summary.repairable > 0 && !args.repair {
         eprintln!(
-            "To correct unread counts, totals, open requests and index keys, \
-             run the check with --repair."
+            "{} of {} violations can be repaired: run the check with --repair.",
+            summary.repairable, summary.violations
         );
     }
     ExitCode::from(check_exit_code(summary))
@@ -184,7 +215,10 @@ fn check_exit_code(summary: CheckSummary) -> u8 {
 
 /// Prints violations to stdout, and progress and failed repairs to stderr, while the check runs.
 async fn run_check(args: &CheckArgs, started: Instant) -> Result<CheckSummary, Error> {
-    let client = connect(args.endpoint_url.as_deref()).await;
+    let client = connect(args.endpoint_url.as_deref()).await?;
+    DynamoTable::new(client.clone(), &args.table)
+        .verify(TableUse::ItemsAndIndexes)
+        .await?;
     let store = TableClient::new(client, &args.table).store_at(Timestamp::now());
     let options = CheckOptions {
         repair: args.repair,
@@ -218,9 +252,15 @@ async fn copy(args: &CopyArgs) -> ExitCode {
         return ExitCode::from(EXIT_FAILED);
     }
     let started = Instant::now();
-    let summary = match run_copy(args, started).await {
+    let mut progress = None;
+    let summary = match run_copy(args, started, &mut progress).await {
         Ok(summary) => summary,
         Err(error) => {
+            if let Some(CopySummary { copied, .. }) = progress
+                && !args.dry_run
+            {
+                eprintln!("At least {copied} items were copied before the error.");
+            }
             let CopyArgs { from, to, .. } = args;
             let cause = error_cause(&error);
             eprintln!("error: cannot copy table {from} to table {to}: {cause}");
@@ -228,7 +268,8 @@ async fn copy(args: &CopyArgs) -> ExitCode {
         }
     };
     eprintln!("{}", describe_copy(args, summary, started));
-    if summary.copied > 0 && !args.dry_run {
+    // An earlier run may have copied the items.
+    if !args.dry_run {
         let endpoint = args.endpoint_url.as_ref();
         let endpoint = endpoint.map_or_else(String::new, |url| format!(" --endpoint-url {url}"));
         let table = &args.to;
@@ -241,11 +282,19 @@ async fn copy(args: &CopyArgs) -> ExitCode {
     })
 }
 
-/// Prints items that are not copied to stdout, and progress to stderr, while the copy runs.
-async fn run_copy(args: &CopyArgs, started: Instant) -> Result<CopySummary, Error> {
-    let client = connect(args.endpoint_url.as_deref()).await;
+/// Prints items that are not copied to stdout, and progress to stderr, while the copy runs. Sets
+/// `progress` to what is done so far.
+async fn run_copy(
+    args: &CopyArgs,
+    started: Instant,
+    progress: &mut Option<CopySummary>,
+) -> Result<CopySummary, Error> {
+    let client = connect(args.endpoint_url.as_deref()).await?;
     let source = DynamoTable::new(client.clone(), &args.from);
     let target = DynamoTable::new(client, &args.to);
+    for table in [&source, &target] {
+        table.verify(TableUse::Items).await?;
+    }
     let options = CopyOptions {
         dry_run: args.dry_run,
         now: Timestamp::now(),
@@ -254,6 +303,7 @@ async fn run_copy(args: &CopyArgs, started: Instant) -> Result<CopySummary, Erro
     let mut report = |event: CopyEvent<'_>| match event {
         CopyEvent::NotCopied(item) => print_line(item),
         CopyEvent::Progress(summary) => {
+            *progress = Some(summary);
             if last_shown.elapsed() >= PROGRESS_INTERVAL {
                 last_shown = Instant::now();
                 eprintln!("{} ...", describe_copy(args, summary, started));
@@ -268,9 +318,9 @@ fn print_line(line: &impl Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-async fn connect(endpoint_url: Option<&str>) -> Client {
+async fn connect(endpoint_url: Option<&str>) -> Result<Client, Error> {
     match endpoint_url {
-        Some(url) => client_for_endpoint(url),
+        Some(url) => Ok(client_for_endpoint(url)),
         None => aws_client().await,
     }
 }
@@ -282,6 +332,7 @@ fn describe_check(summary: CheckSummary, started: Instant) -> String {
         chats,
         users,
         violations,
+        repairable: _,
         repaired,
         inconclusive,
     } = summary;
@@ -352,6 +403,28 @@ mod tests {
                 ..CheckSummary::default()
             };
             assert_eq!(check_exit_code(summary), exit_code, "{summary:?}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_a_url_with_a_scheme_and_a_host() {
+        for url in [
+            "http://localhost:8000",
+            "https://dynamodb.eu-central-1.amazonaws.com/",
+            "http://[::1]:8000",
+        ] {
+            assert_eq!(parse_endpoint_url(url), Ok(url.to_owned()));
+        }
+        for url in [
+            "",
+            "localhost:8000",
+            "http://",
+            "http:///path",
+            "http://:8000",
+            "ftp://localhost",
+            "http://local host",
+        ] {
+            assert!(parse_endpoint_url(url).is_err(), "{url}");
         }
     }
 

@@ -3,18 +3,27 @@
 use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::{
-    Client,
-    operation::{put_item::PutItemError, update_item::UpdateItemError},
-    types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure},
+    Client, Config,
+    config::retry::RetryConfig,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::{
+        describe_table::DescribeTableError, put_item::PutItemError, update_item::UpdateItemError,
+    },
+    types::{
+        AttributeValue, IndexStatus, KeySchemaElement, KeyType, KeysAndAttributes,
+        ReturnValuesOnConditionCheckFailure, TableDescription, TableStatus,
+    },
 };
 use backon::{ExponentialBuilder, Retryable};
 use chat_shared::{
     Error,
     store::{
         classify_error,
-        items::{Item, ItemKey},
+        items::{Index, Item, ItemKey},
     },
 };
+
+use crate::text::OneLine;
 
 /// Maximum number of keys in one `BatchGetItem`.
 const MAX_BATCH_KEYS: usize = 100;
@@ -27,6 +36,18 @@ const RETRY_POLICY: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_millis(100))
     .with_max_delay(Duration::from_secs(20))
     .with_max_times(MAX_RETRIES);
+
+/// Where the SDK's error for an invalid endpoint continues with the `Debug` form of the request.
+const REQUEST_DEBUG: &str = " to request `";
+
+/// What a command uses of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableUse {
+    /// Only the table.
+    Items,
+    /// The table and its indexes.
+    ItemsAndIndexes,
+}
 
 /// A table, and the client that reaches it.
 #[derive(Clone, Debug)]
@@ -83,6 +104,43 @@ impl DynamoTable {
         &self.name
     }
 
+    /// Checks that DynamoDB can be reached, and that it has this table, with the keys and indexes of the
+    /// chat backend. Sends one request without retries: a wrong setting must not look like an outage.
+    ///
+    /// # Errors
+    /// [`Error::Internal`], with a cause for the operator.
+    pub async fn verify(&self, table_use: TableUse) -> Result<(), Error> {
+        let without_retries = Config::builder().retry_config(RetryConfig::disabled());
+        let request = self.client.describe_table().table_name(&self.name);
+        let request = request.customize().config_override(without_retries);
+        let unusable = |cause: String| Err(Error::Internal(cause.into()));
+        let output = match request.send().await {
+            Ok(output) => output,
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(DescribeTableError::is_resource_not_found_exception) =>
+            {
+                return unusable(format!(
+                    "there is no table {} in this account and region; check the name, \
+                     --endpoint-url, AWS_REGION and AWS_PROFILE",
+                    self.name
+                ));
+            }
+            Err(error) => {
+                let cause = error_cause(&classify(error));
+                return unusable(format!(
+                    "{cause}; check --endpoint-url, AWS_REGION, AWS_PROFILE and the permission \
+                     dynamodb:DescribeTable"
+                ));
+            }
+        };
+        match output.table().and_then(|table| defect(table, table_use)) {
+            Some(defect) => unusable(format!("table {} {defect}", self.name)),
+            None => Ok(()),
+        }
+    }
+
     /// Reads one item with a consistent read.
     pub(crate) async fn get(&self, key: &ItemKey) -> Result<Option<Item>, Error> {
         let request = self
@@ -93,7 +151,7 @@ impl DynamoTable {
             .consistent_read(true);
         let output = retry_transient(|| async {
             let output = request.clone().send().await;
-            output.map_err(classify_error)
+            output.map_err(classify)
         })
         .await?;
         Ok(output.item)
@@ -136,7 +194,7 @@ impl DynamoTable {
             .batch_get_item()
             .request_items(&self.name, requested);
         retry_transient(|| async {
-            let output = request.clone().send().await.map_err(classify_error)?;
+            let output = request.clone().send().await.map_err(classify)?;
             let unprocessed = output.unprocessed_keys.unwrap_or_default();
             let unprocessed: Vec<Item> = unprocessed
                 .into_values()
@@ -172,7 +230,7 @@ impl DynamoTable {
         }
         let output = retry_transient(|| async {
             let output = request.clone().send().await;
-            output.map_err(classify_error)
+            output.map_err(classify)
         })
         .await?;
         Ok(Page {
@@ -204,7 +262,7 @@ impl DynamoTable {
         }
         let output = retry_transient(|| async {
             let output = request.clone().send().await;
-            output.map_err(classify_error)
+            output.map_err(classify)
         })
         .await?;
         Ok(Page {
@@ -231,7 +289,7 @@ impl DynamoTable {
                 {
                     Ok(false)
                 }
-                Err(error) => Err(classify_error(error)),
+                Err(error) => Err(classify(error)),
             }
         })
         .await
@@ -268,12 +326,63 @@ impl DynamoTable {
                     Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
                         Ok(UpdateOutcome::Rejected(failed.item.clone()))
                     }
-                    _ => Err(classify_error(error)),
+                    _ => Err(classify(error)),
                 },
             }
         })
         .await
     }
+}
+
+/// Why a table cannot be used; `None` if it can.
+fn defect(table: &TableDescription, table_use: TableUse) -> Option<String> {
+    if let Some(status @ (TableStatus::Creating | TableStatus::Deleting)) = table.table_status() {
+        return Some(format!("has the status {}; wait", status.as_str()));
+    }
+    if !has_keys(table.key_schema(), "pk", "sk") {
+        return Some("is no table of the chat backend: its keys are not pk and sk".to_owned());
+    }
+    if table_use == TableUse::Items {
+        return None;
+    }
+    let indexes = [
+        (Index::ByRequester, "requesterKey"),
+        (Index::ByRecipient, "recipientKey"),
+    ];
+    indexes.into_iter().find_map(|(index, partition_key)| {
+        let name = index.name();
+        let indexes = table.global_secondary_indexes();
+        let Some(index) = indexes
+            .iter()
+            .find(|index| index.index_name() == Some(name))
+        else {
+            return Some(format!(
+                "lacks the index {name}; restore it with all indexes, or create the index"
+            ));
+        };
+        if !has_keys(index.key_schema(), partition_key, "activity") {
+            return Some(format!(
+                "has other keys than {partition_key} and activity in the index {name}"
+            ));
+        }
+        let is_usable = matches!(
+            index.index_status(),
+            Some(IndexStatus::Active | IndexStatus::Updating)
+        );
+        (!is_usable || index.backfilling() == Some(true)).then(|| {
+            format!("is still building or deleting the index {name}; wait until it is ACTIVE")
+        })
+    })
+}
+
+fn has_keys(schema: &[KeySchemaElement], partition_key: &str, sort_key: &str) -> bool {
+    let expected = [(partition_key, KeyType::Hash), (sort_key, KeyType::Range)];
+    schema.len() == expected.len()
+        && expected.iter().all(|(name, key_type)| {
+            schema
+                .iter()
+                .any(|key| key.attribute_name() == *name && key.key_type() == key_type)
+        })
 }
 
 /// The primary key of an item; an empty string for a part that is missing.
@@ -295,13 +404,36 @@ fn key_attributes(key: &ItemKey) -> Item {
 /// The cause of an error in one line, for an operator.
 #[must_use]
 pub fn error_cause(error: &Error) -> String {
-    error
+    let cause = error
         .cause()
-        .map_or_else(|| error.to_string(), ToString::to_string)
+        .map_or_else(|| error.to_string(), ToString::to_string);
+    let shown = cause.split_once(REQUEST_DEBUG);
+    let cause = shown.map_or(cause.as_str(), |(cause, _)| cause);
+    OneLine(cause).to_string()
+}
+
+/// Converts an SDK error: [`Error::Unavailable`] if a retry can succeed, otherwise [`Error::Internal`].
+fn classify<E>(error: SdkError<E>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    // The SDK reports what prevents a request from being sent, such as missing credentials or an invalid
+    // endpoint, as a failed dispatch of an unknown kind. A retry cannot succeed.
+    let was_not_sent = match &error {
+        SdkError::DispatchFailure(failure) => {
+            failure.is_user() || (failure.is_other() && failure.as_other().is_none())
+        }
+        _ => false,
+    };
+    match classify_error(error) {
+        Error::Unavailable(cause) if was_not_sent => Error::Internal(cause),
+        error => error,
+    }
 }
 
 /// Sends a request to DynamoDB again while it is unavailable. A run takes hours, so it waits longer
-/// than an API request can: DynamoDB may be unavailable for some minutes.
+/// than an API request can: DynamoDB may be unavailable for some minutes. The operator sees why it
+/// waits.
 async fn retry_transient<T, F>(request: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
@@ -309,12 +441,15 @@ where
     request
         .retry(RETRY_POLICY)
         .when(|error| matches!(error, Error::Unavailable(_)))
+        .notify(|error, _| eprintln!("waiting for DynamoDB: {}", error_cause(error)))
         .await
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+
+    use aws_sdk_dynamodb::types::GlobalSecondaryIndexDescription;
 
     use super::*;
 
@@ -350,6 +485,79 @@ mod tests {
         let (result, requests) = retry(1, || Error::Internal("no such table".into())).await;
         assert!(matches!(result, Err(Error::Internal(_))));
         assert_eq!(requests, 1);
+    }
+
+    #[test]
+    fn the_cause_of_an_error_is_one_line_without_the_request() {
+        let text = "failed to apply endpoint `x` to request `Request { body: secret }`";
+        let error = Error::Internal(text.into());
+        assert_eq!(error_cause(&error), "failed to apply endpoint `x`");
+        let error = Error::Unavailable("no\nconnection".into());
+        assert_eq!(error_cause(&error), "no\\nconnection");
+    }
+
+    fn key(name: &str, key_type: KeyType) -> KeySchemaElement {
+        let key = KeySchemaElement::builder().attribute_name(name);
+        key.key_type(key_type).build().unwrap()
+    }
+
+    fn index(name: &str, partition_key: &str) -> GlobalSecondaryIndexDescription {
+        GlobalSecondaryIndexDescription::builder()
+            .index_name(name)
+            .key_schema(key(partition_key, KeyType::Hash))
+            .key_schema(key("activity", KeyType::Range))
+            .index_status(IndexStatus::Active)
+            .build()
+    }
+
+    fn table(
+        partition_key: &str,
+        indexes: Vec<GlobalSecondaryIndexDescription>,
+    ) -> TableDescription {
+        TableDescription::builder()
+            .table_status(TableStatus::Active)
+            .key_schema(key(partition_key, KeyType::Hash))
+            .key_schema(key("sk", KeyType::Range))
+            .set_global_secondary_indexes(Some(indexes))
+            .build()
+    }
+
+    #[test]
+    fn a_table_with_other_keys_or_without_a_usable_index_is_named() {
+        let by_requester = index("byRequester", "requesterKey");
+        let by_recipient = index("byRecipient", "recipientKey");
+        let both = vec![by_requester.clone(), by_recipient.clone()];
+        let uses = TableUse::ItemsAndIndexes;
+        assert_eq!(defect(&table("pk", both.clone()), uses), None);
+        assert_eq!(defect(&table("pk", Vec::new()), TableUse::Items), None);
+
+        let mut creating = by_recipient.clone();
+        creating.index_status = Some(IndexStatus::Creating);
+        let mut backfilling = by_recipient;
+        backfilling.backfilling = Some(true);
+        for (table, expected) in [
+            (table("id", both), "its keys are not pk and sk"),
+            (table("pk", Vec::new()), "lacks the index byRequester"),
+            (
+                table("pk", vec![by_requester.clone()]),
+                "lacks the index byRecipient",
+            ),
+            (
+                table("pk", vec![index("byRequester", "other")]),
+                "other keys than requesterKey",
+            ),
+            (
+                table("pk", vec![by_requester.clone(), creating]),
+                "building or deleting the index byRecipient",
+            ),
+            (
+                table("pk", vec![by_requester, backfilling]),
+                "building or deleting the index byRecipient",
+            ),
+        ] {
+            let defect = defect(&table, uses).unwrap_or_default();
+            assert!(defect.contains(expected), "{defect}");
+        }
     }
 
     #[test]

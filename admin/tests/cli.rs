@@ -4,7 +4,13 @@
 
 use std::process::{Command, Output};
 
-use aws_sdk_dynamodb::{Client, types::AttributeValue};
+use aws_sdk_dynamodb::{
+    Client,
+    types::{
+        AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
+        ScalarAttributeType,
+    },
+};
 use chat_local::{
     dynamodb::{EmbeddedDynamoDb, client_for_endpoint, create_table},
     template::{Template, default_path},
@@ -101,7 +107,8 @@ async fn check_reports_violations_and_repairs_them() {
         hint.contains("1 violations, 0 repaired, 0 inconclusive"),
         "{hint}"
     );
-    assert!(hint.contains("--repair"), "{hint}");
+    let repair = "1 of 1 violations can be repaired: run the check with --repair";
+    assert!(hint.contains(repair), "{hint}");
 
     let repaired = check(endpoint, &["--repair"]);
     assert_eq!(repaired.status.code(), Some(0));
@@ -169,7 +176,7 @@ async fn copy_says_what_it_does_and_what_to_do_next() {
         ("KEY#17#old", expired),
         ("MSG#0000000000000001", vec![]),
         ("MSG#0000000000000002", vec![]),
-        ("STATE", vec![("seq", number(2))]),
+        ("STATE", vec![("seq", number(2)), ("createdAt", number(1))]),
     ] {
         put(&client, "restored", ("CHAT#17-42", sk), &values).await;
     }
@@ -177,7 +184,7 @@ async fn copy_says_what_it_does_and_what_to_do_next() {
         &client,
         "chats",
         ("CHAT#17-42", "STATE"),
-        &[("seq", number(1))],
+        &[("seq", number(1)), ("createdAt", number(1))],
     )
     .await;
 
@@ -198,6 +205,11 @@ async fn copy_says_what_it_does_and_what_to_do_next() {
     let next = format!("chat-admin check --table chats --endpoint-url {endpoint} --repair");
     assert!(stderr(&copied).contains(&next), "{}", stderr(&copied));
 
+    // The counters may be wrong since an earlier copy.
+    let repeated = copy(endpoint, &[]);
+    assert!(stderr(&repeated).contains("0 copied, 2 exist in chats"));
+    assert!(stderr(&repeated).contains(&next), "{}", stderr(&repeated));
+
     let message = client.get_item().table_name("chats");
     let message = message.key("pk", text("CHAT#17-42"));
     let message = message.key("sk", text("MSG#0000000000000001"));
@@ -215,6 +227,120 @@ fn wrong_arguments_are_exit_code_2_and_name_the_argument() {
     let output = run(&["copy", "--from", "chats", "--to", "chats"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--from and --to"));
+    let output = run(&["check", "--table", ""]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--table"));
+    let output = check("localhost:8000", &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let error = stderr(&output);
+    assert!(error.contains("--endpoint-url"), "{error}");
+    assert!(error.contains("http://localhost:8000"), "{error}");
+}
+
+#[test]
+fn missing_credentials_and_a_closed_port_end_the_command_at_once_and_name_the_settings() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let unreachable = check(&closed, &[]);
+    let without_credentials = |region: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chat-admin"));
+        command
+            .args(["check", "--table", "chats"])
+            .env_clear()
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("AWS_CONFIG_FILE", "no-such-file")
+            .env("AWS_SHARED_CREDENTIALS_FILE", "no-such-file");
+        if let Some(region) = region {
+            command.env("AWS_REGION", region);
+        }
+        command.output().unwrap()
+    };
+    for output in [
+        unreachable,
+        without_credentials(None),
+        without_credentials(Some("eu-central-1")),
+    ] {
+        assert_eq!(output.status.code(), Some(2));
+        let error = stderr(&output);
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(error.contains("cannot check table chats"), "{error}");
+        assert!(error.contains("--endpoint-url"), "{error}");
+        assert!(error.contains("AWS_PROFILE"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_without_the_keys_and_indexes_of_the_backend_is_not_checked() {
+    let dynamodb = start_dynamodb(&["restored"]).await;
+    let client = client_for_endpoint(dynamodb.endpoint());
+    for (table, partition_key) in [("chats", "id"), ("plain", "pk")] {
+        let mut create = client.create_table().table_name(table);
+        for (name, key_type) in [(partition_key, KeyType::Hash), ("sk", KeyType::Range)] {
+            let attribute = AttributeDefinition::builder().attribute_name(name);
+            let attribute = attribute.attribute_type(ScalarAttributeType::S);
+            let key = KeySchemaElement::builder().attribute_name(name);
+            create = create
+                .attribute_definitions(attribute.build().unwrap())
+                .key_schema(key.key_type(key_type).build().unwrap());
+        }
+        let create = create.billing_mode(BillingMode::PayPerRequest);
+        create.send().await.unwrap();
+    }
+    let endpoint = dynamodb.endpoint();
+    let other_keys = "its keys are not pk and sk";
+    let without_index = run(&[
+        "check",
+        "--table",
+        "plain",
+        "--endpoint-url",
+        endpoint,
+        "--settle",
+        "0",
+    ]);
+    for (output, expected) in [
+        (check(endpoint, &[]), other_keys),
+        (copy(endpoint, &[]), other_keys),
+        (without_index, "lacks the index byRequester"),
+    ] {
+        assert_eq!(output.status.code(), Some(2));
+        let error = stderr(&output);
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_to_a_table_that_does_not_exist_is_exit_code_2() {
+    let dynamodb = start_dynamodb(&["restored"]).await;
+    let output = copy(dynamodb.endpoint(), &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let error = stderr(&output);
+    assert!(error.contains("there is no table chats"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_copy_says_how_much_it_has_copied() {
+    let dynamodb = start_dynamodb(&["restored", "chats"]).await;
+    let client = client_for_endpoint(dynamodb.endpoint());
+    put(&client, "restored", ("USER#42", "SENT"), &[]).await;
+    let endpoint = start_read_only_proxy(dynamodb.endpoint()).await;
+    let output = copy(&endpoint, &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let errors = stderr(&output);
+    let copied = "At least 0 items were copied before the error";
+    assert!(errors.contains(copied), "{errors}");
+    assert!(errors.contains("AccessDeniedException"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_recommends_repairs_only_if_they_can_change_something() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let client = client_for_endpoint(dynamodb.endpoint());
+    put(&client, "chats", ("SOMETHING", "ELSE"), &[]).await;
+    let output = check(dynamodb.endpoint(), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!stderr(&output).contains("--repair"), "{}", stderr(&output));
 }
 
 #[test]
@@ -250,7 +376,7 @@ fn help_names_every_command_and_option_with_an_example() {
     }
 }
 
-/// Starts a proxy that rejects updates as IAM does when the caller has no permission. Returns its URL.
+/// Starts a proxy that rejects writes as IAM does when the caller has no permission. Returns its URL.
 async fn start_read_only_proxy(endpoint: &str) -> String {
     let dynamodb = endpoint.trim_start_matches("http://").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -270,7 +396,10 @@ async fn forward_request(mut client: TcpStream, dynamodb: &str) {
     let Some(request) = read_request(&mut client).await else {
         return;
     };
-    let response = if request.contains("DynamoDB_20120810.UpdateItem") {
+    let is_write = ["UpdateItem", "PutItem"]
+        .iter()
+        .any(|operation| request.contains(&format!("DynamoDB_20120810.{operation}")));
+    let response = if is_write {
         let body = r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"no"}"#;
         let length = body.len();
         let response = format!(

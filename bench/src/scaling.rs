@@ -171,7 +171,7 @@ impl ScalingBenchmark {
         Ok((vec![("messages", pages)], vec![("mark", marks)]))
     }
 
-    /// Sends one message and copies its item with different seqs and times. Sending all messages
+    /// Sends one message and copies its item with different seqs. Sending all messages
     /// would take too long, and the copies have exactly the attributes that the functions write.
     async fn fill_chat(&self, chat: ChatId, count: u64) -> Result<()> {
         let store = self.store();
@@ -188,13 +188,10 @@ impl ScalingBenchmark {
             .get(key)
             .await?
             .ok_or("the first message is missing")?;
-        let last_created_at: u64 = first["createdAt"].as_n().map_or("", |n| n).parse()?;
         for seqs in (1..=count).collect::<Vec<_>>().chunks(BATCH_SIZE) {
             let put = |seq: &u64| {
                 let mut item = first.clone();
                 item.insert("sk".to_owned(), AttributeValue::S(sort_key(*seq)));
-                let created_at = number(last_created_at - (count - seq));
-                item.insert("createdAt".to_owned(), created_at);
                 let put = PutRequest::builder().set_item(Some(item)).build()?;
                 Ok(WriteRequest::builder().put_request(put).build())
             };

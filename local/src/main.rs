@@ -21,6 +21,8 @@ use clap::{Args, Parser, Subcommand};
 
 /// Default lifetime of tokens: a day's work.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(12);
+/// The maximum lifetime of a token: ten years. The functions reject a token that expires later.
+const MAX_TOKEN_SECONDS: u64 = 10 * 365 * 86_400;
 
 /// Keys of the functions other than `JWT_SECRET`. Only their issuer can sign tokens for them.
 const OTHER_KEYS: [&str; 4] = [
@@ -76,7 +78,12 @@ struct Token {
     /// The user id: a whole number from 1 to 9007199254740991
     user: UserId,
     /// How long the token is valid, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = TOKEN_LIFETIME.as_secs())]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = TOKEN_LIFETIME.as_secs(),
+        value_parser = clap::value_parser!(u64).range(1..=MAX_TOKEN_SECONDS),
+    )]
     expires_in: u64,
 }
 
@@ -91,7 +98,12 @@ struct Generate {
 struct Table {
     /// The address to listen on; containers on Linux can reach 172.17.0.1:8000, and your whole network
     /// can reach 0.0.0.0:8000
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8000")]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:8000",
+        value_parser = parse_listen,
+    )]
     listen: SocketAddr,
     /// Store the data in this file [default: in memory, deleted at the end]
     #[arg(long, value_name = "FILE")]
@@ -120,7 +132,7 @@ struct Serve {
     db: Option<PathBuf>,
     /// Use another DynamoDB; the table is created if it does not exist. If it is not on this machine,
     /// set `JWT_SECRET` or another key
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = parse_endpoint)]
     endpoint_url: Option<String>,
     /// Let web pages of this origin call the API, or of every origin with *; repeat the option for several
     /// origins [default: pages of this machine, on any port]
@@ -166,6 +178,18 @@ fn main() -> ExitCode {
 }
 
 /// An origin as browsers send it, or a pattern that API Gateway accepts.
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse();
+    address.map_err(|_| "write a numeric address and a port, such as 127.0.0.1:8000".to_owned())
+}
+
+fn parse_endpoint(text: &str) -> Result<String, String> {
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return Ok(text.to_owned());
+    }
+    Err("a URL starts with http:// or https://, such as http://localhost:8000".to_owned())
+}
+
 fn parse_origin(text: &str) -> Result<String, String> {
     let is_pattern = ["*", "http://*", "https://*"].contains(&text);
     let host = ["http://", "https://"]

@@ -16,6 +16,10 @@ MiniStack differs from AWS. What the rehearsal does about it:
 - **TLS** does not exist. JwtJwksUrl allows http, and the policy of SAM's bucket, which requires TLS, is removed.
 - **Permissions** of the functions, the hook and the deploying role are enforced, and effective at once. But
   CloudFormation creates resources without the permissions of its caller, so those of the deploying role are checked
-  only for what `sam deploy` calls itself. scripts/check_template.py compares the others with the types of resources.
+  only for what `sam deploy` calls itself. scripts/check_deploy_role.py compares the others with the types of resources.
+- **Parameters that have no effect in the emulator**: DeploymentType, because there is no CodeDeploy, and the limits of
+  requests. They are deployed once, but only scripts/check_template.py compares the results. GatewayAuthorizer is not
+  deployed, because the emulator does not import it, and Architecture is the one of this machine.
+- **Secrets are not encrypted** by JwtSecretKmsKeyArn. Only the permission to decrypt is compared.
 - **Functions** are processes of this machine, without Lambda's memory limit and operating system.
 """

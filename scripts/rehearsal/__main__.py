@@ -119,6 +119,51 @@ class Rehearsal:
         missing = reaching - PARAMETER_CHANGES.keys() - CHANGED_ELSEWHERE
         check(not missing, f"the rehearsal does not change {sorted(missing)}. Add them to {__file__}")
 
+    def other_parameters(self):
+        """The parameters of other resources"""
+        before, iam = self.live_versions(), self.emulator.client("iam")
+        topic, key = "arn:aws:sns:us-east-1:000000000000:pager", "arn:aws:kms:us-east-1:000000000000:key/rehearsal"
+        changed = {
+            "AlarmEmail": "alarms@example.com", "AlarmTopicArn": topic, "SlowMilliseconds": "1234",
+            "ConcurrencyAlarmThreshold": "77", "LogRetentionDays": "60", "DeletionProtection": "false",
+            "AllowedOrigin": "https://one.example,https://two.example", "AllowedHeaders": "x-app-version,x-device",
+            "JwtSecretKmsKeyArn": key, "Revision": "a leak", "DeploymentType": "AllAtOnce",
+            "ThrottlingRate": "11", "ThrottlingBurst": "12", "WriteThrottlingRate": "13", "WriteThrottlingBurst": "14",
+            "OtherMethodsThrottlingRate": "15", "OtherMethodsThrottlingBurst": "16",
+        }
+        self.stack.deploy(**changed)
+        resources, outputs = self.stack.resources(), self.stack.outputs()
+
+        check(outputs["CorsAllowOrigins"] == changed["AllowedOrigin"], f"origins: {outputs['CorsAllowOrigins']}")
+        check(outputs["CorsAllowHeaders"].endswith(changed["AllowedHeaders"]), outputs["CorsAllowHeaders"])
+        alarms = self.emulator.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        alarms = {alarm["AlarmName"]: alarm for alarm in alarms}
+        for name, threshold in ((f"{STACK}-latency", 1234), (f"{STACK}-concurrency", 77)):
+            check(alarms[name]["Threshold"] == threshold, f"{name} has the threshold {alarms[name]['Threshold']}")
+            receivers = {resources["AlarmEmailTopic"], topic}
+            check(set(alarms[name]["AlarmActions"]) == receivers, f"{name} notifies {alarms[name]['AlarmActions']}")
+        subscriptions = self.emulator.client("sns").list_subscriptions_by_topic(TopicArn=resources["AlarmEmailTopic"])
+        endpoints = [subscription["Endpoint"] for subscription in subscriptions["Subscriptions"]]
+        check(endpoints == [changed["AlarmEmail"]], f"the topic for alarms has the receivers {endpoints}")
+        groups = self.emulator.client("logs").describe_log_groups()["logGroups"]
+        retention = {group["logGroupName"]: group.get("retentionInDays") for group in groups}
+        for name in ("FunctionLogs", "ApiLogs"):
+            check(retention[resources[name]] == 60, f"{name} keeps lines for {retention[resources[name]]} days")
+        table = self.emulator.client("dynamodb").describe_table(TableName=resources["ChatTable"])["Table"]
+        # MiniStack keeps the text of the parameter.
+        check(str(table["DeletionProtectionEnabled"]).lower() == "false", "the table is protected from deletion")
+        policies = iam.list_role_policies(RoleName=resources["GetTotalsFunctionRole"])["PolicyNames"]
+        documents = [iam.get_role_policy(RoleName=resources["GetTotalsFunctionRole"], PolicyName=name)["PolicyDocument"]
+                     for name in policies]
+        check(key in json.dumps(documents), f"a function may not decrypt the secret: {documents}")
+        kept = [name for name, version in self.live_versions().items() if before[name] == version]
+        check(not kept, f"Revision has not replaced {kept}")
+        self.check_serves(self.secret_signer())
+        progress(f"{len(changed)} parameters: {', '.join(changed)}")
+        defaults = self.stack.template.original["Parameters"]
+        self.stack.deploy(**{name: str(defaults[name]["Default"]) for name in changed})
+        self.check_serves(self.secret_signer())
+
     def rotate(self):
         """Rotation of the secret without a deployment"""
         old, versions = self.secret_signer(), self.live_versions()
@@ -188,7 +233,10 @@ class Rehearsal:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         restore = ["scripts/restore-table.sh", old, new, now]
         output = run(restore, seconds=300, env=self.emulator.environment())
-        for line in (f"check --table {new}", f"copy --from {new} --to {old}", f"ExistingTableName={new}"):
+        moves = {"ExistingTableName": new, "DeploymentType": "AllAtOnce"}
+        overrides = " ".join(f"{name}={value}" for name, value in moves.items())
+        for line in (f"check --table {new}", f"copy --from {new} --to {old}",
+                     f"sam deploy --config-env ENVIRONMENT --parameter-overrides {overrides}"):
             check(line in output, f"scripts/restore-table.sh does not print the next command {line}: {output}")
         self.check_table(new)
         run(restore, seconds=300, env=self.emulator.environment())
@@ -204,7 +252,7 @@ class Rehearsal:
         progress(f"chat-admin copied {len(deleted)} deleted messages from {new} to {old}")
 
         self.stack.expect(201, "POST", messages, signer.token(ann), {"text": "only in the old table"})
-        self.stack.deploy(ExistingTableName=new)
+        self.stack.deploy(**moves)
         check(self.stack.outputs()["TableName"] == new, "the output TableName is not the restored table")
         for name, function in self.stack.configurations().items():
             table = function["Environment"]["Variables"]["TABLE_NAME"]
@@ -230,7 +278,30 @@ class Rehearsal:
         progress("the deployment hook fails for versions with an unusable key")
         self.stack.deploy(JwtPublicKeyParameter="")
         self.check_serves(signer)
+        table = self.stack.parameters.get("ExistingTableName", "")
+        self.stack.deploy(ExistingTableName="chat-missing")
+        # The functions that need a body respond before they read the table. One failure rolls the stack back.
+        check("Failed" in self.hook_verdicts(), "the deployment hook succeeds for versions without a table")
+        progress("the deployment hook fails for versions without a table")
+        self.stack.deploy(ExistingTableName=table)
+        self.check_serves(signer)
+        try:
+            self.stack.deploy_broken(is_rolled_back=True)
+        except RehearsalError as error:
+            check("Failing" in str(error), f"the deployment fails for another reason: {error}")
+        else:
+            check(False, "a deployment succeeds although one of its resources fails")
+        check(self.live_codes() == good, "after CloudFormation's rollback, `live` does not have the previous code")
+        self.check_serves(signer)
+        # AWS would refuse to publish the same code again while the version still exists. MiniStack does not.
+        for name, function in self.stack.configurations().items():
+            page = self.stack.functions_api.list_versions_by_function(FunctionName=function["FunctionName"])
+            versions = [version["Version"] for version in page["Versions"]]
+            expected = ["$LATEST", function["Version"]]
+            check(versions == expected, f"after the rollback {name} has the versions {versions} instead of {expected}")
+        progress("a deployment that fails is rolled back, and no version of it remains")
         self.stack.deploy_broken()
+        progress("the same build can be deployed again")
         check(self.hook_verdicts() == {"Failed"}, "the deployment hook succeeds for an executable that exits at init")
         progress("the deployment hook fails for an executable that exits at init")
         self.stack.deploy()
@@ -508,9 +579,9 @@ def main():
         template.write(options.folder, options.binaries)
         emulator.start()
         rehearsal = Rehearsal(emulator, Stack(emulator, options.sam, options.folder, template), codedeploy, options)
-        steps = [rehearsal.deploy, rehearsal.call, rehearsal.contract, rehearsal.parameters, rehearsal.rotate,
-                 rehearsal.keys, rehearsal.secrecy, rehearsal.restore, rehearsal.roll_back, rehearsal.second_stack,
-                 rehearsal.delete]
+        steps = [rehearsal.deploy, rehearsal.call, rehearsal.contract, rehearsal.parameters,
+                 rehearsal.other_parameters, rehearsal.rotate, rehearsal.keys, rehearsal.secrecy, rehearsal.restore,
+                 rehearsal.roll_back, rehearsal.second_stack, rehearsal.delete]
         for step in steps:
             name, title = step.__name__.replace("_", "-"), step.__doc__
             if name in options.skip:

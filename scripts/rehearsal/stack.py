@@ -202,15 +202,27 @@ class Stack:
             for event in events if "FAILED" in event["ResourceStatus"] and event.get("ResourceStatusReason")
         )
 
-    def deploy_broken(self):
-        """Deploys executables that exit at init. The next deployment has the functions again."""
+    def deploy_broken(self, is_rolled_back=False):
+        """Deploys executables that exit at init. The next deployment has the functions again.
+
+        With `is_rolled_back`, another resource fails after all functions have got their new versions, so that
+        CloudFormation rolls the deployment back.
+        """
         broken = self.folder / "broken"
-        broken.mkdir()
+        broken.mkdir(exist_ok=True)
         (broken / "bootstrap").write_text("#!/bin/sh\necho 'broken on purpose' >&2\nexit 1\n", encoding="utf-8")
         (broken / "bootstrap").chmod(0o755)
         template = copy.deepcopy(self.template.template)
         for name in self.template.binaries:
             template["Resources"][name]["Properties"]["CodeUri"] = "broken"
+        if is_rolled_back:
+            # Nobody sends the signal that the condition waits for.
+            template["Resources"]["Handle"] = {"Type": "AWS::CloudFormation::WaitConditionHandle"}
+            template["Resources"]["Failing"] = {
+                "Type": "AWS::CloudFormation::WaitCondition",
+                "DependsOn": [f"{name}Alias{ALIAS}" for name in self.template.binaries],
+                "Properties": {"Handle": {"Ref": "Handle"}, "Timeout": "1"},
+            }
         (self.folder / "broken.json").write_text(json.dumps(template), encoding="utf-8")
         self.run_sam_deploy("broken.json")
 

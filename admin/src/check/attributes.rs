@@ -5,7 +5,7 @@
 //!
 //! Lines contain numbers and types, but no texts that users wrote.
 
-use std::{fmt::Display, ops::RangeInclusive};
+use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chat_shared::{
@@ -15,6 +15,13 @@ use chat_shared::{
 
 use super::violation::Violation;
 use crate::text::shorten;
+
+/// The key attributes of the indexes. An item that has them appears in the indexes.
+pub(super) const INDEX_KEYS: [&str; 3] = ["requesterKey", "recipientKey", "activity"];
+/// The attribute that the table's TTL reads.
+pub(super) const EXPIRES_AT: &str = "expiresAt";
+/// How much the clock of a function may differ from the clock of the check.
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_hours(24);
 
 /// The attributes of an item, or of a map in an item, and the violations found so far.
 pub(super) struct Attributes<'a> {
@@ -81,9 +88,25 @@ impl<'a> Attributes<'a> {
         self.violations.extend(violations);
     }
 
+    /// Checks the attribute `type`, and that the item has no attribute that only another kind may have.
+    pub(super) fn check_kind(&mut self, kind: ItemKind) {
+        self.check_entity_type(kind);
+        if kind != ItemKind::Chat {
+            for attribute in INDEX_KEYS {
+                if self.values.contains_key(attribute) {
+                    self.report(attribute, "must not exist: the indexes contain only chats");
+                }
+            }
+        }
+        if kind != ItemKind::IdempotencyKey && self.values.contains_key(EXPIRES_AT) {
+            let problem = "must not exist: DynamoDB deletes the item at this time";
+            self.report(EXPIRES_AT, problem);
+        }
+    }
+
     /// Checks the attribute `type`. The functions do not read it from counters, and write it with each
     /// change of a counter. So a counter without it is not damaged.
-    pub(super) fn check_entity_type(&mut self, kind: ItemKind) {
+    fn check_entity_type(&mut self, kind: ItemKind) {
         let expected = kind.entity_type();
         match self.values.get("type") {
             Some(AttributeValue::S(actual)) if actual == expected => {}
@@ -106,9 +129,16 @@ impl<'a> Attributes<'a> {
     }
 
     /// A time in milliseconds since 1970. RFC 3339 has no times after the year 9999.
-    pub(super) fn time(&mut self, attribute: &str) -> Option<u64> {
+    /// A time in the future is damage, except for a difference between two clocks.
+    pub(super) fn time(&mut self, attribute: &str, now: Timestamp) -> Option<u64> {
         let range = 0..=Timestamp::MAX.millis();
-        self.number_or(attribute, &range, "after the year 9999")
+        let time = self.number_or(attribute, &range, "after the year 9999")?;
+        if Timestamp::from_millis(time) > now + MAX_CLOCK_DIFFERENCE {
+            let problem = format!("is {time}, more than a day in the future");
+            self.report(attribute, problem);
+            return None;
+        }
+        Some(time)
     }
 
     /// A time in seconds since 1970.
@@ -349,16 +379,26 @@ mod tests {
     #[test]
     fn a_time_is_not_after_the_year_9999() {
         let last = Timestamp::MAX.millis();
-        let (value, lines) = read(Some(number(&last.to_string())), |a| a.time("a"));
+        let read_time = |value| read(value, |a| a.time("a", Timestamp::MAX));
+        let (value, lines) = read_time(Some(number(&last.to_string())));
         assert_eq!((value, lines.len()), (Some(last), 0));
         // An import in microseconds.
-        let (value, lines) = read(Some(number("1767225599007000")), |a| a.time("a"));
+        let (value, lines) = read_time(Some(number("1767225599007000")));
         let line = "P S: a is 1767225599007000, after the year 9999".to_owned();
         assert_eq!((value, lines), (None, vec![line]));
         // Milliseconds where seconds are expected.
         let milliseconds = Some(number("1767225599007"));
         let (value, lines) = read(milliseconds, |a| a.time_in_seconds("a"));
         assert_eq!((value, lines.len()), (None, 1));
+    }
+
+    #[test]
+    fn a_time_is_at_most_a_day_in_the_future() {
+        let now = Timestamp::from_millis(1_000);
+        let read_time = |time| read(Some(number(time)), |a| a.time("a", now));
+        assert_eq!(read_time("86401000"), (Some(86_401_000), vec![]));
+        let line = "P S: a is 86401001, more than a day in the future".to_owned();
+        assert_eq!(read_time("86401001"), (None, vec![line]));
     }
 
     #[test]

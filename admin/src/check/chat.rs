@@ -18,22 +18,32 @@ use chat_shared::{
 };
 
 use super::{
-    attributes::{Attributes, StoredCount},
+    attributes::{Attributes, EXPIRES_AT, INDEX_KEYS, StoredCount},
     violation::{Finding, Value, Violation},
 };
 use crate::{table::item_key, text::shorten};
 
+const LAST_MESSAGE: &str = "lastMessage";
 /// The length of the hash in an idempotency key: SHA-256.
 const HASH_BYTES: usize = 32;
 /// The maximum number of idempotency keys of a chat whose messages are looked up. It limits the memory
 /// for a chat; more keys are checked only on their own.
 const MAX_REFERENCES: usize = 100_000;
+/// The content of a message.
+const PARTS: [&str; 3] = ["text", "imageUrl", "linkPreviewUrl"];
+const NEWER_MESSAGE: &str = "the message has no content that this version knows; \
+                             the unread counts of its chat were not checked";
 
 /// The state item of a chat. What is missing or damaged is `None`.
 pub(super) struct ChatState {
+    /// `None` also if the other member contradicts it.
     pub requester: Option<UserId>,
+    /// `None` also if `seq` contradicts it.
     pub status: Option<ChatStatus>,
     pub seq: Option<u64>,
+    /// Whether another attribute contradicts `seq`. Then nothing is computed from `seq`.
+    is_seq_doubtful: bool,
+    created_at: Option<u64>,
     pub updated_at: Option<u64>,
     /// The member with the smaller id, then the other member.
     pub members: [MemberCounts; 2],
@@ -67,6 +77,8 @@ impl ChatState {
             requester: None,
             status: None,
             seq: None,
+            is_seq_doubtful: false,
+            created_at: None,
             updated_at: None,
             members: [member(), member()],
             last_message: None,
@@ -75,27 +87,22 @@ impl ChatState {
 
     /// Reads a state item, and checks what can be checked without other items. It does not check the
     /// unread counts, because they can be repaired when the messages are known.
-    pub(super) fn read(id: ChatId, item: &Item) -> (Self, Vec<Violation>) {
+    pub(super) fn read(id: ChatId, item: &Item, now: Timestamp) -> (Self, Vec<Violation>) {
         let key = ChatItem::key(id);
         let mut attributes = Attributes::new(&key, item);
-        attributes.check_entity_type(ItemKind::Chat);
+        attributes.check_kind(ItemKind::Chat);
         let seq = attributes.number("seq", 0..=MAX_SAFE_INTEGER);
         let status = read_status(&mut attributes, seq);
-        let requester = attributes.member("requesterId", id);
+        let mut requester = attributes.member("requesterId", id);
         let recipient = attributes.member("recipientId", id);
         if let Some(recipient) = recipient
             && requester == Some(recipient)
         {
             attributes.report("recipientId", "is the same as requesterId");
+            requester = None;
         }
-        let created_at = attributes.time("createdAt");
-        let updated_at = attributes.time("updatedAt");
-        if let (Some(created_at), Some(updated_at)) = (created_at, updated_at)
-            && updated_at < created_at
-        {
-            let problem = format!("is {updated_at}, earlier than createdAt {created_at}");
-            attributes.report("updatedAt", problem);
-        }
+        let created_at = attributes.time("createdAt", now);
+        let updated_at = attributes.time("updatedAt", now);
         let members = [id.low(), id.high()].map(|member| {
             let (unread, read_seq) = ChatItem::member_attributes(id, member);
             MemberCounts {
@@ -103,9 +110,12 @@ impl ChatState {
                 read_seq: read_watermark(&mut attributes, read_seq, seq),
             }
         });
-        let last_message = read_preview(&mut attributes, &key, item, id, seq);
+        let last_message = read_preview(&mut attributes, &key, item, id, seq, now);
+        let is_seq_doubtful = is_seq_doubtful(item, seq, &members, last_message.as_ref());
         let pair = requester.filter(|requester| recipient == Some(id.peer_of(*requester)));
-        check_index_keys(&mut attributes, item, id, pair.zip(status), updated_at);
+        let times = (created_at, updated_at);
+        let time_of_change = check_update_time(&mut attributes, times, seq, last_message.as_ref());
+        check_index_keys(&mut attributes, item, id, pair.zip(status), time_of_change);
 
         let has_valid_counts = members.iter().all(|member| member.unread.valid().is_some());
         if attributes.is_valid() && has_valid_counts && ChatItem::read(item.clone()).is_err() {
@@ -115,6 +125,8 @@ impl ChatState {
             requester,
             status,
             seq,
+            is_seq_doubtful,
+            created_at,
             updated_at,
             members,
             last_message,
@@ -138,13 +150,64 @@ fn read_status(attributes: &mut Attributes<'_>, seq: Option<u64>) -> Option<Chat
             "status",
             format_args!("is {}, not pending, active or declined", shorten(name)),
         ),
-        (Some(ChatStatus::Active), _) | (Some(_), None | Some(0)) => {}
+        (Some(ChatStatus::Active), _) | (Some(_), None | Some(0)) => return status,
         (Some(_), Some(seq)) => attributes.report(
             "status",
             format_args!("is {name}, but seq is {seq}: only an active chat has messages"),
         ),
     }
-    status
+    None
+}
+
+/// Whether another attribute of a chat's state contradicts `seq`. One of the two is wrong, and nothing
+/// says which one.
+fn is_seq_doubtful(
+    item: &Item,
+    seq: Option<u64>,
+    members: &[MemberCounts; 2],
+    last_message: Option<&Preview>,
+) -> bool {
+    let Some(seq) = seq else { return true };
+    let status = item.get("status").and_then(|status| status.as_s().ok());
+    let status = status.and_then(|name| ChatItem::parse_status(name));
+    let is_inactive = matches!(status, Some(ChatStatus::Pending | ChatStatus::Declined));
+    let last = last_message.and_then(|preview| preview.seq);
+    (seq > 0 && (is_inactive || !item.contains_key(LAST_MESSAGE)))
+        || last.is_some_and(|last| last != seq)
+        || members
+            .iter()
+            .any(|member| member.read_seq.is_some_and(|read_seq| read_seq > seq))
+}
+
+/// Checks the time of the last change of a chat. With messages, it is the time of the last message.
+/// Returns the time unless something contradicts it, or the last message cannot confirm it.
+fn check_update_time(
+    attributes: &mut Attributes<'_>,
+    (created_at, updated_at): (Option<u64>, Option<u64>),
+    seq: Option<u64>,
+    last_message: Option<&Preview>,
+) -> Option<u64> {
+    let updated_at = updated_at?;
+    if let Some(created_at) = created_at
+        && updated_at < created_at
+    {
+        let problem = format!("is {updated_at}, earlier than createdAt {created_at}");
+        attributes.report("updatedAt", problem);
+        return None;
+    }
+    match (seq?, last_message) {
+        (0, None) => Some(updated_at),
+        (seq, Some(preview)) if preview.seq == Some(seq) => {
+            let time = preview.created_at?;
+            if time != updated_at {
+                let problem = format!("is {updated_at}, but lastMessage.createdAt is {time}");
+                attributes.report("updatedAt", problem);
+                return None;
+            }
+            Some(updated_at)
+        }
+        _ => None,
+    }
 }
 
 fn read_watermark(
@@ -170,9 +233,8 @@ fn read_preview(
     item: &Item,
     id: ChatId,
     seq: Option<u64>,
+    now: Timestamp,
 ) -> Option<Preview> {
-    const LAST_MESSAGE: &str = "lastMessage";
-
     let map = match (item.get(LAST_MESSAGE), seq) {
         (Some(AttributeValue::M(map)), _) => map,
         (Some(other), _) => {
@@ -191,7 +253,7 @@ fn read_preview(
         seq: inner.number("seq", 1..=MAX_SAFE_INTEGER),
         sender: inner.member("senderId", id),
         text: inner.optional_text("text").map(str::to_owned),
-        created_at: inner.time("createdAt"),
+        created_at: inner.time("createdAt", now),
         is_valid: inner.is_valid(),
     };
     attributes.extend(inner.into_violations());
@@ -205,7 +267,8 @@ fn read_preview(
 }
 
 /// Compares the key attributes of the indexes with the values from which they are computed. The
-/// requester is `None` if one of the two members is damaged.
+/// requester is `None` if one of the two members is damaged, the status or the time if it is damaged or
+/// something contradicts it.
 fn check_index_keys(
     attributes: &mut Attributes<'_>,
     item: &Item,
@@ -277,15 +340,17 @@ struct MessageFacts {
     seq: Option<u64>,
     sender: Option<UserId>,
     created_at: Option<u64>,
-    /// The whole message, if the functions can read it.
+    /// The whole message, if the functions can read it and know its content.
     message: Option<Message>,
+    /// Whether a newer version of the service has written the message.
+    is_of_newer_version: bool,
 }
 
 impl MessageFacts {
     /// Reads a message, and checks what can be checked without other items.
-    fn read(id: ChatId, key: &ItemKey, item: Item) -> (Self, Vec<Violation>) {
+    fn read(id: ChatId, key: &ItemKey, item: Item, now: Timestamp) -> (Self, Vec<Violation>) {
         let mut attributes = Attributes::new(key, &item);
-        attributes.check_entity_type(ItemKind::Message);
+        attributes.check_kind(ItemKind::Message);
         let seq = MessageItem::seq(&key.sk).map(Seq::get);
         let problem = match seq {
             None => "the sort key is not MSG# and a number of 16 digits",
@@ -297,8 +362,11 @@ impl MessageFacts {
             attributes.report_item("key", problem);
         }
         let sender = attributes.member("senderId", id);
-        let created_at = attributes.time("createdAt");
-        check_content(&mut attributes, &item);
+        let created_at = attributes.time("createdAt", now);
+        let is_of_newer_version = has_only_unknown_content(&item);
+        if !is_of_newer_version {
+            check_content(&mut attributes, &item);
+        }
         let is_valid = attributes.is_valid();
         let mut violations = attributes.into_violations();
         let message = MessageItem::read(item, id).ok();
@@ -309,15 +377,26 @@ impl MessageFacts {
             seq: seq.filter(|_| problem.is_empty()),
             sender,
             created_at,
-            message,
+            message: message.filter(|_| !is_of_newer_version),
+            is_of_newer_version,
         };
         (facts, violations)
     }
 }
 
+/// Whether a message has no content of this version, but attributes that this version does not know.
+/// A newer version may write messages with another content.
+fn has_only_unknown_content(item: &Item) -> bool {
+    let is_content = |name: &str| PARTS.contains(&name);
+    let is_known = |name: &str| {
+        ["pk", "sk", "type", "senderId", "createdAt", EXPIRES_AT].contains(&name)
+            || INDEX_KEYS.contains(&name)
+    };
+    !item.keys().any(|name| is_content(name)) && !item.keys().all(|name| is_known(name))
+}
+
 fn check_content(attributes: &mut Attributes<'_>, item: &Item) {
-    let parts = ["text", "imageUrl", "linkPreviewUrl"];
-    if !parts.iter().any(|part| item.contains_key(*part)) {
+    if !PARTS.iter().any(|part| item.contains_key(*part)) {
         attributes.report_item(
             "content",
             "has neither text nor imageUrl nor linkPreviewUrl",
@@ -353,7 +432,7 @@ fn read_idempotency_key(
     item: Item,
 ) -> (Option<(u64, UserId)>, Vec<Violation>) {
     let mut attributes = Attributes::new(key, &item);
-    attributes.check_entity_type(ItemKind::IdempotencyKey);
+    attributes.check_kind(ItemKind::IdempotencyKey);
     let sender = IdempotencyItem::sender_and_key(&key.sk)
         .filter(|(sender, key)| id.has_member(*sender) && is_idempotency_key(key))
         .map(|(sender, _)| sender);
@@ -363,7 +442,7 @@ fn read_idempotency_key(
     }
     let seq = attributes.number("seq", 1..=MAX_SAFE_INTEGER);
     attributes.check_binary("hash", HASH_BYTES);
-    attributes.time_in_seconds("expiresAt");
+    attributes.time_in_seconds(EXPIRES_AT);
     let is_valid = attributes.is_valid();
     let mut violations = attributes.into_violations();
     if is_valid && IdempotencyItem::read(item).is_err() {
@@ -380,8 +459,14 @@ fn is_idempotency_key(key: &str) -> bool {
 
 /// Sums up the messages and idempotency keys of a chat, which it takes in key order, and compares
 /// them with the chat's state.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a separate fact about the chat"
+)]
 pub(super) struct ChatTally {
     id: ChatId,
+    /// When the evaluation started.
+    now: Timestamp,
     /// The state that was read before the messages.
     state: ChatState,
     has_state: bool,
@@ -395,8 +480,11 @@ pub(super) struct ChatTally {
     newest_unknown_seq: u64,
     /// Unread messages of the member with the smaller id, then of the other member.
     unread: [i64; 2],
-    /// Whether an item is missing or its sender is unknown. Then the unread counts are unknown.
+    /// Whether an item is missing, its sender is unknown, or items contradict each other. Then the
+    /// unread counts are unknown.
     is_incomplete: bool,
+    /// Whether a message of a newer version was found.
+    has_newer_message: bool,
     /// Idempotency keys by the number of their message: sort key and sender. Contains only those
     /// whose message was not read yet.
     references: BTreeMap<u64, Vec<(String, UserId)>>,
@@ -405,14 +493,15 @@ pub(super) struct ChatTally {
 }
 
 impl ChatTally {
-    pub(super) fn new(id: ChatId, state: Option<&Item>) -> Self {
+    pub(super) fn new(id: ChatId, state: Option<&Item>, now: Timestamp) -> Self {
         let has_state = state.is_some();
         let (state, violations) = match state {
-            Some(item) => ChatState::read(id, item),
+            Some(item) => ChatState::read(id, item, now),
             None => (ChatState::missing(), Vec::new()),
         };
         Self {
             id,
+            now,
             state,
             has_state,
             has_items: false,
@@ -421,6 +510,7 @@ impl ChatTally {
             newest_unknown_seq: 0,
             unread: [0; 2],
             is_incomplete: false,
+            has_newer_message: false,
             references: BTreeMap::new(),
             reference_count: 0,
             violations,
@@ -452,8 +542,17 @@ impl ChatTally {
     }
 
     fn add_message(&mut self, key: &ItemKey, item: Item) {
-        let (message, violations) = MessageFacts::read(self.id, key, item);
+        let (message, violations) = MessageFacts::read(self.id, key, item, self.now);
         self.violations.extend(violations);
+        if message.is_of_newer_version {
+            self.is_incomplete = true;
+            // One line for each chat is enough.
+            if !self.has_newer_message {
+                let note = Violation::inconclusive(key.clone(), NEWER_MESSAGE);
+                self.violations.push(note);
+            }
+            self.has_newer_message = true;
+        }
         let Some(seq) = message.seq else { return };
         if self.state.seq.is_some_and(|last| seq > last) {
             // Either the message arrived after the state was read, or it is one too many. The
@@ -462,6 +561,9 @@ impl ChatTally {
             return;
         }
         self.compare_with_previous(key, seq, message.created_at);
+        if seq == 1 {
+            self.compare_with_creation(message.created_at);
+        }
         self.count_unread(seq, message.sender);
         self.compare_with_references(seq, message.sender);
         if self.state.seq == Some(seq) {
@@ -488,6 +590,16 @@ impl ChatTally {
         self.last_time = Some((seq, created_at));
     }
 
+    /// Checks that the chat is not younger than its first message.
+    fn compare_with_creation(&mut self, first_message: Option<u64>) {
+        if let (Some(created_at), Some(time)) = (self.state.created_at, first_message)
+            && created_at > time
+        {
+            let description = format!("createdAt is {created_at}, later than {time} of message 1");
+            self.unrepairable(&ChatItem::key(self.id), "createdAt", description);
+        }
+    }
+
     fn count_unread(&mut self, seq: u64, sender: Option<UserId>) {
         let Some(sender) = sender else {
             self.is_incomplete = true;
@@ -508,6 +620,8 @@ impl ChatTally {
                 let key = ItemKey::new(ChatItem::key(self.id).pk, sk);
                 let description = format!("refers to message {seq}, which another member sent");
                 self.unrepairable(&key, "seq", description);
+                // The sender of the message may be the damage.
+                self.is_incomplete = true;
             }
         }
     }
@@ -526,6 +640,8 @@ impl ChatTally {
         {
             let problem = format!("is {actual}, but message {seq} is from {sender}");
             problems.push(("lastMessage.senderId", problem));
+            // The sender of the message may be the damage.
+            self.is_incomplete = true;
         }
         if let (Some(actual), Some(created_at)) = (preview.created_at, message.created_at)
             && actual != created_at
@@ -557,7 +673,7 @@ impl ChatTally {
             return self.violations;
         }
         if let Some(seq) = self.state.seq {
-            let state_now = state_now.map(|item| ChatState::read(self.id, item).0);
+            let state_now = state_now.map(|item| ChatState::read(self.id, item, self.now).0);
             let seq_now = state_now.and_then(|state| state.seq).unwrap_or(seq);
             self.compare_messages(seq, seq_now);
         }
@@ -575,6 +691,7 @@ impl ChatTally {
         if newest > seq_now {
             let description = format!("seq is {seq_now}, but message {newest} exists");
             self.unrepairable(&key, "seq", description);
+            self.is_incomplete = true;
         }
         let references = std::mem::take(&mut self.references);
         for (seq, owners) in references.into_iter().filter(|(seq, _)| *seq > seq_now) {
@@ -582,13 +699,16 @@ impl ChatTally {
                 let key = ItemKey::new(key.pk.clone(), sk);
                 let description = format!("refers to message {seq}, but seq is {seq_now}");
                 self.unrepairable(&key, "seq", description);
+                self.is_incomplete = true;
             }
         }
     }
 
     fn compare_members(&mut self) {
         let (id, key) = (self.id, ChatItem::key(self.id));
-        let is_complete = !self.is_incomplete && self.state.seq == Some(self.last_seq);
+        let is_complete = !self.is_incomplete
+            && !self.state.is_seq_doubtful
+            && self.state.seq == Some(self.last_seq);
         let mut violations = Vec::new();
         let counts = self.state.members.iter().zip(self.unread);
         for (member, (counts, expected)) in [id.low(), id.high()].into_iter().zip(counts) {

@@ -27,7 +27,8 @@
 //!
 //! **Repairs.** Each repair is one conditional update: it takes effect only if the item still has the
 //! values that the repair was computed from. Values that cannot be computed from other items, such as a
-//! missing message, are reported and left unchanged.
+//! missing message, are reported and left unchanged. If two items or attributes contradict each other,
+//! nothing is computed from either of them.
 
 mod attributes;
 mod chat;
@@ -89,7 +90,9 @@ pub struct CheckSummary {
     pub users: u64,
     /// Violations that it found.
     pub violations: u64,
-    /// Violations that it repaired; part of `violations`.
+    /// Violations that a repair can correct, or has corrected; part of `violations`.
+    pub repairable: u64,
+    /// Violations that it repaired; part of `repairable`.
     pub repaired: u64,
     /// Findings that name a counter that could not be evaluated, and the reason. They are not part of
     /// `violations`.
@@ -317,6 +320,8 @@ impl CheckSummary {
             &mut self.violations
         };
         *count = count.saturating_add(1);
+        let is_repairable = u64::from(violation.is_repairable());
+        self.repairable = self.repairable.saturating_add(is_repairable);
         self.repaired = self.repaired.saturating_add(u64::from(violation.repaired));
     }
 }

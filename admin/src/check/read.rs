@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chat_shared::{
     Error,
-    domain::{ChatId, ChatStatus, UserId},
+    domain::{ChatId, ChatStatus, Timestamp, UserId},
     store::{
         Backoff,
         items::{ChatItem, Index, Item, OpenRequestsItem, Partition},
@@ -24,7 +24,7 @@ impl Checker<'_> {
     pub(super) async fn evaluate_chat(&self, id: ChatId) -> Result<Vec<Violation>, Error> {
         let state_key = ChatItem::key(id);
         let state = self.table.get(&state_key).await?;
-        let mut tally = ChatTally::new(id, state.as_ref());
+        let mut tally = ChatTally::new(id, state.as_ref(), Timestamp::now());
         // Idempotency keys and messages sort before the state.
         let range = KeyRange {
             index: None,
@@ -97,7 +97,7 @@ impl Checker<'_> {
         let Some(item) = self.table.get(&ChatItem::key(id)).await? else {
             return Ok(Vec::new());
         };
-        let (state, _) = ChatState::read(id, &item);
+        let (state, _) = ChatState::read(id, &item, Timestamp::now());
         let mut members = Vec::new();
         for member in [id.low(), id.high()] {
             if contributes(&state, id, member) && self.stored_counts(member).await?.is_empty() {
@@ -189,9 +189,10 @@ impl Checker<'_> {
     async fn chat_states(&self, ids: &[ChatId]) -> Result<Vec<(ChatId, Option<ChatState>)>, Error> {
         let keys: Vec<_> = ids.iter().map(|id| ChatItem::key(*id)).collect();
         let items = self.table.get_all(&keys, None).await?;
+        let now = Timestamp::now();
         let state_of = |id: ChatId| {
             let item = items.get(&ChatItem::key(id))?;
-            Some(ChatState::read(id, item).0)
+            Some(ChatState::read(id, item, now).0)
         };
         Ok(ids.iter().map(|id| (*id, state_of(*id))).collect())
     }

@@ -18,10 +18,8 @@ use super::{
 };
 use crate::table::item_key;
 
-/// Reasons why a counter cannot be evaluated.
+/// Why a counter cannot be evaluated.
 const CHATS_KEEP_CHANGING: &str = "the user's chats keep changing; check again later";
-const UNREADABLE_CHAT: &str =
-    "one of the user's chats cannot be read; correct that chat first, then check again";
 
 /// A counting attribute of an item.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,8 +32,8 @@ pub(super) struct Counter {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ExpectedCount {
     count: i64,
-    /// Whether a chat that it counts cannot be read. Then the value is unknown.
-    is_unknown: bool,
+    /// The first chat that it counts and whose state is damaged. Then the value is unknown.
+    damaged_chat: Option<ChatId>,
     /// Fingerprint of all chat states that the count was computed from, in any order.
     fingerprint: u64,
 }
@@ -61,7 +59,10 @@ impl ExpectedCounts {
             let is_unread = counter.attribute == TotalsItem::UNREAD;
             let sum = self.0.entry(counter).or_default();
             sum.count = sum.count.saturating_add(count.unwrap_or(0));
-            sum.is_unknown |= count.is_none();
+            if count.is_none() {
+                // The smallest id, because chats have no fixed order.
+                sum.damaged_chat = Some(sum.damaged_chat.map_or(id, |other| other.min(id)));
+            }
             let fingerprint = fingerprint(chat, id, is_unread);
             sum.fingerprint = sum.fingerprint.wrapping_add(fingerprint);
         }
@@ -92,7 +93,7 @@ impl StoredCounts {
             &[OpenRequestsItem::OPEN]
         };
         let mut attributes = Attributes::new(&key, &item);
-        attributes.check_entity_type(kind);
+        attributes.check_kind(kind);
         if is_totals && !TotalsItem::is_shard(&key.sk) {
             let last = TOTALS_SHARDS.saturating_sub(1);
             let description = format!("is not one of the shards TOTALS#0 to TOTALS#{last}");
@@ -135,18 +136,19 @@ impl StoredCounts {
     /// Compares a counter with the value that it should have.
     pub(super) fn compare(&self, counter: &Counter, expected: ExpectedCount) -> Option<Violation> {
         let stored = self.counts.get(counter);
-        let stored = stored.cloned().unwrap_or(StoredCount::Number(0));
         let Counter { key, attribute } = counter.clone();
-        if expected.is_unknown {
-            // The correct count is unknown, but this one may be wrong in any case.
-            return Some(match stored.problem() {
-                Some(problem) => {
+        if let Some(chat) = expected.damaged_chat {
+            // The correct count is unknown, but a stored one may be wrong in any case.
+            return stored.map(|stored| {
+                if let Some(problem) = stored.problem() {
                     let description = format!("{attribute} {problem}");
-                    Violation::unrepairable(key, attribute, description)
+                    return Violation::unrepairable(key, attribute, description);
                 }
-                None => Violation::inconclusive(key, UNREADABLE_CHAT),
+                let reason = format!("chat {chat} is damaged; correct it first, then check again");
+                Violation::inconclusive(key, reason)
             });
         }
+        let stored = stored.cloned().unwrap_or(StoredCount::Number(0));
         if stored == StoredCount::Number(expected.count) {
             return None;
         }

@@ -39,7 +39,7 @@ pub(super) enum Finding {
         description: String,
     },
     /// The check could not evaluate a counter, for this reason. This is not a violation.
-    Inconclusive(&'static str),
+    Inconclusive(String),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -80,8 +80,14 @@ impl Violation {
         Self::unrepairable(key, "item", "cannot be read")
     }
 
-    pub(super) fn inconclusive(key: ItemKey, reason: &'static str) -> Self {
-        Self::new(key, Finding::Inconclusive(reason))
+    pub(super) fn inconclusive(key: ItemKey, reason: impl Into<String>) -> Self {
+        Self::new(key, Finding::Inconclusive(reason.into()))
+    }
+
+    /// Whether the correct value is known, so that a repair can write it.
+    #[must_use]
+    pub fn is_repairable(&self) -> bool {
+        matches!(self.finding, Finding::Mismatch { .. })
     }
 
     /// Whether this is no violation, but a counter that could not be evaluated.

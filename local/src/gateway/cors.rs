@@ -63,6 +63,12 @@ impl CorsPolicy {
         Some(response)
     }
 
+    /// Whether a request comes from a page whose origin is not allowed.
+    pub fn refuses(&self, headers: &HeaderMap) -> bool {
+        let origin = headers.get(header::ORIGIN);
+        origin.is_some_and(|origin| !self.allows(origin))
+    }
+
     /// Adds the headers that let a page of `origin` read the response, if the origin is allowed.
     ///
     /// API Gateway returns `*` if every origin is allowed, and otherwise the request's own origin.

@@ -145,7 +145,12 @@ impl Gateway {
         }
         let cors = self.cors.as_ref();
         if let Some(preflight) = cors.and_then(|cors| cors.preflight_response(&parts)) {
-            return (preflight, "gateway: preflight".to_owned());
+            let note = if cors.is_some_and(|cors| cors.refuses(&parts.headers)) {
+                "gateway: preflight, the origin is not allowed; start with --allowed-origin ORIGIN"
+            } else {
+                "gateway: preflight"
+            };
+            return (preflight, note.to_owned());
         }
         let Some((route, parameters)) = self.routes.find(&parts.method, parts.uri.path()) else {
             return rejected(StatusCode::NOT_FOUND);

@@ -281,7 +281,8 @@ fn about(code: ErrorCode) -> (&'static str, Error) {
             TransitionError::ChatNotActive.into(),
         ),
         ErrorCode::BodyTooLarge => (
-            "the body is larger than 64 KiB. Above 10 MB, API Gateway itself sends the response.",
+            "the body is larger than 64 KiB. Above the limits of Lambda and API Gateway (from about 4.7 MB), \
+             API Gateway itself sends the response, with only a `message`.",
             Error::BodyTooLarge,
         ),
         ErrorCode::UnsupportedMediaType => (
