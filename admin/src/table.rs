@@ -365,11 +365,11 @@ fn defect(table: &TableDescription, table_use: TableUse) -> Option<String> {
                 "has other keys than {partition_key} and activity in the index {name}"
             ));
         }
-        let is_usable = matches!(
+        let is_changing = matches!(
             index.index_status(),
-            Some(IndexStatus::Active | IndexStatus::Updating)
+            Some(IndexStatus::Creating | IndexStatus::Deleting)
         );
-        (!is_usable || index.backfilling() == Some(true)).then(|| {
+        (is_changing || index.backfilling() == Some(true)).then(|| {
             format!("is still building or deleting the index {name}; wait until it is ACTIVE")
         })
     })

@@ -10,8 +10,8 @@ MiniStack differs from AWS. What the rehearsal does about it:
 - **Routes and CORS** of an OpenAPI document are not imported. The rehearsal creates them from the document that SAM
   has produced (`stack.py`).
 - **The gateway** differs in details, so some contract tests are skipped (`__main__.py`).
-- **Parameters in SAM's transform, Fn::Join and Fn::Split in conditions, RestoreSummary of tables** are missing and are
-  added to MiniStack (`ministack_server.py`).
+- **Parameters in SAM's transform, Fn::Join and Fn::Split in conditions, RestoreSummary and the type of
+  DeletionProtectionEnabled of tables** are missing or wrong and are added to MiniStack (`ministack_server.py`).
 - **A restored table** has the items of now, whatever the time of the restore is, and is ready at once.
 - **TLS** does not exist. JwtJwksUrl allows http, and the policy of SAM's bucket, which requires TLS, is removed.
 - **Permissions** of the functions, the hook and the deploying role are enforced, and effective at once. But

@@ -1,9 +1,11 @@
-"""Starts MiniStack, with three things that AWS has and MiniStack has not.
+"""Starts MiniStack, with four things that AWS has and MiniStack has not.
 
 - SAM's transform gets the values of the parameters.
 - Conditions of a template may use Fn::Join and Fn::Split.
 - DescribeTable says which table a restored table comes from, and when (RestoreSummary). scripts/restore-table.sh reads
   it to continue an interrupted restore, and to refuse a table that is no restore.
+- DescribeTable returns DeletionProtectionEnabled as a boolean, also if it comes from a parameter of a template, which is
+  text. The AWS SDK cannot read a text there.
 
 scripts/requirements/rehearsal.txt fixes the version of MiniStack, because this replaces functions inside of it.
 """
@@ -55,6 +57,7 @@ def evaluate_folded(template, parameters):
 
 def describe_with_summary(name):
     description = describe(name)
+    description["DeletionProtectionEnabled"] = str(description["DeletionProtectionEnabled"]).lower() == "true"
     if name in summaries:
         description["RestoreSummary"] = summaries[name]
     return description
