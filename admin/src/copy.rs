@@ -422,14 +422,9 @@ fn compare_states(state: &Item, existing: &Item) -> Coverage {
 async fn newest_message(table: &DynamoTable, state_key: &ItemKey) -> Result<Newest, Error> {
     // Messages sort directly before the state.
     let range = KeyRange {
-        index: None,
-        condition: "pk = :pk AND sk < :state",
-        values: vec![
-            (":pk", state_key.pk.clone()),
-            (":state", state_key.sk.clone()),
-        ],
         projection: Some("pk, sk"),
         only_last: true,
+        ..KeyRange::before(state_key)
     };
     let page = table.query_page(&range, None).await?;
     let key = page.items.first().map(item_key);

@@ -83,6 +83,19 @@ pub(crate) struct KeyRange<'a> {
     pub only_last: bool,
 }
 
+impl KeyRange<'_> {
+    /// All items of a partition whose sort keys are less than that of `key`.
+    pub(crate) fn before(key: &ItemKey) -> Self {
+        Self {
+            index: None,
+            condition: "pk = :pk AND sk < :before",
+            values: vec![(":pk", key.pk.clone()), (":before", key.sk.clone())],
+            projection: None,
+            only_last: false,
+        }
+    }
+}
+
 /// Outcome of a conditional update.
 pub(crate) enum UpdateOutcome {
     Applied,

@@ -352,7 +352,7 @@ async fn a_list_shows_a_chat_only_in_states_that_the_chat_has_had() {
         let page = ben.get("/chats").await.expect_status(200);
         for view in page.chats() {
             let shown = state(view);
-            assert!(states.contains(&shown), "{view} is none of {states:?}");
+            assert!(states.contains(&shown), "{view} is not one of {states:?}");
             seen.insert(shown.to_string());
         }
         // Messages and totals are consistent all the time.

@@ -6,25 +6,17 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 
 use crate::{
+    collect_log_lines,
     dynamodb_proxy::{Fault, FaultEffect, ProxiedStack},
     eventually, support,
 };
 
 /// Starts a stack with this log level. Returns also the JSON lines that its functions write.
 async fn start_with_log_level(level: &str) -> (ProxiedStack, Arc<Mutex<Vec<Value>>>) {
-    let lines = Arc::new(Mutex::new(Vec::new()));
     let mut options = support::stack_options();
+    let lines = collect_log_lines(&mut options);
     let level = level.to_owned();
     options.environment.insert("LOG_LEVEL".to_owned(), level);
-    options.log = Arc::new({
-        let lines = lines.clone();
-        move |line| {
-            // Lines of the gateway are not JSON.
-            let json = line.split_once(": ").map(|(_, line)| line);
-            let json = json.and_then(|line| serde_json::from_str::<Value>(line).ok());
-            lines.lock().unwrap().extend(json);
-        }
-    });
     (ProxiedStack::start_with(options).await, lines)
 }
 

@@ -66,6 +66,7 @@ mod table_check;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -120,6 +121,21 @@ async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
 async fn within_limit<T>(what: &str, future: impl Future<Output = T>) -> T {
     let result = tokio::time::timeout(WAIT_LIMIT, future).await;
     result.unwrap_or_else(|_| panic!("waited {WAIT_LIMIT:?}, but it is not true that {what}"))
+}
+
+/// The JSON lines that the functions of a stack with these options will write.
+fn collect_log_lines(options: &mut StackOptions) -> Arc<Mutex<Vec<Value>>> {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    options.log = Arc::new({
+        let lines = lines.clone();
+        move |line| {
+            // Lines of the gateway are not JSON.
+            let json = line.split_once(": ").map(|(_, line)| line);
+            let json = json.and_then(|line| serde_json::from_str::<Value>(line).ok());
+            lines.lock().unwrap().extend(json);
+        }
+    });
+    lines
 }
 
 /// The stack of one test.

@@ -22,7 +22,7 @@ use ring::{
 use serde_json::{Value, json};
 
 use crate::{
-    TestStack, eventually,
+    TestStack, collect_log_lines, eventually,
     key_servers::{KeySetServer, SecretsManager},
     support::{
         self, User,
@@ -42,21 +42,12 @@ async fn start_with_keys(variables: &[(&str, &str)]) -> TestStack {
 async fn start_with_keys_and_log(
     variables: &[(&str, &str)],
 ) -> (TestStack, Arc<Mutex<Vec<Value>>>) {
-    let lines = Arc::new(Mutex::new(Vec::new()));
     let mut options = support::stack_options();
+    let lines = collect_log_lines(&mut options);
     let no_secret = ("JWT_SECRET", "");
     let variables = [no_secret].into_iter().chain(variables.iter().copied());
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
     options.environment.extend(variables);
-    options.log = Arc::new({
-        let lines = lines.clone();
-        move |line| {
-            // Lines of the gateway are not JSON.
-            let json = line.split_once(": ").map(|(_, line)| line);
-            let json = json.and_then(|line| serde_json::from_str::<Value>(line).ok());
-            lines.lock().unwrap().extend(json);
-        }
-    });
     (TestStack::start_with(options).await, lines)
 }
 

@@ -26,16 +26,7 @@ impl Checker<'_> {
         let state = self.table.get(&state_key).await?;
         let mut tally = ChatTally::new(id, state.as_ref(), Timestamp::now());
         // Idempotency keys and messages sort before the state.
-        let range = KeyRange {
-            index: None,
-            condition: "pk = :pk AND sk < :state",
-            values: vec![
-                (":pk", state_key.pk.clone()),
-                (":state", state_key.sk.clone()),
-            ],
-            projection: None,
-            only_last: false,
-        };
+        let range = KeyRange::before(&state_key);
         let mut start_key: Option<Item> = None;
         loop {
             let page = self.table.query_page(&range, start_key.as_ref()).await?;
