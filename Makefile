@@ -1,16 +1,19 @@
 # `make help` lists the commands. Each is also documented where it is implemented: `scripts/NAME.sh --help`.
 .DEFAULT_GOAL := help
 .PHONY: help run test check ci generate tutorial schemathesis web clients sizes bench mutants sam-local check-built smoke \
-  template rehearsal deny
+  template rehearsal deny previous-version
 
 help: ## List these commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-15s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 run: ## Start the development server at http://localhost:3000
 	cargo run
 
 test: ## Run all Rust tests
 	cargo test --workspace --locked
+
+previous-version: ## Test this version and the previous one side by side on one table
+	scripts/test-previous-version.sh
 
 check: ## Check the format and run clippy
 	cargo fmt --all --check

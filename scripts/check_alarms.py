@@ -309,6 +309,8 @@ SCENARIOS = [
     ("the table throttles writes", traffic(1_000) | {throttles("Write"): hour(50)}, ["TableThrottles"], 5),
     ("a short throttle", traffic(1_000) | {throttles("Write"): hour(500, 10, 2)}, [], None),
     ("DynamoDB fails", traffic(1_000) | {system_errors("TransactWriteItems"): hour(20)}, ["TableErrors"], 5),
+    ("DynamoDB fails at blocks", traffic(1_000) | {system_errors("UpdateItem"): hour(20)}, ["TableErrors"], 5),
+    ("DynamoDB fails at changes", traffic(1_000) | {system_errors("BatchGetItem"): hour(20)}, ["TableErrors"], 5),
     ("DynamoDB fails at reads", traffic(1_000) | {system_errors("Query"): hour(20)}, ["TableErrors"], 5),
     ("DynamoDB fails rarely", traffic(60_000) | {system_errors("Query"): hour(20)}, [], None),
     (
@@ -378,7 +380,7 @@ SCENARIOS = [
         [],
         None,
     ),
-    ("the hook of a deployment, in a quiet stack", traffic(2) | {UNAUTHORIZED: hour(11, 30, 1)}, [], None),
+    ("the hook of a deployment, in a quiet stack", traffic(2) | {UNAUTHORIZED: hour(20, 30, 1)}, [], None),
     ("a negative counter", traffic(100) | {VIOLATIONS: hour(1, 30, 1)}, ["InvariantViolations"], 31),
     ("many functions run at once", traffic(1_000) | {CONCURRENCY: hour(900)}, ["Concurrency"], 5),
     (
@@ -407,9 +409,10 @@ def structural_problems(stack, alarms):
     if watched["TableThrottles"] != needed:
         yield f"TableThrottlesAlarm must watch the table and each index: {needed ^ watched['TableThrottles']}"
     granted = {action for key, value in walk(source()["Resources"]) if key == "Action" for action in value}
-    # All writes are transactions.
-    operations = {"dynamodb:PutItem": "TransactWriteItems", "dynamodb:UpdateItem": "TransactWriteItems"}
-    used = {operations.get(a, a.removeprefix("dynamodb:")) for a in granted if a.startswith("dynamodb:")}
+    # All writes are transactions, but a block or the end of one can be a single update.
+    operations = {"PutItem": ["TransactWriteItems"], "UpdateItem": ["TransactWriteItems", "UpdateItem"]}
+    actions = [action.removeprefix("dynamodb:") for action in granted if action.startswith("dynamodb:")]
+    used = {operation for action in actions for operation in operations.get(action, [action])}
     errors = {watched_metric for watched_metric in watched["TableErrors"] if watched_metric[1] == "SystemErrors"}
     if errors != {system_errors(operation) for operation in used}:
         yield f"TableErrorsAlarm must watch the operations {sorted(used)}"

@@ -43,6 +43,13 @@ from stack_template import (
 
 MAX_DESCRIPTION = 256
 MAX_INLINE_CODE = 4096
+# Lambda's limit on the environment variables of a function, in bytes, and on the name of a function.
+MAX_ENVIRONMENT = 4096
+MAX_FUNCTION_NAME = 64
+# What this allows the values of the parameters in the environment of the hook.
+MAX_PARAMETER_VALUES = 800
+# How a function says that SafetyFeatures=off turns its operation off. The hook looks for this text.
+NOT_ENABLED = "not enabled yet"
 # Properties of a function that are not part of its configuration.
 NOT_CONFIGURATION = {
     "AutoPublishAlias",
@@ -449,8 +456,9 @@ def check_stage(stack):
     limits = {None: "Throttling"}
     for path, method in routes():
         limits[f"ANY {path}"] = "OtherMethodsThrottling"
-        if method == "post":
-            limits[f"POST {path}"] = "WriteThrottling"
+        # A client can write with these any number of times.
+        if method in ("post", "patch", "delete") or (method, path) == ("put", "/blocks/{userId}"):
+            limits[f"{method.upper()} {path}"] = "WriteThrottling"
     wanted = {
         route: {f"Throttling{kind}Limit": stack.parameters[f"{prefix}{kind}"] for kind in ("Rate", "Burst")}
         for route, prefix in limits.items()
@@ -573,6 +581,12 @@ def check_hook(template):
     is_named = hook["FunctionName"].startswith("CodeDeployHook_")
     expect(is_named, "CodeDeploy may only invoke functions with the prefix CodeDeployHook_")
     expect(len(hook["Code"]["ZipFile"]) <= MAX_INLINE_CODE, "the code of DeploymentHook is too long for a template")
+    version = f"arn:aws:lambda:ap-southeast-1:111122223333:function:{'x' * MAX_FUNCTION_NAME}:100000"
+    size = sum(len(name) + len(version if name in tested else "") for name in variables) + MAX_PARAMETER_VALUES
+    expect(size <= MAX_ENVIRONMENT, f"the environment of DeploymentHook can have {size} bytes, Lambda allows 4096")
+    errors = (ROOT / "shared" / "src" / "error.rs").read_text(encoding="utf-8")
+    for place, text in (("the hook", hook["Code"]["ZipFile"]), ("shared/src/error.rs", errors)):
+        expect(NOT_ENABLED in text, f"{place} does not contain the text {NOT_ENABLED!r}")
 
     unauthorized = {"statusCode": 401, "body": json.dumps({"code": "unauthorized"})}
 
@@ -594,6 +608,10 @@ def check_hook(template):
         )
         for token in run.tokens:
             check_token(token)
+    message = f"this operation is {NOT_ENABLED} in this deployment; retry later"
+    off = {"statusCode": 503, "body": json.dumps({"code": "unavailable", "message": message})}
+    run = run_hook(hook, revisions[0], lambda name, token, count: off if token else unauthorized)
+    expect(run.status == "Succeeded", f"the hook reports {run.status} for a version with SafetyFeatures=off")
     only_public_keys = Stack(template, {"JwtJwksUrl": "https://issuer.example.com/jwks.json"})
     run = run_hook(only_public_keys.properties("DeploymentHook"), revisions[0], good)
     expect((run.status, run.tokens) == ("Succeeded", []), "without a secret the hook does not test without a token")
@@ -623,6 +641,7 @@ def check_hook(template):
         ("does not respond", without_token(TimeoutError("read")), "TimeoutError('read')"),
         ("rejects the token", with_token(unauthorized), "with a token: {'statusCode': 401"),
         ("cannot read the table", with_token({"statusCode": 500, "body": "{}"}), "with a token: {'statusCode': 500"),
+        ("cannot reach the table", with_token({"statusCode": 503, "body": "{}"}), "with a token: {'statusCode': 503"),
         ("crashes with a token", with_token({"errorType": "Runtime.ExitError"}), "Runtime.ExitError"),
     ]
     for failure, responses, text in failures:

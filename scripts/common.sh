@@ -36,6 +36,17 @@ wait_until() {
   done
 }
 
+# select_toolchain FOLDER: exports RUSTUP_TOOLCHAIN if the toolchain that FOLDER/rust-toolchain.toml names is not
+# installed, and rustup has the same version under another name. Ends the script if it has not.
+select_toolchain() {
+  local channel
+  (cd "$1" && cargo --version) >/dev/null 2>&1 && return
+  channel=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$1/rust-toolchain.toml")
+  RUSTUP_TOOLCHAIN=stable rustc --version | grep -qF "rustc $channel " ||
+    fail "Rust $channel is missing. Run: rustup toolchain install $channel --component clippy,rustfmt"
+  export RUSTUP_TOOLCHAIN=stable
+}
+
 # limit_time SECONDS WHAT COMMAND...: runs a program, and ends it when it takes longer than SECONDS.
 limit_time() {
   local limit=$1 what=$2 status=0

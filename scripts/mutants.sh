@@ -27,14 +27,14 @@ case $mode in
     files=(
       shared/src/domain/*.rs
       shared/src/http/{body,cursor,endpoints,event,query}.rs
-      shared/src/store/items.rs
+      shared/src/store/items/*.rs
       shared/src/auth/*.rs
     )
     tests=(--lib)
     options=(--test-package chat-shared)
     ;;
   store)
-    files=(shared/src/store/{chats,lists,messages,totals,transaction}.rs)
+    files=(shared/src/store/{blocks,changes,chats,lists,marks,messages,reports,totals,transaction,update}.rs)
     tests=(--test contract --test integration)
     options=(--test-package chat-functions)
     if [[ ${1:-} =~ ^[0-9]+/[0-9]+$ ]]; then

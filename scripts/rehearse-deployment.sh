@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Rehearses a deployment in an AWS emulator (MiniStack) on this machine: deploys the built functions with `sam deploy`,
-# runs the smoke tests and the contract tests against them, changes each parameter, rotates the secret, switches the
-# kind of key, restores the table, rolls back a broken version, and deletes the stack.
+# runs the smoke tests and the contract tests against them, upgrades them in two steps, changes each parameter, rotates
+# the secret, switches the kind of key, restores the table, rolls back a broken version, and deletes the stack.
 #
 # Usage: scripts/rehearse-deployment.sh [OPTION]...
 #

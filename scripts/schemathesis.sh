@@ -23,8 +23,8 @@ send() {
     -H 'Content-Type: application/json' ${4:+-d "$4"} || fail "could not prepare the chats: $2 $3 failed"
 }
 
-# Users 42 to 61 each send user 17 a chat request. 17 accepts the one of 42, who writes a message, and
-# declines the one of 61.
+# Users 42 to 61 each send user 17 a chat request. 17 accepts the one of 42 and declines the one of 61. 17 and 42 each
+# send a message and edit it.
 ACCESS_TOKEN=$(cargo run --quiet -- token 17)
 export ACCESS_TOKEN
 for user in {42..61}; do
@@ -34,6 +34,9 @@ for user in {42..61}; do
 done
 send "$ACCESS_TOKEN" PUT /chats/17-42/accept
 send "$token_of_42" POST /chats/17-42/messages '{"text": "Hello"}'
+send "$ACCESS_TOKEN" POST /chats/17-42/messages '{"text": "Hi"}'
+send "$token_of_42" PATCH /chats/17-42/messages/1 '{"text": "Hello 17"}'
+send "$ACCESS_TOKEN" PATCH /chats/17-42/messages/2 '{"text": "Hi 42"}'
 send "$ACCESS_TOKEN" PUT /chats/17-61/decline
 
 limit_time "${SCHEMATHESIS_SECONDS:-1800}" "Schemathesis" \

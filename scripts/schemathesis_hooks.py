@@ -18,24 +18,26 @@ MESSAGE_PARTS = ["text", "imageUrl", "linkPreviewUrl"]
 MAX_URL_BYTES = 2_048
 # Letters that nobody sees.
 HANGUL_FILLERS = "\u115f\u1160\u3164\uffa0"
-# Errors that API Gateway sends with only a message: always, and sometimes.
-ONLY_GATEWAY_ERRORS = ["headers_too_large", "throttled"]
+# Parameters and fields that are whole numbers.
+NUMBERS = ["userId", "seq"]
+# Errors that API Gateway sometimes sends with only a message.
 GATEWAY_ERRORS = ["body_too_large", "internal", "too_many_pending_requests", "unauthorized", "unavailable"]
 
 
-def strict_error(name, error):
-    """Returns the schema of an error with exactly this code."""
+def strict_error(codes, error):
+    """Returns the schema of an error with one of these codes. An error without codes comes from API Gateway."""
     only_message = {
         "type": "object",
         "properties": {"message": {"type": "string"}},
         "required": ["message"],
         "additionalProperties": False,
     }
-    if name in ONLY_GATEWAY_ERRORS:
+    if not codes:
         return only_message
-    code = {"properties": {"code": {"const": name}, "success": {"const": False}}}
+    code = {"properties": {"code": {"enum": codes}, "success": {"const": False}}}
     complete = {"allOf": [error, code], "required": ["success", "code", "message", "requestId"]}
-    return {"anyOf": [complete, only_message]} if name in GATEWAY_ERRORS else complete
+    is_from_gateway = any(code in GATEWAY_ERRORS for code in codes)
+    return {"anyOf": [complete, only_message]} if is_from_gateway else complete
 
 
 @schemathesis.hook
@@ -44,18 +46,21 @@ def before_load_schema(context, raw_schema):
     for schema in components["schemas"].values():
         if "x-extensible-enum" in schema:
             schema["enum"] = schema["x-extensible-enum"]
-    for name, response in components["responses"].items():
+    for response in components["responses"].values():
         content = response["content"]["application/json"]
-        content["schema"] = strict_error(name, content["schema"])
+        content["schema"] = strict_error(response.get("x-error-codes", []), content["schema"])
 
 
 def is_cursor_of_this_list(cursor, case):
     """Returns whether the cursor is a `nextCursor` of the same list. Generated cursors are not."""
+    chat = (case.path_parameters or {}).get("chatId")
     names = {
+        "/blocks": "blocked",
         "/chats": "active",
         "/chats/pending": f"pending-{case.query.get('direction', 'sent')}",
         "/chats/rejected": f"rejected-{case.query.get('direction', 'sent')}",
-        "/chats/{chatId}/messages": f"messages-{(case.path_parameters or {}).get('chatId')}",
+        "/chats/{chatId}/changes": f"changes-{chat}",
+        "/chats/{chatId}/messages": f"messages-{chat}",
     }
     try:
         padded = str(cursor) + "=" * (-len(str(cursor)) % 4)
@@ -100,19 +105,22 @@ def before_call(context, case, kwargs):
         for other in [name for name in PAGE_PARAMETERS if name in query][1:]:
             del query[other]
     body = case.body
+    for values in (case.path_parameters, body):
+        if isinstance(values, dict):
+            # 42.0 is an integer in JSON Schema, but not for the API.
+            for name in NUMBERS:
+                if isinstance(values.get(name), float):
+                    values[name] = int(values[name])
+            # Users cannot send a chat request to themselves, block themselves or report themselves.
+            if str(values.get("userId")) == str(CALLER):
+                values["userId"] = CALLER + 1
     if isinstance(body, dict):
-        # 42.0 is an integer in JSON Schema, but not for the API.
-        if isinstance(body.get("userId"), float):
-            body["userId"] = int(body["userId"])
-        # Users cannot send a chat request to themselves.
-        if body.get("userId") == CALLER:
-            body["userId"] = CALLER + 1
         if isinstance(body.get("text"), str):
             body["text"] = with_visible_character(body["text"])
         for field in ["imageUrl", "linkPreviewUrl"]:
             if isinstance(body.get(field), str):
                 body[field] = with_valid_parts(body[field])
-        # At least one part of a message is not null.
-        is_message = case.operation.path == "/chats/{chatId}/messages"
+        # At least one part of a message is not null. After an edit, too.
+        is_message = case.operation.path in ("/chats/{chatId}/messages", "/chats/{chatId}/messages/{seq}")
         if is_message and not any(body.get(part) for part in MESSAGE_PARTS):
             body["text"] = "a"

@@ -77,10 +77,15 @@ read_only() {
   for path in /chats /chats/pending '/chats/pending?direction=received' /chats/rejected; do
     expect 200 GET "$path" "$authorization" "$list"
   done
+  expect 200 GET /blocks "$authorization" '^\{"blocks":\[.*\],"nextCursor":(null|"[^"]*")\}'
   # No chat has this id, because a user id is at least 1.
-  expect 404 GET /chats/0-0/messages "$authorization" '"code":"chat_not_found"' '"requestId":"[^"]+"'
+  for path in /chats/0-0 /chats/0-0/messages /chats/0-0/changes; do
+    expect 404 GET "$path" "$authorization" '"code":"chat_not_found"' '"requestId":"[^"]+"'
+  done
   expect 401 GET /totals 'Accept: application/json' '^www-authenticate: bearer' '"code":"unauthorized"|"message":'
   expect 405 DELETE /totals "$authorization" '^allow: .*GET' '"code":"method_not_allowed"'
+  # `read` is not the number of a message.
+  expect 405 DELETE /chats/0-0/messages/read "$authorization" '^allow: .*PUT' '"code":"method_not_allowed"'
   expect 404 GET / "$authorization" '"message":"Not Found"'
   echo "The deployment responds as the API documents it. Nothing was changed."
 }

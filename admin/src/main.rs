@@ -1,5 +1,7 @@
 //! Command line of the operator tool `chat-admin`.
 
+mod report_commands;
+
 use std::{
     collections::BTreeMap,
     fmt::Display,
@@ -17,6 +19,8 @@ use chat_admin::{
 };
 use chat_shared::{Error, domain::Timestamp, store::TableClient};
 use clap::{Args, Parser, Subcommand, builder::NonEmptyStringValueParser};
+
+use report_commands::{ReportCommand, ReportsArgs};
 
 /// Time between two progress lines.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -78,6 +82,8 @@ Limits:
   - It does not copy a message that the chat in the target does not count, because a new message
     would replace it, and no idempotency key whose message is another one in the target. It reports
     messages that differ between the tables. Each is one line.
+  - It does not copy a message that was edited or deleted after the time of the restore: what a user
+    has deleted must not come back. Restore a later time to bring back its last version.
   - Both tables must be in the same account and region, or at the same endpoint.
 
 Permissions: dynamodb:DescribeTable, Scan, GetItem and BatchGetItem on --from; DescribeTable,
@@ -89,7 +95,8 @@ Exit codes:
   2  A table could not be read or written, or the arguments are wrong. A line says what was copied
      before. Repeat the command; it copies the rest";
 
-/// Operator tool of the chat backend: checks and repairs its DynamoDB table, and restores items.
+/// Operator tool of the chat backend: checks and repairs its DynamoDB table, restores items, and works on
+/// reports.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Cli {
@@ -114,13 +121,23 @@ enum Command {
     ///
     /// Reads the whole restored table, page by page, and creates the items whose keys do not exist in
     /// the live table. It never changes or deletes an item. It is safe while the live table serves
-    /// traffic, and can be interrupted and repeated. Idempotency keys that have expired are left out.
+    /// traffic, and can be interrupted and repeated. Items that have expired are left out: idempotency
+    /// keys, changes, and what messages contained before.
     #[command(after_help = COPY_HELP)]
     Copy(CopyArgs),
+    /// List the open reports, oldest first
+    ///
+    /// A report is what a user has reported about another user or about one of their messages. The list
+    /// comes from an index, which follows the table within about a second.
+    #[command(after_help = report_commands::REPORTS_HELP)]
+    Reports(ReportsArgs),
+    /// Show one report with its evidence, or resolve it
+    #[command(subcommand)]
+    Report(ReportCommand),
 }
 
 #[derive(Args)]
-struct CheckArgs {
+struct TableArgs {
     /// Name of the table
     #[arg(
         long,
@@ -132,7 +149,13 @@ struct CheckArgs {
     /// URL of the DynamoDB [default: AWS, with the region and credentials of the environment]
     #[arg(long, value_name = "URL", value_parser = parse_endpoint_url)]
     endpoint_url: Option<String>,
-    /// Correct unread counts, totals, open requests and index keys
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    table: TableArgs,
+    /// Correct unread counts, totals, open requests, hidden requests and index keys
     ///
     /// These values can be computed from other items. The check never changes anything else.
     #[arg(long)]
@@ -180,6 +203,9 @@ async fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check(args) => check(&args).await,
         Command::Copy(args) => copy(&args).await,
+        Command::Reports(args) => report_commands::reports(&args).await,
+        Command::Report(ReportCommand::Show(args)) => report_commands::show(&args).await,
+        Command::Report(ReportCommand::Resolve(args)) => report_commands::resolve(&args).await,
     }
 }
 
@@ -190,7 +216,7 @@ async fn check(args: &CheckArgs) -> ExitCode {
         Ok(summary) => summary,
         Err(error) => {
             let cause = error_cause(&error);
-            eprintln!("error: cannot check table {}: {cause}", args.table);
+            eprintln!("error: cannot check table {}: {cause}", args.table.table);
             return ExitCode::from(EXIT_FAILED);
         }
     };
@@ -215,11 +241,15 @@ fn check_exit_code(summary: CheckSummary) -> u8 {
 
 /// Prints violations to stdout, and progress and failed repairs to stderr, while the check runs.
 async fn run_check(args: &CheckArgs, started: Instant) -> Result<CheckSummary, Error> {
-    let client = connect(args.endpoint_url.as_deref()).await?;
-    DynamoTable::new(client.clone(), &args.table)
+    let TableArgs {
+        table,
+        endpoint_url,
+    } = &args.table;
+    let client = connect(endpoint_url.as_deref()).await?;
+    DynamoTable::new(client.clone(), table)
         .verify(TableUse::ItemsAndIndexes)
         .await?;
-    let store = TableClient::new(client, &args.table).store_at(Timestamp::now());
+    let store = TableClient::new(client, table).store_at(Timestamp::now());
     let options = CheckOptions {
         repair: args.repair,
         settle: Duration::from_secs(args.settle),

@@ -17,9 +17,10 @@ use aws_sdk_dynamodb::{
 use backon::{ExponentialBuilder, Retryable};
 use chat_shared::{
     Error,
+    domain::Timestamp,
     store::{
-        classify_error,
-        items::{Index, Item, ItemKey},
+        Store, TableClient, classify_error,
+        items::{Index, Item, ItemKey, ItemKind},
     },
 };
 
@@ -86,10 +87,27 @@ pub(crate) struct KeyRange<'a> {
 impl KeyRange<'_> {
     /// All items of a partition whose sort keys are less than that of `key`.
     pub(crate) fn before(key: &ItemKey) -> Self {
+        let values = vec![(":pk", key.pk.clone()), (":before", key.sk.clone())];
+        Self::of_table("pk = :pk AND sk < :before", values)
+    }
+
+    /// All items of a partition whose sort keys start with `prefix`.
+    pub(crate) fn starting_with(pk: &str, prefix: &str) -> Self {
+        let values = vec![(":pk", pk.to_owned()), (":prefix", prefix.to_owned())];
+        Self::of_table("pk = :pk AND begins_with(sk, :prefix)", values)
+    }
+
+    /// All items of a partition with sort keys from that of `first` to that of `last`.
+    pub(crate) fn between(first: ItemKey, last: ItemKey) -> Self {
+        let values = vec![(":pk", first.pk), (":first", first.sk), (":last", last.sk)];
+        Self::of_table("pk = :pk AND sk BETWEEN :first AND :last", values)
+    }
+
+    fn of_table(condition: &'static str, values: Vec<(&'static str, String)>) -> Self {
         Self {
             index: None,
-            condition: "pk = :pk AND sk < :before",
-            values: vec![(":pk", key.pk.clone()), (":before", key.sk.clone())],
+            condition,
+            values,
             projection: None,
             only_last: false,
         }
@@ -115,6 +133,11 @@ impl DynamoTable {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The store of the service for this table, for changes that follow the rules of the API.
+    pub(crate) fn store(&self, now: Timestamp) -> Store {
+        TableClient::new(self.client.clone(), &self.name).store_at(now)
     }
 
     /// Checks that DynamoDB can be reached, and that it has this table, with the keys and indexes of the
@@ -250,6 +273,20 @@ impl DynamoTable {
             items: output.items.unwrap_or_default(),
             next_key: output.last_evaluated_key,
         })
+    }
+
+    /// Reads all items of a range of keys. Use it only for ranges that are small.
+    pub(crate) async fn query_all(&self, range: &KeyRange<'_>) -> Result<Vec<Item>, Error> {
+        let mut items = Vec::new();
+        let mut start_key: Option<Item> = None;
+        loop {
+            let page = self.query_page(range, start_key.as_ref()).await?;
+            items.extend(page.items);
+            start_key = page.next_key;
+            if start_key.is_none() {
+                return Ok(items);
+            }
+        }
     }
 
     /// Reads one page of a range of keys.
@@ -405,6 +442,14 @@ pub(crate) fn item_key(item: &Item) -> ItemKey {
         value.cloned().unwrap_or_default()
     };
     ItemKey::new(text("pk"), text("sk"))
+}
+
+/// Whether the table's TTL deletes the items of a kind. Then they have the attribute `expiresAt`.
+pub(crate) fn has_lifetime(kind: ItemKind) -> bool {
+    matches!(
+        kind,
+        ItemKind::IdempotencyKey | ItemKind::Change | ItemKind::PreviousContent
+    )
 }
 
 fn key_attributes(key: &ItemKey) -> Item {

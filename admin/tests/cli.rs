@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::process::{Command, Output};
+use std::{
+    collections::HashMap,
+    process::{Command, Output},
+};
 
 use aws_sdk_dynamodb::{
     Client,
@@ -15,6 +18,8 @@ use chat_local::{
     dynamodb::{EmbeddedDynamoDb, client_for_endpoint, create_table},
     template::{Template, default_path},
 };
+use chat_shared::domain::Timestamp;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -24,6 +29,7 @@ fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_chat-admin"))
         .args(arguments)
         .env_remove("TABLE_NAME")
+        .env_remove("USER")
         .output()
         .unwrap()
 }
@@ -41,6 +47,13 @@ fn copy(endpoint: &str, more: &[&str]) -> Output {
     let mut arguments = vec!["copy", "--from", "restored", "--to", "chats"];
     arguments.extend(["--endpoint-url", endpoint]);
     arguments.extend(more);
+    run(&arguments)
+}
+
+/// Runs `reports`, `report show` or `report resolve` with the table `chats` of a DynamoDB.
+fn on_chats(endpoint: &str, command: &[&str]) -> Output {
+    let mut arguments = command.to_vec();
+    arguments.extend(["--table", "chats", "--endpoint-url", endpoint]);
     run(&arguments)
 }
 
@@ -139,14 +152,14 @@ async fn a_repair_without_permission_is_an_error_and_exit_code_1() {
 async fn items_of_a_newer_version_are_a_note_and_exit_code_0() {
     let dynamodb = start_dynamodb(&["chats"]).await;
     let client = client_for_endpoint(dynamodb.endpoint());
-    let values = [("type", text("Block"))];
-    put(&client, "chats", ("USER#42", "BLOCK#17"), &values).await;
+    let values = [("type", text("Device"))];
+    put(&client, "chats", ("USER#42", "DEVICE#17"), &values).await;
     let output = check(dynamodb.endpoint(), &[]);
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(stdout(&output), "");
     let notes = stderr(&output);
     assert!(notes.contains("note: 1 items have a type"), "{notes}");
-    assert!(notes.contains("(1 Block)"), "{notes}");
+    assert!(notes.contains("(1 Device)"), "{notes}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -343,10 +356,574 @@ async fn a_check_recommends_repairs_only_if_they_can_change_something() {
     assert!(!stderr(&output).contains("--repair"), "{}", stderr(&output));
 }
 
+const HOUR: u64 = 3_600_000;
+
+/// Writes an open report of user 17 on a message of user 42, or on the user if `seq` is 0. It is this many
+/// hours old.
+async fn put_report(client: &Client, seq: u64, hours: u64, message: &str) {
+    let created_at = Timestamp::now().millis() - hours * HOUR;
+    let activity = format!("{created_at:015}#17-42/17/{seq}");
+    let mut values = vec![
+        ("type", text("Report")),
+        ("reporterId", number(17)),
+        ("userId", number(42)),
+        ("reason", text("spam")),
+        ("createdAt", number(created_at)),
+        ("state", text("open")),
+        ("requesterKey", text("#reports#open")),
+        ("activity", text(&activity)),
+    ];
+    if seq > 0 {
+        values.extend([
+            ("seq", number(seq)),
+            ("text", text(message)),
+            ("messageCreatedAt", number(created_at - HOUR)),
+        ]);
+    }
+    let sk = format!("FLAG#17#{seq:016}");
+    put(client, "chats", ("CHAT#17-42", &sk), &values).await;
+}
+
+/// An item of the chat 17-42 in the table `chats`.
+async fn chat_item(client: &Client, sk: &str) -> HashMap<String, AttributeValue> {
+    let get = client.get_item().table_name("chats");
+    let get = get.key("pk", text("CHAT#17-42")).key("sk", text(sk));
+    get.send().await.unwrap().item.unwrap()
+}
+
+/// Writes an active chat of 17 and 42 with one message of 42, which 17 has not read.
+async fn put_chat(client: &Client, message: &str) {
+    let time = Timestamp::now().millis() - 30 * HOUR;
+    let preview = HashMap::from([
+        ("seq".to_owned(), number(1)),
+        ("senderId".to_owned(), number(42)),
+        ("text".to_owned(), text(message)),
+        ("createdAt".to_owned(), number(time)),
+    ]);
+    let activity = format!("{time:015}#{:016}-{:016}", 17, 42);
+    let state = [
+        ("type", text("Chat")),
+        ("requesterId", number(42)),
+        ("recipientId", number(17)),
+        ("status", text("active")),
+        ("seq", number(1)),
+        ("lowUnread", number(1)),
+        ("lowReadSeq", number(0)),
+        ("highUnread", number(0)),
+        ("highReadSeq", number(0)),
+        ("lastMessage", AttributeValue::M(preview)),
+        ("createdAt", number(time - HOUR)),
+        ("updatedAt", number(time)),
+        ("requesterKey", text("42#active")),
+        ("recipientKey", text("17#active")),
+        ("activity", text(&activity)),
+    ];
+    put(client, "chats", ("CHAT#17-42", "STATE"), &state).await;
+    let values = [
+        ("type", text("Message")),
+        ("senderId", number(42)),
+        ("text", text(message)),
+        ("createdAt", number(time)),
+    ];
+    put(client, "chats", ("CHAT#17-42", FIRST_MESSAGE), &values).await;
+    let unread = [("type", text("Totals")), ("unread", number(1))];
+    put(client, "chats", ("USER#17", "TOTALS#3"), &unread).await;
+}
+
+const FIRST_MESSAGE: &str = "MSG#0000000000000001";
+const FIRST_REPORT: &str = "FLAG#17#0000000000000001";
+
+/// The JSON document that a command prints.
+fn json_of(output: &Output) -> Value {
+    serde_json::from_str(&stdout(output)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn open_reports_are_a_table_oldest_first() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let endpoint = dynamodb.endpoint();
+    let client = client_for_endpoint(endpoint);
+    let none = on_chats(endpoint, &["reports"]);
+    assert_eq!(none.status.code(), Some(0));
+    assert_eq!(stdout(&none), "");
+    assert_eq!(stderr(&none), "open reports: 0\n");
+
+    put_report(&client, 0, 3, "").await;
+    put_report(&client, 9, 21, "one").await;
+    let both = on_chats(endpoint, &["reports"]);
+    assert_eq!(both.status.code(), Some(0));
+    let headings = "ID          AGE  REASON  REPORTED  REPORTER  TEXT\n";
+    let first = "17-42/17/9  21h  spam    42        17        one\n";
+    let second = "17-42/17/0  3h   spam    42        17        (the user)\n";
+    assert_eq!(stdout(&both), format!("{headings}{first}{second}"));
+    assert_eq!(stderr(&both), "open reports: 2\n");
+
+    let oldest = on_chats(endpoint, &["reports", "--limit", "1"]);
+    assert_eq!(stdout(&oldest), format!("{headings}{first}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reports_that_wait_for_too_long_are_exit_code_1_for_a_scheduled_job() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let endpoint = dynamodb.endpoint();
+    let client = client_for_endpoint(endpoint);
+    put_report(&client, 0, 3, "").await;
+    put_report(&client, 9, 21, "one").await;
+    let waiting = on_chats(endpoint, &["reports", "--older-than", "20h", "--json"]);
+    assert_eq!(waiting.status.code(), Some(1));
+    let reports = json_of(&waiting);
+    assert_eq!(reports.as_array().unwrap().len(), 1);
+    assert_eq!(reports[0]["id"], "17-42/17/9");
+    assert_eq!(stderr(&waiting), "open reports older than 20h: 1\n");
+
+    let none = on_chats(endpoint, &["reports", "--older-than", "2d", "--json"]);
+    assert_eq!(none.status.code(), Some(0));
+    assert_eq!(json_of(&none), json!([]));
+    let invalid = on_chats(endpoint, &["reports", "--older-than", "20"]);
+    assert_eq!(invalid.status.code(), Some(2));
+    assert!(stderr(&invalid).contains("such as 20h"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_script_reads_reports_as_one_json_document() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let endpoint = dynamodb.endpoint();
+    let client = client_for_endpoint(endpoint);
+    put_report(&client, 9, 21, "one").await;
+    put_report(&client, 0, 3, "").await;
+    let output = on_chats(endpoint, &["reports", "--json"]);
+    assert_eq!(output.status.code(), Some(0));
+    let reports = json_of(&output);
+    let (first, second) = (&reports[0], &reports[1]);
+    let mut fields: Vec<_> = first.as_object().unwrap().keys().collect();
+    fields.sort();
+    assert_eq!(
+        fields,
+        [
+            "chatId",
+            "createdAt",
+            "id",
+            "message",
+            "note",
+            "reason",
+            "reporterId",
+            "resolution",
+            "seq",
+            "state",
+            "userId",
+        ]
+    );
+    for (field, expected) in [
+        ("id", json!("17-42/17/9")),
+        ("chatId", json!("17-42")),
+        ("reporterId", json!(17)),
+        ("userId", json!(42)),
+        ("seq", json!(9)),
+        ("reason", json!("spam")),
+        ("note", Value::Null),
+        ("state", json!("open")),
+        ("resolution", Value::Null),
+    ] {
+        assert_eq!(first[field], expected, "{field}");
+    }
+    let created_at = first["createdAt"].as_str().unwrap();
+    assert_eq!(created_at.len(), "2026-01-31T12:00:00.250Z".len());
+    assert_eq!(first["message"]["text"], "one");
+    assert_eq!(first["message"]["imageUrl"], Value::Null);
+    assert_eq!(
+        (&second["seq"], &second["message"]),
+        (&Value::Null, &Value::Null)
+    );
+    // One report per line.
+    assert_eq!(stdout(&output).lines().count(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reported_text_cannot_control_the_terminal() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let endpoint = dynamodb.endpoint();
+    let client = client_for_endpoint(endpoint);
+    let hostile = "\u{1b}[2J\u{9b}31m\r\n17-42/17/8  1s\u{7}\u{202e}evil\u{2066}";
+    put_report(&client, 1, 21, hostile).await;
+    put_chat(&client, hostile).await;
+    for command in [
+        &["reports"][..],
+        &["reports", "--json"],
+        &["report", "show", "17-42/17/1"],
+        &["report", "show", "17-42/17/1", "--json"],
+    ] {
+        let output = on_chats(endpoint, command);
+        assert_eq!(output.status.code(), Some(0));
+        let printed = stdout(&output);
+        let is_harmless =
+            |c: char| c == '\n' || !(c.is_control() || ['\u{202e}', '\u{2066}'].contains(&c));
+        assert!(printed.chars().all(is_harmless), "{printed:?}");
+        assert!(printed.contains("[2J"), "{printed}");
+        let is_fake = |line: &str| line.trim_start().starts_with("17-42/17/8");
+        assert!(!printed.lines().any(is_fake), "{printed}");
+    }
+    let output = on_chats(endpoint, &["reports", "--json"]);
+    assert_eq!(json_of(&output)[0]["message"]["text"], hostile);
+    let output = on_chats(endpoint, &["report", "show", "17-42/17/1", "--json"]);
+    assert_eq!(json_of(&output)["currentMessage"]["text"], hostile);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_that_cannot_be_read_does_not_hide_the_others() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let endpoint = dynamodb.endpoint();
+    let client = client_for_endpoint(endpoint);
+    put_report(&client, 9, 21, "one").await;
+    let values = [
+        ("requesterKey", text("#reports#open")),
+        ("activity", text("000000000000001#17-42/17/5")),
+    ];
+    let key = ("CHAT#17-42", "FLAG#17#0000000000000005");
+    put(&client, "chats", key, &values).await;
+    let output = on_chats(endpoint, &["reports"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stdout(&output).contains("17-42/17/9"));
+    let errors = stderr(&output);
+    assert!(
+        errors.contains("CHAT#17-42 FLAG#17#0000000000000005"),
+        "{errors}"
+    );
+    assert!(errors.contains("chat-admin check"), "{errors}");
+    let output = on_chats(endpoint, &["report", "show", "17-42/17/5"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("chat-admin check"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_evidence_of_a_deleted_message_is_shown() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let endpoint = dynamodb.endpoint();
+    let client = client_for_endpoint(endpoint);
+    put_chat(&client, "insult").await;
+    put_report(&client, 1, 21, "insult").await;
+    let now = Timestamp::now();
+    let deleted = [
+        ("type", text("Message")),
+        ("senderId", number(42)),
+        ("createdAt", number(now.millis() - 30 * HOUR)),
+        ("deletedAt", number(now.millis() - HOUR)),
+        ("rev", number(2)),
+    ];
+    put(&client, "chats", ("CHAT#17-42", FIRST_MESSAGE), &deleted).await;
+    for (rev, content, expires_at) in [(1, "expired", 1), (2, "insult", now.seconds() + 60)] {
+        let values = [
+            ("type", text("PreviousContent")),
+            ("senderId", number(42)),
+            ("text", text(content)),
+            ("createdAt", number(now.millis() - 30 * HOUR)),
+            ("replacedAt", number(now.millis() - HOUR)),
+            ("expiresAt", number(expires_at)),
+        ];
+        let sk = format!("HIST#{:016}#{rev:016}", 1);
+        put(&client, "chats", ("CHAT#17-42", &sk), &values).await;
+    }
+    let output = on_chats(endpoint, &["report", "show", "17-42/17/1"]);
+    assert_eq!(output.status.code(), Some(0));
+    let shown = stdout(&output);
+    for line in [
+        "Report 17-42/17/1 (open, made 21h ago)",
+        "Message 1 when it was reported",
+        "Message 1 now",
+        "  no content",
+        "Chat 17-42",
+        "  status     active",
+        "Messages around it",
+    ] {
+        assert!(
+            shown.lines().any(|shown| shown == line),
+            "{line:?}: {shown}"
+        );
+    }
+    assert_eq!(shown.matches("  text       insult").count(), 2, "{shown}");
+    assert!(!shown.contains("expired"), "{shown}");
+
+    let output = on_chats(endpoint, &["report", "show", "17-42/17/1", "--json"]);
+    let report = json_of(&output);
+    assert_eq!(report["id"], "17-42/17/1");
+    assert_eq!(report["message"]["text"], "insult");
+    assert_eq!(report["currentMessage"]["text"], Value::Null);
+    assert!(report["currentMessage"]["deletedAt"].is_string());
+    let previous = report["previousContents"].as_array().unwrap();
+    assert_eq!(previous.len(), 1);
+    assert_eq!(previous[0]["text"], "insult");
+    assert!(previous[0]["replacedAt"].is_string());
+    assert_eq!(report["chat"]["status"], "active");
+    assert_eq!(report["chat"]["blocks"], json!([]));
+    assert_eq!(report["context"][0]["seq"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_report_of_a_user_is_shown_with_the_block_and_the_last_messages() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let endpoint = dynamodb.endpoint();
+    let client = client_for_endpoint(endpoint);
+    put_report(&client, 0, 21, "").await;
+    let without_chat = on_chats(endpoint, &["report", "show", "17-42/17/0"]);
+    assert_eq!(without_chat.status.code(), Some(0));
+    assert!(stdout(&without_chat).contains("does not exist"));
+
+    put_chat(&client, "hello").await;
+    let update = client.update_item().table_name("chats");
+    let update = update
+        .key("pk", text("CHAT#17-42"))
+        .key("sk", text("STATE"));
+    let update = update.update_expression("SET lowBlock = :time");
+    let update = update.expression_attribute_values(":time", number(1_767_225_600_000));
+    update.send().await.unwrap();
+    let output = on_chats(endpoint, &["report", "show", "17-42/17/0"]);
+    let shown = stdout(&output);
+    let block = "  blocked    by 17, since 2026-01-01T00:00:00.000Z";
+    assert!(shown.lines().any(|line| line == block), "{shown}");
+    assert!(shown.contains("Last messages of the chat"), "{shown}");
+    assert!(shown.contains(" 42: hello"), "{shown}");
+    let output = on_chats(
+        endpoint,
+        &["report", "show", "17-42/17/0", "--json", "--context", "0"],
+    );
+    let report = json_of(&output);
+    assert_eq!(report["currentMessage"], Value::Null);
+    assert_eq!(report["context"], json!([]));
+    assert_eq!(report["chat"]["blocks"][0]["by"], 17);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_is_resolved_once_and_keeps_who_when_and_why() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let endpoint = dynamodb.endpoint();
+    let client = client_for_endpoint(endpoint);
+    put_report(&client, 1, 21, "one").await;
+    let resolve = |note: &str, by: &str| {
+        let command = ["report", "resolve", "17-42/17/1", "--action", "none"];
+        let more = ["--note", note, "--by", by];
+        on_chats(endpoint, &[&command[..], &more].concat())
+    };
+    let resolved = resolve("no violation", "ann");
+    assert_eq!(resolved.status.code(), Some(0));
+    let line = "Report 17-42/17/1 is resolved: none.\n";
+    assert_eq!(stdout(&resolved), line);
+    assert_eq!(stdout(&on_chats(endpoint, &["reports"])), "");
+    let report = chat_item(&client, FIRST_REPORT).await;
+    for (attribute, expected) in [
+        ("state", "resolved"),
+        ("resolvedBy", "ann"),
+        ("action", "none"),
+        ("resolution", "no violation"),
+    ] {
+        assert_eq!(report[attribute], text(expected), "{attribute}");
+    }
+    assert!(report["resolvedAt"].is_n());
+    assert!(!report.contains_key("requesterKey"));
+
+    let again = resolve("no violation", "ann");
+    assert_eq!(again.status.code(), Some(0));
+    let start = "Report 17-42/17/1 was already resolved: none, by ann at ";
+    assert!(stdout(&again).starts_with(start), "{}", stdout(&again));
+    for (note, by) in [("other", "ann"), ("no violation", "ben")] {
+        let other = resolve(note, by);
+        assert_eq!(other.status.code(), Some(1));
+        assert_eq!(stdout(&other), "");
+        let error = stderr(&other);
+        assert!(
+            error.contains("was already resolved: none, by ann"),
+            "{error}"
+        );
+    }
+    assert_eq!(chat_item(&client, FIRST_REPORT).await, report);
+    let shown = stdout(&on_chats(endpoint, &["report", "show", "17-42/17/1"]));
+    assert!(shown.contains("  resolved   none, by ann at "), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resolution_can_delete_the_reported_message() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let endpoint = dynamodb.endpoint();
+    let client = client_for_endpoint(endpoint);
+    put_chat(&client, "insult").await;
+    put_report(&client, 1, 21, "insult").await;
+    assert_eq!(stdout(&check(endpoint, &[])), "");
+    let resolve = || {
+        let command = ["report", "resolve", "17-42/17/1", "--note", "insult"];
+        let more = ["--action", "delete-message", "--by", "ann"];
+        on_chats(endpoint, &[&command[..], &more].concat())
+    };
+    let resolved = resolve();
+    assert_eq!(resolved.status.code(), Some(0), "{}", stderr(&resolved));
+    let lines = "Message 1 of chat 17-42 is deleted.\n\
+                 Report 17-42/17/1 is resolved: delete-message.\n";
+    assert_eq!(stdout(&resolved), lines);
+    let message = chat_item(&client, FIRST_MESSAGE).await;
+    assert!(!message.contains_key("text") && message.contains_key("deletedAt"));
+    let state = chat_item(&client, "STATE").await;
+    assert_eq!(
+        (&state["lowUnread"], &state["rev"]),
+        (&number(0), &number(1))
+    );
+    assert_eq!(
+        chat_item(&client, FIRST_REPORT).await["text"],
+        text("insult")
+    );
+    let again = resolve();
+    assert_eq!(again.status.code(), Some(0));
+    assert!(stdout(&again).contains("was already resolved: delete-message"));
+    // Unread counts, totals and changes are right.
+    let consistent = check(endpoint, &[]);
+    assert_eq!(stdout(&consistent), "");
+    assert_eq!(consistent.status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_without_a_message_to_delete_stays_open() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let endpoint = dynamodb.endpoint();
+    let client = client_for_endpoint(endpoint);
+    put_report(&client, 0, 3, "").await;
+    put_report(&client, 1, 3, "one").await;
+    for (id, reason) in [
+        ("17-42/17/0", "is about user 42, not about a message"),
+        ("17-42/17/1", "does not exist, so it cannot be deleted"),
+    ] {
+        let command = ["report", "resolve", id, "--action", "delete-message"];
+        let more = ["--note", "insult", "--by", "ann"];
+        let output = on_chats(endpoint, &[&command[..], &more].concat());
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(stdout(&output), "");
+        let error = stderr(&output);
+        assert!(error.contains(reason), "{error}");
+    }
+    let open = on_chats(endpoint, &["reports"]);
+    assert_eq!(stderr(&open), "open reports: 2\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resolution_without_permission_is_exit_code_2_and_the_report_stays_open() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let client = client_for_endpoint(dynamodb.endpoint());
+    put_report(&client, 1, 3, "one").await;
+    let proxy = start_read_only_proxy(dynamodb.endpoint()).await;
+    let command = ["report", "resolve", "17-42/17/1", "--action", "none"];
+    let more = ["--note", "fine", "--by", "ann"];
+    let output = on_chats(&proxy, &[&command[..], &more].concat());
+    assert_eq!(output.status.code(), Some(2));
+    let error = stderr(&output);
+    assert!(
+        error.contains("cannot resolve report 17-42/17/1"),
+        "{error}"
+    );
+    assert!(error.contains("AccessDeniedException"), "{error}");
+    assert_eq!(
+        chat_item(&client, FIRST_REPORT).await["state"],
+        text("open")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_that_does_not_exist_is_exit_code_1_and_a_wrong_id_exit_code_2() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let endpoint = dynamodb.endpoint();
+    let resolution = ["--action", "none", "--note", "fine", "--by", "ann"];
+    for command in [
+        vec!["report", "show", "17-42/17/9"],
+        [&["report", "resolve", "17-42/17/9"][..], &resolution].concat(),
+    ] {
+        let output = on_chats(endpoint, &command);
+        assert_eq!(output.status.code(), Some(1));
+        let error = stderr(&output);
+        assert!(error.contains("there is no report 17-42/17/9"), "{error}");
+    }
+    for id in ["17", "42-17/17/9", "17-42/18/9", "17-42/17/09", "17-42/17"] {
+        for command in [
+            vec!["report", "show", id],
+            [&["report", "resolve", id][..], &resolution].concat(),
+        ] {
+            let output = on_chats(endpoint, &command);
+            assert_eq!(output.status.code(), Some(2));
+            let error = stderr(&output);
+            assert!(error.contains("write an id such as 17-42/17/9"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_resolution_needs_an_action_a_note_and_a_name() {
+    let resolve = ["report", "resolve", "17-42/17/9", "--table", "chats"];
+    let options = ["--action", "none", "--note", "fine", "--by", "ann"];
+    for missing in ["--action", "--note", "--by"] {
+        let options = options
+            .chunks(2)
+            .filter(|option| option[0] != missing)
+            .flatten()
+            .copied();
+        let arguments: Vec<_> = resolve.into_iter().chain(options).collect();
+        let output = run(&arguments);
+        assert_eq!(output.status.code(), Some(2));
+        let error = stderr(&output);
+        assert!(error.contains(missing), "{error}");
+    }
+    let with_empty_name = Command::new(env!("CARGO_BIN_EXE_chat-admin"))
+        .args(resolve)
+        .args(&options[..4])
+        .env("USER", "")
+        .output()
+        .unwrap();
+    assert_eq!(with_empty_name.status.code(), Some(2));
+    assert!(stderr(&with_empty_name).contains("--by"));
+}
+
 #[test]
 fn help_names_every_command_and_option_with_an_example() {
     let help = stdout(&run(&["--help"]));
-    assert!(help.contains("check") && help.contains("copy"), "{help}");
+    for command in ["check", "copy", "reports", "report"] {
+        assert!(help.contains(command), "{command}: {help}");
+    }
+    let commands: [(&[&str], &[&str]); 3] = [
+        (
+            &["reports"],
+            &[
+                "--table",
+                "--endpoint-url",
+                "--json",
+                "--older-than",
+                "--limit",
+                "chat-admin reports --table chats",
+                "Permissions",
+                "Exit codes",
+            ],
+        ),
+        (
+            &["report", "show"],
+            &[
+                "--json",
+                "--context",
+                "chat-admin report show 17-42/17/9",
+                "Permissions",
+                "Exit codes",
+            ],
+        ),
+        (
+            &["report", "resolve"],
+            &[
+                "--action",
+                "delete-message",
+                "--note",
+                "--by",
+                "[env: USER=",
+                "chat-admin report resolve 17-42/17/9",
+                "Permissions",
+                "Exit codes",
+            ],
+        ),
+    ];
+    for (command, texts) in commands {
+        let help = stdout(&run(&[command, &["--help"]].concat()));
+        for text in texts {
+            assert!(help.contains(text), "{text:?} is missing: {help}");
+        }
+    }
     let help = stdout(&run(&["check", "--help"]));
     for text in [
         "--table",

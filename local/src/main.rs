@@ -393,7 +393,7 @@ Data is stored {storage}.
 
 There are two sample users, Ann (17) and Ben (42). `cargo run -- token 99` makes a token for another
 user. Paste these lines into a terminal: Ann requests a chat with Ben, he accepts, she sends a
-message, he reads it.
+message, he reads it, she edits it.
 
   API={url}
   ANN={ann}
@@ -404,6 +404,7 @@ message, he reads it.
   curl -X PUT $API/chats/17-42/accept -H \"Authorization: Bearer $BEN\"
   curl $API/chats/17-42/messages -H \"Authorization: Bearer $ANN\" -H \"$JSON\" -d '{{\"text\": \"Hello\"}}'
   curl $API/chats/17-42/messages -H \"Authorization: Bearer $BEN\"
+  curl -X PATCH $API/chats/17-42/messages/1 -H \"Authorization: Bearer $ANN\" -H \"$JSON\" -d '{{\"text\": \"Hello Ben\"}}'
 
 Press Ctrl-C to stop. A line for each request follows.
 ",

@@ -80,6 +80,7 @@ fn query_string(function: &str) -> &'static str {
     match function {
         "list-pending-requests" => "direction=received",
         "list-messages" => "limit=15",
+        "list-changes" => "after=0",
         _ => "",
     }
 }
@@ -95,8 +96,8 @@ struct SampleEvent {
     headers: Headers,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     query_string_parameters: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path_parameters: Option<PathParameters>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    path_parameters: BTreeMap<&'static str, &'static str>,
     request_context: RequestContext,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
@@ -112,12 +113,6 @@ struct Headers {
     content_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     idempotency_key: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PathParameters {
-    chat_id: &'static str,
 }
 
 #[derive(Serialize)]
@@ -148,10 +143,7 @@ struct Http {
 impl SampleEvent {
     fn new(sample: &SampleRequest) -> Self {
         let endpoint = sample.endpoint;
-        let path = match sample.chat_id {
-            Some(chat_id) => endpoint.path.replace("{chatId}", chat_id),
-            None => endpoint.path.to_owned(),
-        };
+        let path = sample.path();
         let route_key = format!("{} {}", endpoint.method, endpoint.path);
         let query = query_string(endpoint.name);
         Self {
@@ -166,7 +158,7 @@ impl SampleEvent {
                 idempotency_key: sample.idempotency_key,
             },
             query_string_parameters: query_parameters(query),
-            path_parameters: sample.chat_id.map(|chat_id| PathParameters { chat_id }),
+            path_parameters: sample.path_parameters.iter().copied().collect(),
             request_context: RequestContext {
                 account_id: "000000000000",
                 api_id: "local",
@@ -224,6 +216,17 @@ mod tests {
         assert_eq!(event["headers"]["content-type"], "application/json");
         assert!(text.starts_with("{\n  \"version\": \"2.0\",\n  \"routeKey\""));
         assert!(text.ends_with("\n}\n"));
+
+        let edit: Value = serde_json::from_str(&events["edit-message.json"]).unwrap();
+        assert_eq!(edit["requestContext"]["http"]["method"], "PATCH");
+        let parameters = &edit["pathParameters"];
+        let (chat, seq) = (&parameters["chatId"], &parameters["seq"]);
+        let path = format!(
+            "/chats/{}/messages/{}",
+            chat.as_str().unwrap(),
+            seq.as_str().unwrap()
+        );
+        assert_eq!(edit["rawPath"], path);
 
         let list: Value = serde_json::from_str(&events["list-messages.json"]).unwrap();
         assert_eq!(list["queryStringParameters"]["limit"], "15");

@@ -608,12 +608,12 @@ Resources:
     }
 
     #[test]
-    fn the_real_template_has_eleven_routes_nine_paths_and_both_indexes() {
+    fn the_real_template_has_twenty_routes_sixteen_paths_and_both_indexes() {
         let template = Template::read(&default_path()).unwrap();
-        assert_eq!(template.functions.len(), 11);
+        assert_eq!(template.functions.len(), 20);
         let any = template.routes.iter().filter(|route| route.method == "ANY");
-        assert_eq!(any.count(), 9);
-        assert_eq!(template.routes.len(), 11 + 9);
+        assert_eq!(any.count(), 16);
+        assert_eq!(template.routes.len(), 20 + 16);
         let indexes: Vec<_> = template
             .table
             .indexes
@@ -624,6 +624,10 @@ Resources:
         assert_eq!(template.table.ttl.as_deref(), Some("expiresAt"));
         let cors = template.cors.unwrap();
         assert_eq!(cors.allow_origins, ["*"]);
+        assert_eq!(
+            cors.allow_methods,
+            ["GET", "POST", "PUT", "PATCH", "DELETE"]
+        );
         // The last four are the headers of Sentry and OpenTelemetry.
         for header in [
             "authorization",
@@ -639,6 +643,25 @@ Resources:
                 allowed.iter().any(|allowed| allowed == header),
                 "{allowed:?}"
             );
+        }
+    }
+
+    #[test]
+    fn the_functions_have_the_default_windows_and_safety_features() {
+        let template = Template::read(&default_path()).unwrap();
+        for function in template.functions {
+            for (variable, default) in [
+                ("EDIT_WINDOW_SECONDS", "86400"),
+                ("DELETE_WINDOW_SECONDS", "0"),
+                ("SAFETY_FEATURES", "on"),
+            ] {
+                assert_eq!(
+                    function.environment[variable],
+                    EnvValue::Literal(default.to_owned()),
+                    "{variable} of {}",
+                    function.name
+                );
+            }
         }
     }
 

@@ -148,6 +148,55 @@ async fn a_preflight_request_allows_the_headers_of_tracing_libraries() {
 }
 
 #[tokio::test]
+async fn a_preflight_request_allows_the_methods_of_all_endpoints() {
+    let stack = stack_with_origins(&[]).await;
+    for (path, method) in [
+        ("/chats/1-2/messages/1", "PATCH"),
+        ("/chats/1-2/messages/1", "DELETE"),
+        ("/blocks/1", "PUT"),
+        ("/reports", "POST"),
+    ] {
+        let headers = [
+            ("origin", "http://localhost:5173"),
+            ("access-control-request-method", method),
+        ];
+        let response = send(&stack, "OPTIONS", path, &headers, b"").await;
+        assert_eq!(response.status, 204);
+        let mut allowed = response.headers["access-control-allow-methods"].split(',');
+        assert!(allowed.any(|allowed| allowed == method), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn each_method_of_a_path_reaches_its_function_and_other_methods_reach_the_one_of_any() {
+    let lines: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = lines.clone();
+    let stack = Stack::start(StackOptions {
+        log: Arc::new(move |line: &str| log.lock().unwrap().push(line.to_owned())),
+        ..options()
+    })
+    .await
+    .unwrap();
+    for (method, path, function) in [
+        ("PATCH", "/chats/1-2/messages/1", "edit-message"),
+        ("DELETE", "/chats/1-2/messages/1", "delete-message"),
+        ("GET", "/chats/1-2/messages/1", "edit-message"),
+        ("DELETE", "/chats/1-2/messages/read", "mark-messages-read"),
+        ("DELETE", "/chats/1-2", "get-chat"),
+        ("PUT", "/blocks/1", "block-user"),
+        ("DELETE", "/blocks/1", "unblock-user"),
+        ("POST", "/blocks", "list-blocks"),
+        ("GET", "/reports", "report-user"),
+    ] {
+        // There is no executable in these tests, and the log says of which function.
+        let response = send(&stack, method, path, &[], b"").await;
+        assert_eq!(response.status, 500);
+        let line = lines.lock().unwrap().pop().unwrap();
+        assert!(line.contains(&format!(" ms {function}: ")), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_makes_the_event_larger_than_lambda_allows_returns_413() {
     let lines: Arc<Mutex<Vec<String>>> = Arc::default();
     let log = lines.clone();

@@ -43,6 +43,9 @@ SKIPPED_CONTRACT_TESTS = [
 PARAMETER_CHANGES = {
     "LogLevel": ("WARN", "LOG_LEVEL"),
     "MaxOpenRequests": ("7", "MAX_OPEN_REQUESTS"),
+    "EditWindowSeconds": ("3600", "EDIT_WINDOW_SECONDS"),
+    "DeleteWindowSeconds": ("60", "DELETE_WINDOW_SECONDS"),
+    "SafetyFeatures": ("off", "SAFETY_FEATURES"),
     "FunctionMemory": ("512", lambda function: str(function["MemorySize"])),
     "FunctionTimeout": ("12", lambda function: str(function["Timeout"])),
     "JwtIssuer": ("https://issuer.example/,https://other-issuer.example/", "JWT_ISSUER"),
@@ -92,6 +95,21 @@ class Rehearsal:
         run(["scripts/smoke-test.sh", "--read-only", self.stack.api_url()], seconds=60, env=environment)
         progress("the read-only smoke test works")
 
+    def upgrade(self):
+        """Both steps of an upgrade from a version without SafetyFeatures"""
+        signer, user, other = self.secret_signer(), secrets.randbelow(2**40) + 1, secrets.randbelow(2**40) + 2**41
+        block = ("PUT", f"/blocks/{other}", signer.token(user))
+        self.stack.deploy(SafetyFeatures="off")
+        check(self.hook_verdicts() == {"Succeeded"}, "the deployment hook does not succeed with SafetyFeatures=off")
+        self.stack.expect(503, *block)
+        blocks = self.stack.expect(200, "GET", "/blocks", signer.token(user))["blocks"]
+        check(blocks == [], f"with SafetyFeatures=off a user has blocked {blocks}")
+        progress("SafetyFeatures=off: nobody can block, and everything else works")
+        self.stack.deploy(SafetyFeatures="on")
+        self.stack.expect(200, *block)
+        self.check_serves(signer)
+        progress("SafetyFeatures=on: users can block")
+
     def contract(self):
         """Contract tests against the deployment"""
         command = ["cargo", "test", "--locked", "--test", "contract", "--"]
@@ -112,7 +130,7 @@ class Rehearsal:
             self.change_parameter(name)
         self.check_refuses(self.secret_signer(), {**self.claims, "aud": "another app"})
         defaults = self.stack.template.original["Parameters"]
-        self.stack.deploy(**{name: defaults[name]["Default"] for name in names})
+        self.stack.deploy(**{name: str(defaults[name]["Default"]) for name in names})
         self.claims = {}
         self.check_serves(self.secret_signer())
         progress("all parameters have their default values again")
@@ -418,8 +436,8 @@ class Rehearsal:
     def message_keys(self, table):
         """The keys of all messages in a table."""
         pages = self.emulator.client("dynamodb").get_paginator("scan").paginate(
-            TableName=table, FilterExpression="attribute_exists(#text)", ProjectionExpression="pk, sk",
-            ExpressionAttributeNames={"#text": "text"},
+            TableName=table, FilterExpression="#type = :message", ProjectionExpression="pk, sk",
+            ExpressionAttributeNames={"#type": "type"}, ExpressionAttributeValues={":message": {"S": "Message"}},
         )
         return [item for page in pages for item in page["Items"]]
 
@@ -579,7 +597,7 @@ def main():
         template.write(options.folder, options.binaries)
         emulator.start()
         rehearsal = Rehearsal(emulator, Stack(emulator, options.sam, options.folder, template), codedeploy, options)
-        steps = [rehearsal.deploy, rehearsal.call, rehearsal.contract, rehearsal.parameters,
+        steps = [rehearsal.deploy, rehearsal.call, rehearsal.upgrade, rehearsal.contract, rehearsal.parameters,
                  rehearsal.other_parameters, rehearsal.rotate, rehearsal.keys, rehearsal.secrecy, rehearsal.restore,
                  rehearsal.roll_back, rehearsal.second_stack, rehearsal.delete]
         for step in steps:

@@ -193,14 +193,19 @@ class Stack:
 
     def failures(self):
         """Why the last deployment failed."""
+        pages = self.cloudformation.get_paginator("describe_stack_events").paginate(StackName=STACK)
+        found = []
         try:
-            events = self.cloudformation.describe_stack_events(StackName=STACK)["StackEvents"]
+            # The latest comes first.
+            for event in (event for page in pages for event in page["StackEvents"]):
+                if "FAILED" in event["ResourceStatus"] and event.get("ResourceStatusReason"):
+                    found.append(f"{event['LogicalResourceId']}: {event['ResourceStatusReason']}")
+                is_stack = event["ResourceType"] == "AWS::CloudFormation::Stack"
+                if is_stack and event["ResourceStatus"] in ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS"):
+                    break
         except self.cloudformation.exceptions.ClientError:
             return "There is no stack."
-        return "\n".join(
-            f"{event['LogicalResourceId']}: {event['ResourceStatusReason']}"
-            for event in events if "FAILED" in event["ResourceStatus"] and event.get("ResourceStatusReason")
-        )
+        return "\n".join(found)
 
     def deploy_broken(self, is_rolled_back=False):
         """Deploys executables that exit at init. The next deployment has the functions again.
@@ -318,9 +323,18 @@ CALLS = {
     "ListRejectedRequestsFunction": ("GET", "/chats/rejected", 200),
     "AcceptChatRequestFunction": ("PUT", "/chats/0-0/accept", 404),
     "DeclineChatRequestFunction": ("PUT", "/chats/0-0/decline", 404),
+    "WithdrawChatRequestFunction": ("PUT", "/chats/0-0/withdraw", 404),
+    "GetChatFunction": ("GET", "/chats/0-0", 404),
     "ListMessagesFunction": ("GET", "/chats/0-0/messages", 404),
     "MarkMessagesReadFunction": ("PUT", "/chats/0-0/messages/read", 404),
+    "EditMessageFunction": ("PATCH", "/chats/0-0/messages/1", 400),
+    "DeleteMessageFunction": ("DELETE", "/chats/0-0/messages/1", 404),
+    "ListChangesFunction": ("GET", "/chats/0-0/changes", 404),
     "GetTotalsFunction": ("GET", "/totals", 200),
     "GetUnreadTotalFunction": ("GET", "/totals/unread", 200),
     "SendMessageFunction": ("POST", "/chats/0-0/messages", 400),
+    "BlockUserFunction": ("PUT", "/blocks/0", 400),
+    "UnblockUserFunction": ("DELETE", "/blocks/0", 400),
+    "ListBlocksFunction": ("GET", "/blocks", 200),
+    "ReportUserFunction": ("POST", "/reports", 400),
 }

@@ -28,8 +28,14 @@ pub enum ErrorCode {
     Unauthorized,
     /// 403
     NotTheRecipient,
+    /// 403
+    NotTheRequester,
+    /// 403
+    NotTheSender,
     /// 404
     ChatNotFound,
+    /// 404
+    MessageNotFound,
     /// 405
     MethodNotAllowed,
     /// 409
@@ -37,7 +43,21 @@ pub enum ErrorCode {
     /// 409
     ChatDeclined,
     /// 409
+    ChatWithdrawn,
+    /// 409
     ChatNotActive,
+    /// 409
+    MessageDeleted,
+    /// 409
+    EditWindowClosed,
+    /// 409
+    DeleteWindowClosed,
+    /// 409
+    YouBlocked,
+    /// 409
+    PeerUnavailable,
+    /// 410
+    ChangesExpired,
     /// 413
     BodyTooLarge,
     /// 415
@@ -54,15 +74,25 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes, ordered by status.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::NotTheRecipient,
+        Self::NotTheRequester,
+        Self::NotTheSender,
         Self::ChatNotFound,
+        Self::MessageNotFound,
         Self::MethodNotAllowed,
         Self::ChatActive,
         Self::ChatDeclined,
+        Self::ChatWithdrawn,
         Self::ChatNotActive,
+        Self::MessageDeleted,
+        Self::EditWindowClosed,
+        Self::DeleteWindowClosed,
+        Self::YouBlocked,
+        Self::PeerUnavailable,
+        Self::ChangesExpired,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::IdempotencyKeyReused,
@@ -77,10 +107,19 @@ impl ErrorCode {
         match self {
             Self::InvalidRequest => 400,
             Self::Unauthorized => 401,
-            Self::NotTheRecipient => 403,
-            Self::ChatNotFound => 404,
+            Self::NotTheRecipient | Self::NotTheRequester | Self::NotTheSender => 403,
+            Self::ChatNotFound | Self::MessageNotFound => 404,
             Self::MethodNotAllowed => 405,
-            Self::ChatActive | Self::ChatDeclined | Self::ChatNotActive => 409,
+            Self::ChatActive
+            | Self::ChatDeclined
+            | Self::ChatWithdrawn
+            | Self::ChatNotActive
+            | Self::MessageDeleted
+            | Self::EditWindowClosed
+            | Self::DeleteWindowClosed
+            | Self::YouBlocked
+            | Self::PeerUnavailable => 409,
+            Self::ChangesExpired => 410,
             Self::BodyTooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::IdempotencyKeyReused => 422,
@@ -118,21 +157,30 @@ pub enum Error {
     /// 404: the path does not contain the canonical id of one of the caller's chats.
     #[error("you have no chat with this id")]
     ChatNotFound,
+    /// 404: the chat has no message with the `seq` in the path or in the body.
+    #[error("this chat has no message with this seq")]
+    MessageNotFound,
+    /// 410: the service no longer has all changes after the requested `rev`.
+    #[error("changes this old are no longer available; load the messages of the chat again")]
+    ChangesExpired,
     /// 422: another message was sent with this key in the last 24 hours.
     #[error(
         "this Idempotency-Key was used for another message; use a new key for each new message"
     )]
     IdempotencyKeyReused,
     /// 429: the caller has reached the cap on open requests.
-    #[error("you have {0} unanswered requests; wait until one is answered before you send another")]
+    #[error("you have {0} unanswered requests; withdraw one, or wait until one is answered")]
     TooManyPendingRequests(u64),
-    /// 403 and 409: the state of the chat does not allow the request.
+    /// 403 and 409: the state of the chat or of the message does not allow the request.
     #[error(transparent)]
     Transition(#[from] TransitionError),
     /// 503: contention, throttling or a lost connection outlasted the retries. The request was
     /// applied completely or not at all.
     #[error("the service is busy; retry the request, with the same Idempotency-Key if it had one")]
     Unavailable(#[source] BoxError),
+    /// 503: the variable `SAFETY_FEATURES` is off, until all functions have the version that knows them.
+    #[error("this operation is not enabled yet in this deployment; retry later")]
+    NotEnabled,
     /// 500: a defect or a wrong deployment.
     #[error("something went wrong in the service; include the requestId when you report it")]
     Internal(#[source] BoxError),
@@ -162,13 +210,12 @@ impl Error {
             }
             Self::InvalidRequest(_) => ErrorCode::InvalidRequest,
             Self::ChatNotFound => ErrorCode::ChatNotFound,
-            Self::Transition(TransitionError::NotTheRecipient) => ErrorCode::NotTheRecipient,
+            Self::MessageNotFound => ErrorCode::MessageNotFound,
+            Self::ChangesExpired => ErrorCode::ChangesExpired,
+            Self::Transition(error) => transition_code(*error),
             Self::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
-            Self::Transition(TransitionError::ChatActive) => ErrorCode::ChatActive,
-            Self::Transition(TransitionError::ChatDeclined) => ErrorCode::ChatDeclined,
-            Self::Transition(TransitionError::ChatNotActive) => ErrorCode::ChatNotActive,
             Self::TooManyPendingRequests(_) => ErrorCode::TooManyPendingRequests,
-            Self::Unavailable(_) => ErrorCode::Unavailable,
+            Self::Unavailable(_) | Self::NotEnabled => ErrorCode::Unavailable,
             Self::Internal(_) => ErrorCode::Internal,
         }
     }
@@ -189,6 +236,23 @@ impl Error {
             Self::Unavailable(cause) | Self::Internal(cause) => Some(cause.as_ref()),
             _ => None,
         }
+    }
+}
+
+fn transition_code(error: TransitionError) -> ErrorCode {
+    match error {
+        TransitionError::NotTheRecipient => ErrorCode::NotTheRecipient,
+        TransitionError::NotTheRequester => ErrorCode::NotTheRequester,
+        TransitionError::NotTheSender => ErrorCode::NotTheSender,
+        TransitionError::ChatActive => ErrorCode::ChatActive,
+        TransitionError::ChatDeclined => ErrorCode::ChatDeclined,
+        TransitionError::ChatWithdrawn => ErrorCode::ChatWithdrawn,
+        TransitionError::ChatNotActive => ErrorCode::ChatNotActive,
+        TransitionError::MessageDeleted => ErrorCode::MessageDeleted,
+        TransitionError::EditWindowClosed => ErrorCode::EditWindowClosed,
+        TransitionError::DeleteWindowClosed => ErrorCode::DeleteWindowClosed,
+        TransitionError::YouBlocked => ErrorCode::YouBlocked,
+        TransitionError::PeerUnavailable => ErrorCode::PeerUnavailable,
     }
 }
 

@@ -140,6 +140,15 @@ async fn a_null_field_is_the_same_as_an_absent_field() {
     ann.post("/chats", &json!({"userId": null}))
         .await
         .expect_invalid("`userId`");
+    let body = json!({"userId": null, "reason": "spam"});
+    ann.report(&body).await.expect_invalid("`userId`");
+    ann.mark_with(&chat, &json!({"seq": null}))
+        .await
+        .expect_status(200);
+    // An edit is the exception.
+    let body = json!({"imageUrl": "https://a.example", "text": null});
+    let edited = ann.edit(&chat, 1, &body).await.expect_status(200);
+    assert_eq!(edited.body["text"], json!(null));
 }
 
 #[tokio::test]
@@ -317,6 +326,36 @@ async fn a_request_with_several_errors_gets_the_first_one_in_the_documented_orde
     ann.post(&path, &json!({"text": "a"}))
         .await
         .expect_error(404, "chat_not_found");
+
+    // The same for an edit, a mark and a report, whose 404 is that of a message.
+    let path = "/chats/1-2/messages/1";
+    let without_token = ann.api.request("PATCH", path).body(huge.clone());
+    without_token.send().await.expect_error(401, "unauthorized");
+    for (method, path, code) in [
+        ("PATCH", path, "chat_not_found"),
+        ("PUT", "/chats/1-2/messages/read", "chat_not_found"),
+        ("POST", "/reports", "message_not_found"),
+    ] {
+        let send = |content_type: &str, body: &[u8]| {
+            let request = ann.request(method, path).body(body.to_vec());
+            request.header("content-type", content_type).send()
+        };
+        send("text/plain", &huge)
+            .await
+            .expect_error(413, "body_too_large");
+        send("text/plain", b"{")
+            .await
+            .expect_error(415, "unsupported_media_type");
+        send("application/json", b"{").await.expect_invalid("JSON");
+        let valid = match method {
+            "PATCH" => json!({"text": "a"}),
+            "PUT" => json!({"seq": 1}),
+            _ => json!({"userId": 42, "seq": 1, "reason": "spam"}),
+        };
+        send("application/json", valid.to_string().as_bytes())
+            .await
+            .expect_error(404, code);
+    }
 
     // The state of the chat is checked before the caller's role, so both get a 409.
     ann.decline(&chat).await.expect_error(409, "chat_active");

@@ -4,8 +4,17 @@ use serde_json::{Value, json};
 
 use crate::support::{Api, Response, User};
 
+/// Every list of chats.
+pub const LISTS: [&str; 5] = [
+    "/chats",
+    "/chats/pending",
+    "/chats/pending?direction=received",
+    "/chats/rejected",
+    "/chats/rejected?direction=received",
+];
+
 /// Two new users, of which the first requested a chat, and its id.
-async fn pending_chat() -> (User, User, String) {
+pub async fn pending_chat() -> (User, User, String) {
     let api = Api::shared();
     let (ann, ben) = (api.user(), api.user());
     ann.request_chat(&ben).await.expect_status(201);
@@ -14,15 +23,29 @@ async fn pending_chat() -> (User, User, String) {
 }
 
 /// Two new users, of which the first requested a chat that the second declined, and its id.
-async fn declined_chat() -> (User, User, String) {
+pub async fn declined_chat() -> (User, User, String) {
     let (ann, ben, chat) = pending_chat().await;
     ben.decline(&chat).await.expect_status(200);
     (ann, ben, chat)
 }
 
+/// Two new users, of which the first requested a chat and withdrew the request, and its id.
+pub async fn withdrawn_chat() -> (User, User, String) {
+    let (ann, ben, chat) = pending_chat().await;
+    ann.withdraw(&chat).await.expect_status(200);
+    (ann, ben, chat)
+}
+
+/// Waits until no list of a user has any chat.
+pub async fn wait_for_empty_lists(user: &User) {
+    for list in LISTS {
+        user.wait_for_list(list, &[]).await;
+    }
+}
+
 /// Asserts the status, requester and recipient of the chat in a response.
 #[track_caller]
-fn assert_chat(response: &Response, status: &str, requester: &User, recipient: &User) {
+pub fn assert_chat(response: &Response, status: &str, requester: &User, recipient: &User) {
     let chat = &response.body;
     assert_eq!(chat["status"], status, "{response:?}");
     assert_eq!(chat["requesterId"], requester.id);
@@ -52,7 +75,8 @@ async fn a_new_chat_is_pending_and_has_every_field() {
         json!({
             "chatId": ann.chat_id_with(&ben), "status": "pending",
             "requesterId": ann.id, "recipientId": ben.id,
-            "unreadCount": 0, "readSeq": 0, "peerReadSeq": 0, "lastMessage": null,
+            "unreadCount": 0, "readSeq": 0, "peerReadSeq": 0, "rev": 0, "lastMessage": null,
+            "blocked": false,
             "createdAt": response.body["createdAt"], "updatedAt": response.body["createdAt"],
         })
     );
@@ -68,6 +92,79 @@ async fn a_new_chat_is_pending_and_has_every_field() {
     ben.wait_for_list("/chats/pending", &[]).await;
     ben.wait_for_list("/chats/pending?direction=sent", &[])
         .await;
+}
+
+#[tokio::test]
+async fn an_active_chat_has_every_field() {
+    let (ann, ben, chat) = Api::shared().active_chat().await;
+    let sent = ann.send(&chat, "hi").await.expect_status(201).body;
+    let view = ben.get_chat(&chat).await.expect_status(200).body;
+    assert_is_timestamp(&view["createdAt"]);
+    assert_eq!(
+        view,
+        json!({
+            "chatId": chat, "status": "active", "requesterId": ann.id, "recipientId": ben.id,
+            "unreadCount": 1, "readSeq": 0, "peerReadSeq": 0, "rev": 0,
+            "lastMessage": {
+                "seq": 1, "senderId": ann.id, "text": "hi", "createdAt": sent["createdAt"],
+                "deleted": false,
+            },
+            "blocked": false,
+            "createdAt": view["createdAt"], "updatedAt": sent["createdAt"],
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_chat_can_be_read_by_its_id_in_every_status() {
+    let api = Api::shared();
+    let (ann, ben) = (api.user(), api.user());
+    let chat = ann.chat_id_with(&ben);
+    // The members see the same, because there are no messages.
+    let assert_shown = async |expected: &Response| {
+        for user in [&ann, &ben] {
+            let shown = user.get_chat(&chat).await.expect_status(200);
+            assert_eq!(shown.body, expected.body);
+        }
+    };
+    for user in [&ann, &ben] {
+        let response = user.get_chat(&chat).await;
+        response.expect_error(404, "chat_not_found");
+    }
+    let pending = ann.request_chat(&ben).await.expect_status(201);
+    assert_chat(&pending, "pending", &ann, &ben);
+    assert_shown(&pending).await;
+    let withdrawn = ann.withdraw(&chat).await.expect_status(200);
+    assert_chat(&withdrawn, "withdrawn", &ann, &ben);
+    assert_shown(&withdrawn).await;
+    assert_shown(&ann.request_chat(&ben).await).await;
+    let declined = ben.decline(&chat).await.expect_status(200);
+    assert_chat(&declined, "declined", &ann, &ben);
+    assert_shown(&declined).await;
+    assert_shown(&ben.request_chat(&ann).await).await;
+    let active = ann.accept(&chat).await.expect_status(200);
+    assert_chat(&active, "active", &ben, &ann);
+    assert_shown(&active).await;
+}
+
+/// The lists follow later. A client opens a chat from a notification, so this must show the message.
+#[tokio::test]
+async fn a_chat_that_is_read_by_its_id_shows_every_change_at_once() {
+    let (ann, ben, chat) = Api::shared().active_chat().await;
+    for seq in 1..=5 {
+        let sent = ann.send(&chat, "hi").await.expect_status(201).body;
+        let shown = ben.get_chat(&chat).await.expect_status(200).body;
+        assert_eq!(
+            [&shown["unreadCount"], &shown["lastMessage"]["seq"]],
+            [seq; 2]
+        );
+        assert_eq!(shown["updatedAt"], sent["createdAt"]);
+    }
+    ben.mark_read(&chat).await.expect_status(200);
+    let shown = ben.get_chat(&chat).await.expect_status(200).body;
+    assert_eq!([&shown["unreadCount"], &shown["readSeq"]], [0, 5]);
+    let shown = ann.get_chat(&chat).await.expect_status(200).body;
+    assert_eq!(shown["peerReadSeq"], 5);
 }
 
 #[tokio::test]
@@ -222,7 +319,11 @@ async fn the_user_who_declined_can_request_the_chat_which_swaps_the_roles() {
 
 #[tokio::test]
 async fn messages_cannot_be_sent_to_a_chat_that_is_not_active() {
-    for (ann, ben, chat) in [pending_chat().await, declined_chat().await] {
+    for (ann, ben, chat) in [
+        pending_chat().await,
+        declined_chat().await,
+        withdrawn_chat().await,
+    ] {
         ann.send(&chat, "hi")
             .await
             .expect_error(409, "chat_not_active");
@@ -237,11 +338,20 @@ async fn messages_cannot_be_sent_to_a_chat_that_is_not_active() {
 
 #[tokio::test]
 async fn listing_and_marking_messages_of_a_chat_that_is_not_active_finds_no_messages() {
-    for (ann, ben, chat) in [pending_chat().await, declined_chat().await] {
+    for (ann, ben, chat) in [
+        pending_chat().await,
+        declined_chat().await,
+        withdrawn_chat().await,
+    ] {
         for user in [&ann, &ben] {
             for query in ["", "?skip=3", "?before=9", "?after=0"] {
                 let page = user.messages(&chat, query).await.expect_status(200);
                 assert_eq!(page.body, json!({"messages": [], "nextCursor": null}));
+            }
+            for query in ["", "?after=0", "?after=9"] {
+                let page = user.changes(&chat, query).await.expect_status(200);
+                let empty = json!({"messages": [], "rev": 0, "nextCursor": null});
+                assert_eq!(page.body, empty);
             }
             user.mark_read(&chat).await.expect_status(200);
         }

@@ -1,4 +1,5 @@
-//! Messages: sending them, listing them and marking them as read.
+//! Messages: sending them, listing them and marking them as read. `marks` has more tests of marking, `edits`
+//! those of editing and deleting.
 
 use serde_json::{Value, json};
 
@@ -24,9 +25,11 @@ async fn a_sent_message_has_every_field() {
             "messageId": format!("{chat}/1"), "chatId": chat, "seq": 1, "senderId": ann.id,
             "text": "hi", "imageUrl": null, "linkPreviewUrl": null,
             "status": "sent", "createdAt": response.body["createdAt"],
+            "editedAt": null, "deletedAt": null,
         })
     );
     assert_eq!(response.header("idempotent-replayed"), None);
+    assert_eq!(ann.message(&chat, 1).await, response.body);
 }
 
 #[tokio::test]

@@ -45,6 +45,27 @@ async fn an_unsupported_method_gets_a_405_with_the_allowed_methods_before_the_to
 }
 
 #[tokio::test]
+async fn a_fixed_segment_of_a_path_is_never_taken_as_a_parameter() {
+    let user = Api::shared().user();
+    // `read` is not a message, `pending` is not a chat.
+    for (method, path, methods) in [
+        (
+            "DELETE",
+            "/chats/17-42/messages/read",
+            ["OPTIONS", "PUT"].as_slice(),
+        ),
+        ("PATCH", "/chats/17-42/messages/read", &["OPTIONS", "PUT"]),
+        ("DELETE", "/chats/pending", &["GET", "HEAD", "OPTIONS"]),
+        ("PUT", "/chats/rejected", &["GET", "HEAD", "OPTIONS"]),
+    ] {
+        let response = user.request(method, path).send().await;
+        response.expect_error(405, "method_not_allowed");
+        let methods = methods.iter().copied().collect();
+        assert_eq!(allowed_methods(&response), methods, "{method} {path}");
+    }
+}
+
+#[tokio::test]
 async fn head_returns_the_status_and_headers_of_get_without_a_body() {
     let api = Api::shared();
     let (ann, _, chat) = api.active_chat().await;

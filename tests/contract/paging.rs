@@ -1,4 +1,5 @@
-//! Paging: `limit`, `skip`, `before`, `after` and `cursor` of every list, including their limits.
+//! Paging: `limit`, `skip`, `before`, `after` and `cursor` of every list, including their limits. `changes` and
+//! `blocks` have more tests of their lists.
 
 use serde_json::json;
 
@@ -162,6 +163,7 @@ async fn an_invalid_parameter_is_rejected_by_name_and_an_unknown_one_is_ignored(
         "/chats",
         "/chats/pending",
         "/chats/rejected",
+        "/blocks",
     ] {
         for invalid in [
             "limit=0",
@@ -236,10 +238,12 @@ async fn skip_before_after_and_cursor_cannot_be_combined() {
             response.expect_invalid(&format!("`{other_name}`"));
         }
     }
-    // Lists of chats have neither `before` nor `after`, and ignore them.
-    ann.get("/chats?skip=0&before=0&after=x")
-        .await
-        .expect_status(200);
+    // Lists of chats and blocks have neither `before` nor `after`, and ignore them.
+    for list in ["/chats", "/blocks"] {
+        ann.get(&format!("{list}?skip=0&before=0&after=x"))
+            .await
+            .expect_status(200);
+    }
 }
 
 #[tokio::test]
@@ -357,20 +361,26 @@ async fn a_cursor_is_valid_only_for_its_list_and_its_user() {
         me.request_chat(&api.user()).await.expect_status(201);
         api.user().request_chat(&me).await.expect_status(201);
         api.user().start_chat(&me).await;
+        me.block(&api.user()).await.expect_status(200);
     }
     let chat = me.start_chat(&friend).await;
     let other_chat = me.start_chat(&api.user()).await;
     for chat in [&chat, &other_chat] {
         me.send(chat, "one").await.expect_status(201);
         me.send(chat, "two").await.expect_status(201);
+        me.edit_text(chat, 1, "1").await.expect_status(200);
+        me.edit_text(chat, 2, "2").await.expect_status(200);
     }
     let lists = [
         "/chats?".to_owned(),
         "/chats/pending?".to_owned(),
         "/chats/pending?direction=received&".to_owned(),
         "/chats/rejected?".to_owned(),
+        "/blocks?".to_owned(),
         format!("/chats/{chat}/messages?"),
         format!("/chats/{other_chat}/messages?"),
+        format!("/chats/{chat}/changes?"),
+        format!("/chats/{other_chat}/changes?"),
     ];
     for from in lists.iter().filter(|list| !list.contains("rejected")) {
         let path = format!("{from}limit=1");

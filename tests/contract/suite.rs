@@ -2,12 +2,18 @@
 //! lists are eventually consistent.
 
 pub mod auth;
+pub mod blocks;
 pub mod bodies;
+pub mod changes;
 pub mod chats;
+pub mod edits;
 pub mod gateway;
 pub mod idempotency;
+pub mod marks;
 pub mod messages;
 pub mod methods;
 pub mod paging;
 pub mod races;
+pub mod reports;
 pub mod totals;
+pub mod withdrawing;

@@ -1,4 +1,4 @@
-//! The totals of a user: open requests and unread messages.
+//! The totals of a user: open requests and unread messages. `blocks` tests what they leave out.
 
 use serde_json::json;
 

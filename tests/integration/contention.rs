@@ -1,12 +1,12 @@
-//! Contention tests: 200 senders to one user at once, and conflicts between transactions on the totals of
-//! one user. Transactions lock their items as long as in production.
+//! Contention tests: 200 senders to one user at once, conflicts between transactions on the totals of one user, and
+//! changes of the messages of one chat at once. Transactions lock their items as long as in production.
 //!
 //! `cargo test -p chat-functions --test integration contention -- --nocapture` prints figures.
 
 use std::time::{Duration, Instant};
 
 use chat_shared::{
-    domain::{ChatId, MessageContent, Timestamp, UserId},
+    domain::{ChatId, ContentChange, MessageContent, Seq, Timestamp, UserId},
     store::{SendOutcome, TableClient, items::TotalsItem},
 };
 use tokio::task::JoinHandle;
@@ -16,7 +16,7 @@ use crate::{
     dynamodb_proxy::{ConflictStats, Fault, FaultEffect, ProxiedStack},
     eventually,
     fault_injection::FaultPlan,
-    invariants::invariant_violations,
+    invariants::{admin_findings, invariant_violations},
     support::run_concurrently,
     within_limit,
 };
@@ -128,6 +128,73 @@ async fn messages_from_two_hundred_senders_to_one_user_at_once_are_all_accepted(
         "{} messages were accepted, but {unread} are unread",
         figures.times.len()
     );
+}
+
+/// Changes message `seq` of the chat of user 1 and the recipient, marks messages up to it, or sends one more.
+async fn change_message(table: TableClient, seq: u64) {
+    let (sender, recipient, chat) = (user(1), user(RECIPIENT), chat_with_recipient(1));
+    let store = table.store_at(Timestamp::now());
+    let number = Seq::new(seq);
+    match seq % 4 {
+        0 => drop(store.delete_message(sender, chat, number).await.unwrap()),
+        1 => {
+            let change = ContentChange {
+                text: Some(Some(format!("edit of {seq}"))),
+                ..ContentChange::default()
+            };
+            let edited = store.edit_message(sender, chat, number, &change).await;
+            drop(edited.unwrap());
+        }
+        2 => {
+            let marked = store.mark_messages_read(recipient, chat, Some(number));
+            marked.await.unwrap();
+        }
+        _ => assert!(send(table, 1).await),
+    }
+}
+
+/// All of them change the state of the chat, so all of them conflict.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_of_the_messages_of_one_chat_at_once_are_all_applied() {
+    const MESSAGES: u64 = 24;
+
+    let proxied = ProxiedStack::start().await;
+    let table = table_client(&proxied);
+    start_chat(table.clone(), 1).await;
+    for _ in 0..MESSAGES {
+        assert!(send(table.clone(), 1).await);
+    }
+    proxied.drain_conflict_stats();
+    proxied.set_fault_plan(FaultPlan::overlap_conflicts(false));
+    let changes = (1..=MESSAGES).map(|seq| change_message(table.clone(), seq));
+    let applied = tokio::time::timeout(TEST_LIMIT, run_concurrently(changes)).await;
+    assert!(
+        applied.is_ok(),
+        "the changes took longer than {TEST_LIMIT:?}"
+    );
+    proxied.set_fault_plan(FaultPlan::none());
+    proxied.wait_until_idle().await;
+    let conflicts = proxied.drain_conflict_stats();
+    println!(
+        "{MESSAGES} changes of one chat at once: {} of {} transactions conflicted",
+        conflicts.conflicts, conflicts.attempts
+    );
+    assert!(
+        conflicts.conflicts > 0,
+        "no transactions overlapped, so the test shows nothing about conflicts"
+    );
+    let recipient = proxied.stack.api.user_with_id(RECIPIENT);
+    let chat = recipient
+        .get_chat(&chat_with_recipient(1).to_string())
+        .await;
+    let chat = chat.expect_status(200).body;
+    // A quarter each: deletions, edits, marks, and new messages.
+    assert_eq!(chat["rev"], MESSAGES / 2);
+    assert_eq!(chat["lastMessage"]["seq"], MESSAGES + MESSAGES / 4);
+    assert_eq!(chat["readSeq"], MESSAGES - 2);
+    assert_eq!(chat["unreadCount"], recipient.totals().await[1]);
+    assert_eq!(invariant_violations(&proxied.stack.table).await, [""; 0]);
+    assert_eq!(admin_findings(&proxied.stack.table).await, [""; 0]);
 }
 
 /// Three senders. In the recipient's totals, the chats of the first two count in the same shard, and the

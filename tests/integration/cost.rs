@@ -34,8 +34,7 @@ async fn assert_cost(
         cost.write_units()
     );
     for operation in &cost.operations {
-        let is_read = operation.name != "TransactWriteItems";
-        let consistent = is_read && operation.index.is_none();
+        let consistent = !operation.is_write() && operation.index.is_none();
         assert_eq!(operation.consistent, consistent, "{name}: {operation:?}");
     }
     assert!(
@@ -193,6 +192,309 @@ async fn sending_costs_two_round_trips_and_10_units_or_12_with_a_key() {
     )
     .await;
     assert_cost(&proxied, "replay", [3.0, 0.0, 2.0], send_with_key()).await;
+}
+
+/// The chat has everything that later features have added to it: changes and blocks that have ended.
+#[tokio::test]
+async fn sending_costs_the_same_in_a_chat_with_changes_and_blocks() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat_with_messages(&proxied, 2).await;
+    ann.edit_text(&chat, 1, "edited").await.expect_status(200);
+    ann.delete_message(&chat, 2).await.expect_status(200);
+    for (blocker, other) in [(&ann, &ben), (&ben, &ann)] {
+        blocker.block(other).await.expect_status(200);
+        blocker.unblock(other).await.expect_status(200);
+    }
+    for (sender, key) in [(&ann, "a"), (&ben, "b")] {
+        let text = short_text();
+        let send = sender.send(&chat, &text);
+        assert_cost(&proxied, "send", [2.0, 10.0, 1.0], send).await;
+        let send = sender.send_with_key(&chat, key, &text);
+        assert_cost(&proxied, "send with a key", [2.0, 12.0, 1.0], send).await;
+        let replay = sender.send_with_key(&chat, key, &text);
+        assert_cost(&proxied, "replay", [3.0, 0.0, 2.0], replay).await;
+    }
+    assert_cost(&proxied, "mark", [2.0, 6.0, 1.0], ben.mark_read(&chat)).await;
+    let messages = ben.messages(&chat, "");
+    assert_cost(&proxied, "messages", [1.0, 0.0, 2.0], messages).await;
+    let totals = ben.get("/totals");
+    assert_cost(&proxied, "totals", [1.0, 0.0, 1.0], totals).await;
+    let chats = ben.get("/chats");
+    assert_cost(&proxied, "chats", [1.0, 0.0, 4.0], chats).await;
+}
+
+/// The largest state of a chat must stay below 1 KB, or this would cost 16 units.
+#[tokio::test]
+async fn sending_the_longest_preview_in_the_chat_with_the_largest_ids_costs_10_units() {
+    let proxied = ProxiedStack::start().await;
+    let api = &proxied.stack.api;
+    let (ann, ben) = (
+        api.user_with_id(9_007_199_254_740_991),
+        api.user_with_id(9_007_199_254_740_990),
+    );
+    let chat = ann.start_chat(&ben).await;
+    let longest = "𝕏".repeat(120);
+    ann.send(&chat, &longest).await.expect_status(201);
+    ben.send(&chat, &longest).await.expect_status(201);
+    ann.edit_text(&chat, 1, "edited").await.expect_status(200);
+    for (blocker, other) in [(&ann, &ben), (&ben, &ann)] {
+        blocker.block(other).await.expect_status(200);
+        blocker.unblock(other).await.expect_status(200);
+    }
+    let send = ann.send(&chat, &longest);
+    assert_cost(&proxied, "send", [2.0, 10.0, 1.0], send).await;
+}
+
+#[tokio::test]
+async fn one_chat_costs_one_round_trip_and_one_unit() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat_with_messages(&proxied, 3).await;
+    for user in [&ann, &ben] {
+        let request = user.get_chat(&chat);
+        assert_cost(&proxied, "one chat", [1.0, 0.0, 1.0], request).await;
+    }
+}
+
+#[tokio::test]
+async fn withdrawing_costs_two_round_trips_and_8_units() {
+    let proxied = ProxiedStack::start().await;
+    let api = &proxied.stack.api;
+    let (ann, ben) = (api.user(), api.user());
+    let chat = ann.chat_id_with(&ben);
+    ann.request_chat(&ben).await.expect_status(201);
+    // The chat, its two rows in the indexes, and the two counters.
+    let withdraw = ann.withdraw(&chat);
+    assert_cost(&proxied, "withdraw", [2.0, 8.0, 1.0], withdraw).await;
+    let again = ann.withdraw(&chat);
+    assert_cost(&proxied, "withdraw again", [1.0, 0.0, 1.0], again).await;
+    let request = ben.request_chat(&ann);
+    assert_cost(&proxied, "request again", [2.0, 8.0, 1.0], request).await;
+}
+
+#[tokio::test]
+async fn editing_costs_two_round_trips_and_10_units() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat_with_messages(&proxied, 2).await;
+    let text = "y".repeat(200);
+    for seq in [1, 2] {
+        let edit = ann.edit_text(&chat, seq, &text);
+        assert_cost(&proxied, "edit", [2.0, 10.0, 2.0], edit).await;
+        let again = ann.edit_text(&chat, seq, &text);
+        assert_cost(&proxied, "edit again", [1.0, 0.0, 2.0], again).await;
+    }
+    ben.mark_read(&chat).await.expect_status(200);
+    let edit = ann.edit_text(&chat, 1, &short_text());
+    assert_cost(&proxied, "edit a read message", [2.0, 10.0, 2.0], edit).await;
+}
+
+#[tokio::test]
+async fn deleting_costs_two_round_trips_and_10_units_or_12_for_an_unread_message() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat_with_messages(&proxied, 4).await;
+    ben.mark_up_to(&chat, 2).await.expect_status(200);
+    for (name, seq, units) in [
+        ("read", 1, 10.0),
+        ("unread", 3, 12.0),
+        ("the last one", 4, 12.0),
+    ] {
+        let delete = ann.delete_message(&chat, seq);
+        assert_cost(&proxied, name, [2.0, units, 2.0], delete).await;
+        let again = ann.delete_message(&chat, seq);
+        assert_cost(&proxied, "again", [1.0, 0.0, 2.0], again).await;
+    }
+    // The unread messages of a user who blocks are in no total.
+    ann.send(&chat, &short_text()).await.expect_status(201);
+    ben.block(&ann).await.expect_status(200);
+    let delete = ann.delete_message(&chat, 5);
+    assert_cost(&proxied, "blocked", [2.0, 10.0, 2.0], delete).await;
+}
+
+#[tokio::test]
+async fn the_first_page_of_changes_costs_three_round_trips_and_one_unit_a_message() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat_with_messages(&proxied, 20).await;
+    let changes = ben.changes(&chat, "");
+    assert_cost(&proxied, "none", [1.0, 0.0, 1.0], changes).await;
+    for seq in 1..=20 {
+        ann.edit_text(&chat, seq, &"y".repeat(200))
+            .await
+            .expect_status(200);
+    }
+    for (query, messages) in [("", 15.0), ("?after=15", 5.0), ("?after=20", 0.0)] {
+        let changes = ben.changes(&chat, query);
+        let budget = [3.0, 0.0, 2.0 + messages];
+        assert_cost(&proxied, query, budget, changes).await;
+    }
+    // A message of 4 KB to 8 KB costs two units.
+    let longest = "𝕏".repeat(1_900);
+    ann.edit_text(&chat, 1, &longest).await.expect_status(200);
+    let changes = ben.changes(&chat, "?after=20");
+    assert_cost(&proxied, "a long message", [3.0, 0.0, 4.0], changes).await;
+}
+
+#[tokio::test]
+async fn marking_up_to_a_message_costs_three_round_trips_and_6_units() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat_with_messages(&proxied, 12).await;
+    let mark = ben.mark_up_to(&chat, 3);
+    assert_cost(&proxied, "some", [3.0, 6.0, 3.0], mark).await;
+    ann.delete_message(&chat, 11).await.expect_status(200);
+    let mark = ben.mark_up_to(&chat, 4);
+    assert_cost(&proxied, "after a deletion", [3.0, 6.0, 3.0], mark).await;
+    for seq in [2, 4] {
+        let again = ben.mark_up_to(&chat, seq);
+        assert_cost(&proxied, "nothing unread", [1.0, 0.0, 1.0], again).await;
+    }
+    // Nothing remains, so nothing is counted.
+    let mark = ben.mark_up_to(&chat, 12);
+    assert_cost(&proxied, "all", [2.0, 6.0, 1.0], mark).await;
+}
+
+#[tokio::test]
+async fn blocking_and_unblocking_cost_what_they_move() {
+    let proxied = ProxiedStack::start().await;
+    let api = &proxied.stack.api;
+    let assert_block = async |name: &str, blocker: &User, other: &User, units: f64| {
+        let block = blocker.block(other);
+        assert_cost(&proxied, name, [2.0, units, 1.0], block).await;
+        let again = blocker.block(other);
+        assert_cost(&proxied, name, [1.0, 0.0, 1.0], again).await;
+    };
+    let assert_unblock = async |name: &str, blocker: &User, other: &User, units: f64| {
+        let unblock = blocker.unblock(other);
+        assert_cost(&proxied, name, [2.0, units, 1.0], unblock).await;
+        let again = blocker.unblock(other);
+        assert_cost(&proxied, name, [1.0, 0.0, 1.0], again).await;
+    };
+
+    // The item of the pair and its row in one index.
+    let (ann, ben) = (api.user(), api.user());
+    assert_block("no chat", &ann, &ben, 2.0).await;
+    assert_unblock("no chat", &ann, &ben, 2.0).await;
+
+    // The own row moves, and the other one is replaced in place.
+    let (ann, ben, chat) = api.active_chat().await;
+    for (blocker, other) in [(&ann, &ben), (&ben, &ann)] {
+        assert_block("nothing unread", blocker, other, 4.0).await;
+        assert_unblock("nothing unread", blocker, other, 4.0).await;
+    }
+
+    // A transaction with the total costs twice as much for the items themselves.
+    for _ in 0..3 {
+        ann.send(&chat, &short_text()).await.expect_status(201);
+    }
+    assert_block("unread", &ben, &ann, 7.0).await;
+    assert_unblock("unread", &ben, &ann, 7.0).await;
+
+    let (ann, ben) = (api.user(), api.user());
+    ann.request_chat(&ben).await.expect_status(201);
+    assert_block("received request", &ben, &ann, 7.0).await;
+    assert_unblock("received request", &ben, &ann, 7.0).await;
+    // The request is withdrawn, which changes the counters of both.
+    assert_block("sent request", &ann, &ben, 9.0).await;
+    // The row of the other member is gone already.
+    assert_unblock("sent request", &ann, &ben, 2.0).await;
+}
+
+#[tokio::test]
+async fn the_list_of_blocks_costs_one_round_trip_and_2_units_per_index() {
+    let proxied = ProxiedStack::start().await;
+    let api = &proxied.stack.api;
+    let me = api.user();
+    for n in 0..34_u64 {
+        let friend = api.user_with_id(9_007_199_254_740_991 - n);
+        if n % 2 == 0 {
+            me.start_chat(&friend).await;
+        } else {
+            friend.start_chat(&me).await;
+        }
+        let chat = me.chat_id_with(&friend);
+        me.send(&chat, &"𝕏".repeat(120)).await.expect_status(201);
+        me.block(&friend).await.expect_status(200);
+    }
+    let first = me.blocks("").await.expect_status(200);
+    assert_cost(&proxied, "first", [1.0, 0.0, 4.0], me.blocks("")).await;
+    let by_cursor = format!("?cursor={}", first.next_cursor().unwrap());
+    let next = me.blocks(&by_cursor);
+    assert_cost(&proxied, "by cursor", [1.0, 0.0, 4.0], next).await;
+}
+
+#[tokio::test]
+async fn reporting_costs_two_round_trips_and_3_units() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat_with_messages(&proxied, 2).await;
+    let user = json!({"userId": ann.id, "reason": "spam"});
+    assert_cost(&proxied, "user", [2.0, 3.0, 2.0], ben.report(&user)).await;
+    assert_cost(&proxied, "user again", [2.0, 0.0, 2.0], ben.report(&user)).await;
+    let message = |seq: u64| json!({"userId": ann.id, "seq": seq, "reason": "spam"});
+    let first = message(1);
+    let report = ben.report(&first);
+    assert_cost(&proxied, "message", [2.0, 3.0, 2.0], report).await;
+    let again = ben.report(&first);
+    assert_cost(&proxied, "message again", [2.0, 0.0, 2.0], again).await;
+    // What was deleted is read, too.
+    ann.delete_message(&chat, 2).await.expect_status(200);
+    let second = message(2);
+    let report = ben.report(&second);
+    assert_cost(&proxied, "deleted message", [3.0, 3.0, 3.0], report).await;
+}
+
+#[tokio::test]
+async fn a_report_that_blocks_costs_the_sum_of_both() {
+    let proxied = ProxiedStack::start().await;
+    let api = &proxied.stack.api;
+    let with_block = |user: &User| json!({"userId": user.id, "reason": "spam", "block": true});
+    let (ann, ben, _) = active_chat_with_messages(&proxied, 2).await;
+    let unread = with_block(&ann);
+    let report = ben.report(&unread);
+    assert_cost(&proxied, "unread", [2.0, 3.0 + 7.0, 2.0], report).await;
+    let (ann, ben) = (api.user(), api.user());
+    ann.request_chat(&ben).await.expect_status(201);
+    let received = with_block(&ann);
+    let report = ben.report(&received);
+    assert_cost(&proxied, "received request", [2.0, 3.0 + 7.0, 2.0], report).await;
+    let (ann, ben) = (api.user(), api.user());
+    ann.request_chat(&ben).await.expect_status(201);
+    let sent = with_block(&ben);
+    let report = ann.report(&sent);
+    assert_cost(&proxied, "sent request", [2.0, 3.0 + 9.0, 2.0], report).await;
+    // Alone, these blocks are no transactions. In one, the item of the pair costs one unit more.
+    let (ann, ben, _) = active_chat_with_messages(&proxied, 0).await;
+    let nothing_unread = with_block(&ann);
+    let report = ben.report(&nothing_unread);
+    assert_cost(&proxied, "nothing unread", [2.0, 3.0 + 5.0, 2.0], report).await;
+    let (ann, ben) = (api.user(), api.user());
+    let no_chat = with_block(&ann);
+    let report = ben.report(&no_chat);
+    assert_cost(&proxied, "no chat", [2.0, 3.0 + 3.0, 2.0], report).await;
+    // The user is blocked already.
+    let report = ben.report(&no_chat);
+    assert_cost(&proxied, "again", [3.0, 0.0, 2.0], report).await;
+}
+
+#[tokio::test]
+async fn a_request_that_a_block_refuses_costs_one_round_trip() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat_with_messages(&proxied, 1).await;
+    ben.block(&ann).await.expect_status(200);
+    let assert_refused = async |name: &str, units: f64, request: Response| {
+        assert_eq!(request.status, 409, "{name}: {request:?}");
+        let cost = proxied.drain_cost();
+        assert_eq!(cost.round_trips(), 1, "{name}: {cost:?}");
+        assert!(cost.write_units() < 0.01, "{name}: {cost:?}");
+        assert!(cost.read_units() <= units, "{name}: {cost:?}");
+    };
+    proxied.drain_cost();
+    let send = ann.send(&chat, "hi").await;
+    assert_refused("send", 1.0, send).await;
+    let edit = ann.edit_text(&chat, 1, "hi").await;
+    assert_refused("edit", 2.0, edit).await;
+    let accept = ben.accept(&chat).await;
+    assert_refused("accept by who blocks", 1.0, accept).await;
+    let send = ben.send(&chat, "hi").await;
+    assert_refused("send by who blocks", 1.0, send).await;
+    let mark = ben.mark_read(&chat).await;
+    assert_refused("mark by who blocks", 1.0, mark).await;
 }
 
 #[tokio::test]

@@ -263,12 +263,48 @@ fn each_endpoint_has_a_sample_event_for_its_route() {
         assert_eq!(context["routeKey"], event["routeKey"], "{file}");
         assert_eq!(context["http"]["method"], endpoint.method, "{file}");
         assert_eq!(context["http"]["path"], event["rawPath"], "{file}");
-        let chat = event["pathParameters"]["chatId"].as_str();
+        let mut path = endpoint.path.to_owned();
+        for (name, value) in event["pathParameters"].as_object().into_iter().flatten() {
+            path = path.replace(&format!("{{{name}}}"), value.as_str().unwrap());
+        }
+        assert_eq!(event["rawPath"], path, "{file}");
+    }
+}
+
+/// API Gateway can route `DELETE …/messages/read` to `DELETE …/messages/{seq}`, because the other route that
+/// matches is only for any method.
+#[tokio::test]
+async fn the_path_and_not_the_route_decides_which_methods_are_supported() {
+    let stack = TestStack::start().await;
+    let sign = |user: UserId| Ok(tokens::valid_token(user.get()));
+    for (function, method) in [("delete-message", "DELETE"), ("edit-message", "PATCH")] {
+        let event = sample_events::event(function, None, sign).unwrap();
+        let event: Value = serde_json::from_str(&event).unwrap();
+        let path = event["rawPath"].as_str().unwrap();
+        let (messages, seq) = path.rsplit_once('/').unwrap();
+        let with_seq = |seq: &str, prefix: &str| {
+            let mut event = event.clone();
+            let path = format!("{prefix}{messages}/{seq}");
+            event["pathParameters"]["seq"] = seq.into();
+            event["requestContext"]["http"]["path"] = path.as_str().into();
+            event["rawPath"] = path.into();
+            event
+        };
         assert_eq!(
-            event["rawPath"],
-            endpoint.path.replace("{chatId}", chat.unwrap_or_default()),
-            "{file}"
+            event["routeKey"],
+            format!("{method} /chats/{{chatId}}/messages/{{seq}}")
         );
+        // A stage can be the first segment of the path.
+        for prefix in ["", "/stage"] {
+            let response = stack.stack.invoke(function, with_seq("read", prefix)).await;
+            let response = response.unwrap();
+            assert_eq!(response["statusCode"], 405, "{response}");
+            assert_eq!(response["headers"]["allow"], "PUT, OPTIONS", "{response}");
+            // The sample itself is about a message that does not exist.
+            let response = stack.stack.invoke(function, with_seq(seq, prefix)).await;
+            let response = response.unwrap();
+            assert_eq!(response["statusCode"], 404, "{response}");
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::dynamodb_proxy::{FaultEffect, error_body};
+use crate::dynamodb_proxy::{FaultEffect, LateItems, Until, batch_keys, error_body, item_keys};
 
 /// Delay of each response. Without it the embedded DynamoDB responds to one of two parallel operations
 /// before a connection for the other one is open, so they would look like two sequential round trips.
@@ -50,16 +50,18 @@ pub enum FaultKind {
     KillBefore,
     /// The function's process is killed after its operation took effect.
     KillAfter,
-    /// A transaction's message becomes readable some time after its other items. DynamoDB promises no
-    /// more to a reader of several items ("read-committed").
+    /// A transaction's message, the number of its change, or both become readable some time after its other
+    /// items. DynamoDB promises no more to a reader of several items ("read-committed").
     TornRead,
+    /// DynamoDB reads only some of the keys of a batch.
+    UnprocessedKeys,
     /// A query on an index misses the latest changes: it returns the old row of a chat beside the new
     /// one, only the old one, or neither. DynamoDB updates an index some time after the table.
     IndexLag,
 }
 
 impl FaultKind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Conflict,
         Self::Throttle,
         Self::ServerError,
@@ -69,6 +71,7 @@ impl FaultKind {
         Self::KillBefore,
         Self::KillAfter,
         Self::TornRead,
+        Self::UnprocessedKeys,
         Self::IndexLag,
     ];
 }
@@ -140,7 +143,7 @@ impl FaultPlan {
 
     /// This fraction of operations meets a fault of one of these kinds, and overlapping transactions
     /// conflict. Each kind is equally likely, except that half of the faults of queries on an index are
-    /// index lag, because no other operation can meet it.
+    /// index lag, because no other operation can meet it. It is the same with batches and unprocessed keys.
     pub fn random(seed: u64, kinds: &[FaultKind], rate: f64) -> Self {
         Self {
             seed,
@@ -176,37 +179,52 @@ impl FaultPlan {
         let repeats = self.sent.entry(operation.clone()).or_default();
         *repeats += 1;
         let mut hasher = DefaultHasher::new();
-        (self.seed, operation, *repeats).hash(&mut hasher);
+        (self.seed, &operation, *repeats).hash(&mut hasher);
         let mut random = fastrand::Rng::with_seed(hasher.finish());
         if random.f64() >= self.rate {
             return None;
         }
-        let kind = self.choose_kind(index.is_some(), &mut random)?;
-        let parts = request["TransactItems"].as_array().map(Vec::len);
-        effect(kind, parts, &mut random).map(|effect| (kind, effect))
+        let kind = self.choose_kind(request, &mut random)?;
+        effect(kind, &operation.0, request, &mut random).map(|effect| (kind, effect))
     }
 
-    fn choose_kind(&self, is_index_query: bool, random: &mut fastrand::Rng) -> Option<FaultKind> {
+    fn choose_kind(&self, request: &Value, random: &mut fastrand::Rng) -> Option<FaultKind> {
+        // The kinds that only some operations can meet.
+        let special = [
+            (FaultKind::IndexLag, request["IndexName"].is_string()),
+            (FaultKind::UnprocessedKeys, batch_keys(request).is_some()),
+        ];
         let kinds = self.kinds.iter().copied();
-        let failures: Vec<_> = kinds.filter(|kind| *kind != FaultKind::IndexLag).collect();
-        let can_lag = is_index_query && self.has_index_lag();
-        if can_lag && (failures.is_empty() || random.bool()) {
-            return Some(FaultKind::IndexLag);
+        let is_special = |kind: &FaultKind| special.iter().any(|(special, _)| special == kind);
+        let others: Vec<_> = kinds.filter(|kind| !is_special(kind)).collect();
+        let possible = special.iter().find(|(_, is_possible)| *is_possible);
+        if let Some((kind, _)) = possible
+            && self.kinds.contains(kind)
+            && (others.is_empty() || random.bool())
+        {
+            return Some(*kind);
         }
-        random.choice(failures)
+        random.choice(others)
     }
 }
 
-/// What a fault does to an operation. `parts` is the number of a transaction's parts, and `None` for
-/// other operations. Returns `None` if the operation cannot meet this kind of fault.
+/// What a fault does to an operation. Returns `None` if the operation cannot meet this kind of fault.
 fn effect(
     kind: FaultKind,
-    parts: Option<usize>,
+    operation: &str,
+    request: &Value,
     random: &mut fastrand::Rng,
 ) -> Option<FaultEffect> {
     let delay = Duration::from_millis(random.u64(5..300));
+    let parts = request["TransactItems"].as_array().map(Vec::len);
     Some(match kind {
-        FaultKind::Conflict => cancelled("TransactionConflict", parts?, random),
+        FaultKind::Conflict => match parts {
+            Some(parts) => cancelled("TransactionConflict", parts, random),
+            None if operation == "UpdateItem" => {
+                FaultEffect::Respond(400, error_body("TransactionConflictException"))
+            }
+            None => return None,
+        },
         FaultKind::Throttle => match parts {
             Some(parts) if random.bool() => {
                 let code = random.choice(["ThrottlingError", "ProvisionedThroughputExceeded"])?;
@@ -235,8 +253,26 @@ fn effect(
         FaultKind::KillAfter => FaultEffect::KillAfter,
         FaultKind::TornRead => {
             parts?;
-            FaultEffect::TornRead(delay)
+            let written = item_keys(request);
+            let is_written = |late: &LateItems| written.iter().any(|key| late.contains(key));
+            let candidates = [
+                LateItems::Messages,
+                LateItems::Changes,
+                LateItems::MessagesAndChanges,
+            ];
+            let candidates: Vec<_> = candidates.into_iter().filter(is_written).collect();
+            FaultEffect::TornRead {
+                late: random.choice(candidates)?,
+                until: Until::Elapsed(delay),
+            }
         }
+        // With a single key, DynamoDB reads all or returns an error.
+        FaultKind::UnprocessedKeys if batch_keys(request)? < 2 => {
+            FaultEffect::Respond(400, error_body("ProvisionedThroughputExceededException"))
+        }
+        FaultKind::UnprocessedKeys => FaultEffect::Unprocessed {
+            seed: random.u64(..),
+        },
         FaultKind::IndexLag => FaultEffect::IndexLag {
             seed: random.u64(..),
         },
@@ -252,15 +288,14 @@ fn cancelled(code: &str, parts: usize, random: &mut fastrand::Rng) -> FaultEffec
 
 /// Identifies the subject of an operation: the partition of its first item, or the key of a query.
 fn first_key(request: &Value) -> String {
+    if let Some((pk, _)) = item_keys(request).first() {
+        return pk.clone();
+    }
     let candidates = [
-        &request["TransactItems"][0],
         &request["Key"],
+        &request["RequestItems"],
         &request["ExpressionAttributeValues"],
     ];
     let subject = candidates.into_iter().find(|value| !value.is_null());
-    match subject {
-        Some(part) if part["Put"].is_object() => part["Put"]["Item"]["pk"].to_string(),
-        Some(part) if part["Update"].is_object() => part["Update"]["Key"]["pk"].to_string(),
-        other => other.map(Value::to_string).unwrap_or_default(),
-    }
+    subject.map(Value::to_string).unwrap_or_default()
 }

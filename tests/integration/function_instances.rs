@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     TestStack,
-    dynamodb_proxy::{Fault, FaultEffect, ProxiedStack},
+    dynamodb_proxy::{Fault, FaultEffect, ProxiedStack, error_body},
     eventually,
     support::{self, run_concurrently, tokens},
 };
@@ -79,7 +79,12 @@ async fn a_function_opens_its_connections_before_the_first_request() {
     let user = proxied.stack.api.user();
     let other = proxied.stack.api.user();
     let messages = format!("/chats/{}/messages?after=0", user.start_chat(&other).await);
-    for (path, connections) in [("/totals", 1), ("/chats", 2), (&messages, 2)] {
+    for (path, connections) in [
+        ("/totals", 1),
+        ("/chats", 2),
+        ("/blocks", 2),
+        (&messages, 2),
+    ] {
         let before = proxied.health_checks().len();
         proxied.drain_cost();
         user.get(path).await.expect_status(200);
@@ -146,6 +151,17 @@ async fn the_log_contains_no_secret_no_token_and_no_text() {
     .await
     .expect_status(400);
     ben.messages(&chat, "").await.expect_status(200);
+    let edited = ann.edit_text(&chat, 1, "a private edit").await;
+    edited.expect_status(200);
+    let edited = ann.edit(&chat, 1, &json!({"text": "private", "note": "private"}));
+    edited.await.expect_status(400);
+    for note in ["a private note", &"private ".repeat(200)] {
+        let report = json!({"userId": ann.id, "seq": 1, "reason": "other", "note": note});
+        let status = if note.len() < 1_000 { 201 } else { 400 };
+        ben.report(&report).await.expect_status(status);
+    }
+    ann.delete_message(&chat, 1).await.expect_status(200);
+    ben.changes(&chat, "").await.expect_status(200);
     // The cause of a 5xx is logged, so this makes the chat unreadable.
     let pk = format!("CHAT#{chat}");
     let broken = AttributeValue::S("broken".to_owned());
@@ -179,7 +195,7 @@ async fn the_logged_cause_of_an_error_contains_no_text_of_users() {
     let lines = log.clone();
     options.log = Arc::new(move |line| lines.lock().unwrap().push_str(line));
     let proxied = ProxiedStack::start_with(options).await;
-    let (ann, _, chat) = proxied.stack.api.active_chat().await;
+    let (ann, ben, chat) = proxied.stack.api.active_chat().await;
     // A response that the SDK cannot read, and a transaction that is cancelled for an unexpected reason.
     let private = json!({"text": {"S": "a private text"}});
     for fault in [
@@ -196,6 +212,17 @@ async fn the_logged_cause_of_an_error_contains_no_text_of_users() {
         assert!(log.contains(request_id), "{log}");
         assert!(!log.contains("private"), "{log}");
     }
+    // A failed condition of a single update, with an item that cannot be read.
+    let mut failed = error_body("ConditionalCheckFailedException");
+    failed["Item"] = json!({"text": {"S": "a private text"}});
+    let fault = Fault::response("UpdateItem", 400, failed);
+    proxied.inject_always(Some(fault));
+    let response = ann.block(&ben).await;
+    response.expect_error(500, "internal");
+    let request_id = response.body["requestId"].as_str().unwrap();
+    let log = log.lock().unwrap();
+    assert!(log.contains(request_id), "{log}");
+    assert!(!log.contains("private"), "{log}");
 }
 
 /// An event for `list-active-chats` with every member that API Gateway sends.

@@ -1,4 +1,4 @@
-//! Index lag tests: lists of chats while an index has not followed the latest changes. It can then have the
+//! Index lag tests: lists of chats and of blocked users while an index has not followed the latest changes. It can then have the
 //! old row of a chat beside the new one, only the old one, or neither.
 //!
 //! A list may then show a changed chat late, twice on different pages, or not at all. It must show every
@@ -28,15 +28,21 @@ async fn start_with_late_indexes() -> ProxiedStack {
     proxied
 }
 
-/// The ids of the chats on one page. Asserts that a page has at most `limit` chats, and none twice.
+/// The ids of the chats, or of the blocked users, on one page. Asserts that a page has at most `limit` of them, and
+/// none twice.
 fn page_ids(page: &Response, limit: usize) -> Vec<String> {
-    let ids: Vec<_> = page.chat_ids().into_iter().map(str::to_owned).collect();
+    let ids: Vec<_> = if page.body["blocks"].is_array() {
+        let users = page.blocked_users().into_iter();
+        users.map(|user| user.to_string()).collect()
+    } else {
+        page.chat_ids().into_iter().map(str::to_owned).collect()
+    };
     assert!(ids.len() <= limit, "{page:?}");
     let distinct: BTreeSet<_> = ids.iter().collect();
     assert_eq!(
         distinct.len(),
         ids.len(),
-        "a chat is on a page twice: {page:?}"
+        "an id is on a page twice: {page:?}"
     );
     ids
 }
@@ -325,6 +331,51 @@ async fn paging_through_requests_reaches_every_unchanged_request() {
             assert_list(me, path, &expected, limit).await;
         }
     }
+}
+
+/// Blocking moves a chat to another partition of the index and leaves it at its place in the order.
+#[tokio::test]
+async fn paging_through_blocked_users_reaches_every_unchanged_block() {
+    let proxied = start_with_late_indexes().await;
+    let api = &proxied.stack.api;
+    let me = api.user();
+    // Latest first. Every third user has no chat with me.
+    let mut others: Vec<User> = Vec::new();
+    for n in 0..10 {
+        let other = api.user();
+        match n % 3 {
+            0 => drop(me.start_chat(&other).await),
+            1 => drop(other.start_chat(&me).await),
+            _ => {}
+        }
+        me.block(&other).await.expect_status(200);
+        others.insert(0, other);
+    }
+    proxied.settle_indexes();
+    let ids: Vec<_> = others.iter().map(|user| user.id.to_string()).collect();
+    assert_list(&me, "/blocks?", &ids, 4).await;
+
+    // Two blocks end. Two users without a chat request one, which moves them to the top.
+    let (changed, unchanged) = split(&ids, &[0, 3, 4, 7]);
+    for position in [0, 3] {
+        me.unblock(&others[position]).await.expect_status(200);
+    }
+    for position in [4, 7] {
+        let request = others[position].request_chat(&me).await;
+        request.expect_status(201);
+    }
+    assert_unchanged_chats_are_listed(&me, "/blocks?", &unchanged, &changed).await;
+    assert!(proxied.late_index_queries() > 0);
+
+    proxied.settle_indexes();
+    let moved = vec![ids[7].clone(), ids[4].clone()];
+    let expected = [moved, unchanged].concat();
+    for limit in [1, 3, 100] {
+        assert_list(&me, "/blocks?", &expected, limit).await;
+    }
+    let unblocked = [0, 3].map(|position| me.chat_id_with(&others[position]));
+    assert_list(&me, "/chats?", &unblocked, 1).await;
+    assert_list(&me, RECEIVED, &[], 1).await;
 }
 
 #[tokio::test]

@@ -157,3 +157,114 @@ async fn a_request_below_the_log_level_is_logged_with_its_metrics_only() {
         "{line}"
     );
 }
+
+/// Everything that a stack with these options will write to its log.
+fn collect_log(options: &mut chat_local::StackOptions) -> Arc<Mutex<String>> {
+    let log = Arc::new(Mutex::new(String::new()));
+    let lines = log.clone();
+    options.log = Arc::new(move |line| {
+        let mut log = lines.lock().unwrap();
+        log.push_str(line);
+        log.push('\n');
+    });
+    log
+}
+
+#[tokio::test]
+async fn the_log_contains_nothing_that_an_edit_or_a_report_says() {
+    let mut options = support::stack_options();
+    let log = collect_log(&mut options);
+    let proxied = ProxiedStack::start_with(options).await;
+    let (ann, ben, chat) = proxied.stack.api.active_chat().await;
+    ann.send(&chat, "a private text").await.expect_status(201);
+    let url = "https://private.example/";
+    let edit = json!({"text": "another private text", "imageUrl": url});
+    ann.edit(&chat, 1, &edit).await.expect_status(200);
+    for invalid in [
+        json!({"text": "private", "imageUrl": "http://private.example/"}),
+        json!({"private": 1}),
+        json!({"text": ["private"]}),
+    ] {
+        ann.edit(&chat, 1, &invalid).await.expect_status(400);
+    }
+    ben.changes(&chat, "").await.expect_status(200);
+    let report = json!({
+        "userId": ann.id, "seq": 1, "reason": "self_harm", "note": "a private note", "block": true,
+    });
+    for status in [201, 200] {
+        ben.report(&report).await.expect_status(status);
+    }
+    ann.delete_message(&chat, 1).await.expect_status(200);
+    ann.edit_text(&chat, 1, "a private text")
+        .await
+        .expect_status(409);
+    for invalid in [
+        json!({"userId": ann.id, "reason": "private"}),
+        json!({"userId": ann.id, "reason": "spam", "note": "private".repeat(200)}),
+        json!({"userId": ann.id, "reason": "spam", "private": true}),
+        json!({"userId": "private", "reason": "spam"}),
+    ] {
+        ben.report(&invalid).await.expect_status(400);
+    }
+    // The cause of a 5xx is logged. Here it is about an item that contains a text.
+    let private = json!([{"Code": "ValidationError", "Item": {"text": {"S": "a private text"}}}]);
+    proxied.inject_always(Some(Fault::cancelled_with_reasons(private)));
+    let other = json!({"userId": ann.id, "reason": "sexual", "note": "a private note"});
+    let failed = ben.report(&other).await;
+    failed.expect_error(500, "internal");
+    let request_id = failed.body["requestId"].as_str().unwrap();
+    eventually("the last error is logged", async || {
+        log.lock().unwrap().contains(request_id)
+    })
+    .await;
+    let log = log.lock().unwrap().clone();
+    for private in ["private", "self_harm", "sexual"] {
+        assert!(!log.contains(private), "{private:?} is in the log: {log}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_logged_with_its_route_and_without_the_values_of_path_parameters() {
+    let (proxied, lines) = start_with_log_level("INFO").await;
+    let api = &proxied.stack.api;
+    let ann = api.user();
+    let ben = api.user_with_id(1_234_567_890_123_456);
+    let chat = ann.chat_id_with(&ben);
+    let requests = [
+        ("GET /chats/{chatId}", ann.get_chat(&chat).await),
+        (
+            "PATCH /chats/{chatId}/messages/{seq}",
+            ann.edit_text(&chat, 987_654_321, "hi").await,
+        ),
+        (
+            "DELETE /chats/{chatId}/messages/{seq}",
+            ann.delete_message(&chat, 987_654_321).await,
+        ),
+        (
+            "GET /chats/{chatId}/changes",
+            ann.changes(&chat, "?after=987654321").await,
+        ),
+        ("PUT /chats/{chatId}/withdraw", ann.withdraw(&chat).await),
+        ("PUT /blocks/{userId}", ann.block(&ben).await),
+        ("DELETE /blocks/{userId}", ann.unblock(&ben).await),
+        ("GET /blocks", ann.blocks("").await),
+        (
+            "POST /reports",
+            ann.report(&json!({"userId": ben.id, "reason": "spam"}))
+                .await,
+        ),
+    ];
+    for (n, (route, response)) in requests.iter().enumerate() {
+        let line = nth_line(&lines, n + 1).await;
+        assert_eq!(line["route"], *route);
+        assert_eq!(line["status"], response.status);
+        for parameter in [chat.as_str(), "1234567890123456", "987654321"] {
+            assert!(!line.to_string().contains(parameter), "{line}");
+        }
+    }
+    // Units of an update that is no transaction are logged, too.
+    let block = nth_line(&lines, 6).await;
+    assert_eq!(block["WriteUnits"], 2.0);
+    let report = nth_line(&lines, requests.len()).await;
+    assert_eq!(report["WriteUnits"], 3.0);
+}

@@ -3,7 +3,7 @@
 //!
 //! | Module | What it checks |
 //! |---|---|
-//! | `configuration` | environment variables: cap on open requests, issuer and audience, errors at start |
+//! | `configuration` | environment variables: caps, time limits, the switch of the safety features, issuer and audience, errors at start |
 //! | `contention` | conflicts: 200 senders to one user, and the shards of a user's totals |
 //! | `contract_with_index_lag` | the contract tests again, while indexes follow the table late |
 //! | `cost` | sequential round trips and capacity units of each endpoint |
@@ -160,15 +160,22 @@ impl TestStack {
 
 /// Options with a template in which `from` is replaced by `to`.
 fn options_with_template(from: &str, to: &str) -> StackOptions {
+    options_with_changed_template(|template| {
+        assert!(
+            template.contains(from),
+            "template.yaml contains no {from:?}"
+        );
+        template.replace(from, to)
+    })
+}
+
+/// Options with the template that `change` returns.
+fn options_with_changed_template(change: impl FnOnce(&str) -> String) -> StackOptions {
     let mut options = support::stack_options();
     let template = std::fs::read_to_string(&options.template).unwrap();
-    assert!(
-        template.contains(from),
-        "template.yaml contains no {from:?}"
-    );
     let name = format!("template-{}-{}.yaml", std::process::id(), fastrand::u64(..));
     options.template = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::write(&options.template, template.replace(from, to)).unwrap();
+    std::fs::write(&options.template, change(&template)).unwrap();
     options
 }
 

@@ -6,11 +6,39 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::{
+    contract_model::{ModelledPair, PairRequest, named},
     dynamodb_proxy::{Fault, FaultEffect, ProxiedStack, error_body},
-    invariants::invariant_violations,
-    retries::start_with_short_timeout,
-    support::{Response, User},
+    fault_injection::FaultPlan,
+    invariants::{admin_findings, invariant_violations},
+    retries::{pair_after, start_with_short_timeout},
+    support::{Response, User, run_concurrently},
 };
+
+/// Requests before, and a change, for changes whose pair has no other requests. The names are those of [`named`].
+const CHANGES: [(&str, &str, &str); 12] = [
+    ("edit", "active send", "edit:1"),
+    ("delete", "active send send", "delete:1"),
+    ("delete a read message", "active send mark", "delete:1"),
+    ("mark up to", "active send send", "mark:1"),
+    ("withdraw", "request", "withdraw"),
+    ("block", "active", "block"),
+    ("block with unread", "active send", "block"),
+    ("block a requester", "request", "block"),
+    ("unblock", "active block", "unblock"),
+    ("unblock with unread", "active send block", "unblock"),
+    (REPORT, "active send", "report:1"),
+    (REPORT_AND_BLOCK, "active send", "report-and-block:1"),
+];
+const REPORT: &str = "report";
+const REPORT_AND_BLOCK: &str = "report and block";
+
+/// A change whose pair has no other requests.
+struct Change {
+    name: &'static str,
+    pair: ModelledPair,
+    caller: usize,
+    request: PairRequest,
+}
 
 /// Chats in each state, so that every kind of request has an effect.
 struct Fixture {
@@ -21,11 +49,24 @@ struct Fixture {
     dan: User,
     eve: User,
     fay: User,
+    changes: Vec<Change>,
 }
 
 impl Fixture {
     async fn new() -> Self {
         let proxied = start_with_short_timeout().await;
+        proxied.set_fault_plan(FaultPlan::none());
+        let mut changes = Vec::new();
+        for (name, before, request) in CHANGES {
+            let pair = pair_after(&proxied, before).await;
+            let (caller, request) = named(request);
+            changes.push(Change {
+                name,
+                pair,
+                caller,
+                request,
+            });
+        }
         let api = &proxied.stack.api;
         let [ann, ben, cem, dan, eve, fay] = [(); 6].map(|()| api.user());
         let chat = ann.start_chat(&ben).await;
@@ -44,6 +85,7 @@ impl Fixture {
             dan,
             eve,
             fay,
+            changes,
         }
     }
 
@@ -60,27 +102,52 @@ impl Fixture {
         } = self;
         let (with_ben, with_cem) = (ann.chat_id_with(ben), ann.chat_id_with(cem));
         let with_dan = ann.chat_id_with(dan);
-        let (request, request_again, accept, decline, send, mark_read) = tokio::join!(
+        let changes = self.changes.iter().map(|change| {
+            let [user, other] = [change.caller, 1 - change.caller];
+            let (user, other) = (change.pair.users[user].clone(), change.pair.users[other].id);
+            let (name, request) = (change.name, change.request.clone());
+            async move { (name, user.perform(other, &request).await) }
+        });
+        let (request, request_again, accept, decline, send, mark_read, changes) = tokio::join!(
             ben.request_chat(fay),
             ann.request_chat(eve),
             ann.accept(&with_cem),
             ann.decline(&with_dan),
             ann.send_with_key(&with_ben, "key", "are you there?"),
             ben.mark_read(&with_ben),
+            run_concurrently(changes),
         );
-        BTreeMap::from([
+        let mut responses = BTreeMap::from([
             ("request", request),
             ("request again", request_again),
             ("accept", accept),
             ("decline", decline),
             ("send", send),
             ("mark as read", mark_read),
-        ])
+        ]);
+        responses.extend(changes);
+        responses
+    }
+
+    /// Asserts that each of the changes has taken effect once.
+    async fn assert_changes_took_effect(&mut self) {
+        for change in &mut self.changes {
+            change.pair.expected(change.caller, &change.request);
+            change.pair.assert_equals_model(change.name).await;
+        }
+    }
+
+    async fn assert_invariants(&self) {
+        let table = &self.proxied.stack.table;
+        assert_eq!(invariant_violations(table).await, [""; 0]);
+        assert_eq!(admin_findings(table).await, [""; 0]);
     }
 
     /// Sends one request to each endpoint that only reads, all at once.
-    async fn send_reads(&self) -> [Response; 6] {
+    async fn send_reads(&self) -> [Response; 9] {
         let chat = self.ann.chat_id_with(&self.ben);
+        let changes = format!("/chats/{chat}/changes");
+        let one_chat = format!("/chats/{chat}");
         tokio::join!(
             self.ann.get("/chats"),
             self.ann.get("/chats/pending"),
@@ -88,6 +155,9 @@ impl Fixture {
             self.ann.get("/totals"),
             self.ann.get("/totals/unread"),
             self.ann.messages(&chat, ""),
+            self.ann.get(&one_chat),
+            self.ann.get(&changes),
+            self.ann.get("/blocks"),
         )
         .into()
     }
@@ -130,14 +200,20 @@ async fn when_no_operation_reaches_the_table_every_request_is_503_and_nothing_ch
 async fn when_every_transaction_is_cancelled_writes_are_503_and_reads_succeed() {
     let fixture = Fixture::new().await;
     let before = fixture.proxied.stack.table.everything().await;
-    // Every transaction gets these reasons, regardless of its number of parts.
-    for code in [
-        "TransactionConflict",
-        "ThrottlingError",
-        "ProvisionedThroughputExceeded",
+    // Every transaction gets these reasons, regardless of its number of parts. A change of a single item gets the
+    // exception.
+    for (code, exception) in [
+        ("TransactionConflict", "TransactionConflictException"),
+        ("ThrottlingError", "ThrottlingException"),
+        (
+            "ProvisionedThroughputExceeded",
+            "ProvisionedThroughputExceededException",
+        ),
     ] {
-        let fault = Fault::cancelled(&["None", code, "None"]);
-        fixture.proxied.inject_always(Some(fault));
+        fixture.proxied.inject_always([
+            Fault::cancelled(&["None", code, "None"]),
+            Fault::error("UpdateItem", 400, exception),
+        ]);
         fixture
             .send_writes()
             .await
@@ -178,16 +254,16 @@ async fn a_function_that_is_killed_before_its_operation_changes_nothing() {
     not(target_os = "linux"),
     ignore = "needs /proc to find the calling process"
 )]
-async fn when_every_response_to_a_transaction_is_lost_a_retry_shows_that_it_was_applied_once() {
+async fn when_every_response_to_a_write_is_lost_a_retry_shows_that_it_was_applied_once() {
     for effect in [
         FaultEffect::DropAfter,
         FaultEffect::LoseResponse,
         FaultEffect::KillAfter,
     ] {
-        let fixture = Fixture::new().await;
+        let mut fixture = Fixture::new().await;
         fixture
             .proxied
-            .inject_always(Some(Fault::new("TransactWriteItems", effect.clone())));
+            .inject_always(Some(Fault::on_writes(effect.clone())));
         for response in fixture.send_writes().await.into_values() {
             match effect {
                 FaultEffect::KillAfter => assert_eq!(response.status, 500, "{response:?}"),
@@ -195,12 +271,9 @@ async fn when_every_response_to_a_transaction_is_lost_a_retry_shows_that_it_was_
             }
         }
         fixture.proxied.wait_until_idle().await;
-        assert_eq!(
-            invariant_violations(&fixture.proxied.stack.table).await,
-            [""; 0],
-            "{effect:?}"
-        );
         fixture.proxied.inject_always(None);
+        fixture.assert_invariants().await;
+        fixture.assert_changes_took_effect().await;
 
         let retries = fixture.send_writes().await;
         let status = |name: &str| (retries[name].status, retries[name].body["status"].as_str());
@@ -212,6 +285,11 @@ async fn when_every_response_to_a_transaction_is_lost_a_retry_shows_that_it_was_
         assert_eq!(retries["send"].header("idempotent-replayed"), Some("true"));
         assert_eq!(retries["send"].body["seq"], 2);
         assert_eq!(status("mark as read").0, 200);
+        for change in &fixture.changes {
+            assert_eq!(status(change.name).0, 200, "{}", change.name);
+        }
+        // The retries have changed nothing.
+        fixture.assert_changes_took_effect().await;
 
         let chat = fixture.ann.chat_id_with(&fixture.ben);
         assert_eq!(fixture.ben.messages(&chat, "").await.seqs(), [2, 1]);
@@ -220,32 +298,26 @@ async fn when_every_response_to_a_transaction_is_lost_a_retry_shows_that_it_was_
         assert_eq!(fixture.ann.totals().await, [0, 0, 1]);
         assert_eq!(fixture.cem.totals().await, [0, 0, 0]);
         assert_eq!(fixture.dan.totals().await, [0, 0, 0]);
-        assert_eq!(
-            invariant_violations(&fixture.proxied.stack.table).await,
-            [""; 0]
-        );
+        fixture.assert_invariants().await;
     }
 }
 
 #[tokio::test]
 async fn when_every_response_is_lost_no_change_is_applied_in_part() {
-    let fixture = Fixture::new().await;
+    let mut fixture = Fixture::new().await;
     for effect in [FaultEffect::DropAfter, FaultEffect::LoseResponse] {
         fixture.proxied.inject_always(Some(Fault::on_all(effect)));
         fixture.expect_all_requests_unavailable().await;
         fixture.proxied.wait_until_idle().await;
-        assert_eq!(
-            invariant_violations(&fixture.proxied.stack.table).await,
-            [""; 0]
-        );
+        fixture.assert_invariants().await;
     }
     fixture.proxied.inject_always(None);
     for (name, response) in fixture.send_writes().await {
-        let status = if name == "send" { 201 } else { 200 };
+        // These need a read before they write, so they have not been applied yet.
+        let is_new = ["send", REPORT, REPORT_AND_BLOCK].contains(&name);
+        let status = if is_new { 201 } else { 200 };
         assert_eq!(response.status, status, "{name}: {response:?}");
     }
-    assert_eq!(
-        invariant_violations(&fixture.proxied.stack.table).await,
-        [""; 0]
-    );
+    fixture.assert_changes_took_effect().await;
+    fixture.assert_invariants().await;
 }

@@ -8,11 +8,13 @@ use chat_shared::domain::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    dynamodb_proxy::{Cost, Fault, FaultEffect, ProxiedStack},
+    contract_model::{ModelledPair, ObservedResponse, PairRequest, all_named, named},
+    dynamodb_proxy::{Cost, Fault, FaultEffect, LateItems, ProxiedStack, Until},
     eventually,
-    invariants::invariant_violations,
+    fault_injection::FaultPlan,
+    invariants::{admin_findings, invariant_violations},
     options_with_template,
-    support::User,
+    support::{self, User},
 };
 
 /// A stack in which a function has a timeout of two seconds.
@@ -284,10 +286,9 @@ async fn a_failed_condition_is_ignored_while_the_chat_itself_is_in_conflict() {
 
 /// Makes a message readable half a second after the other items of its transaction.
 fn torn_read() -> Fault {
-    Fault::new(
-        "TransactWriteItems",
-        FaultEffect::TornRead(Duration::from_millis(500)),
-    )
+    let late = LateItems::Messages;
+    let until = Until::Elapsed(Duration::from_millis(500));
+    Fault::new("TransactWriteItems", FaultEffect::TornRead { late, until })
 }
 
 async fn wait_for_one_unread(user: &User) {
@@ -472,4 +473,343 @@ async fn an_error_that_a_retry_cannot_resolve_is_500_without_a_retry() {
         let cost = proxied.drain_cost();
         assert_eq!(cost.operations.len(), 2, "{cost:?}");
     }
+}
+
+/// Sends a request whose write is held back while `meanwhile` runs. Returns its response.
+async fn with_held_write(
+    proxied: &ProxiedStack,
+    pair: &ModelledPair,
+    caller: usize,
+    request: PairRequest,
+    meanwhile: impl Future<Output = ()>,
+) -> support::Response {
+    proxied.inject_next([Fault::on_writes(FaultEffect::Hold)]);
+    let (user, other) = (pair.users[caller].clone(), pair.users[1 - caller].id);
+    let held = tokio::spawn(async move { user.perform(other, &request).await });
+    proxied.wait_until_blocked().await;
+    meanwhile.await;
+    proxied.release_held();
+    held.await.unwrap()
+}
+
+/// The table satisfies its invariants, and `chat-admin` finds nothing wrong.
+pub async fn assert_consistent(proxied: &ProxiedStack) {
+    let table = &proxied.stack.table;
+    assert_eq!(invariant_violations(table).await, [""; 0]);
+    assert_eq!(admin_findings(table).await, [""; 0]);
+}
+
+/// A stack without delays, so that a held write is not repeated while other requests are sent.
+pub async fn start_without_delays() -> ProxiedStack {
+    let proxied = ProxiedStack::start().await;
+    proxied.set_fault_plan(FaultPlan::none());
+    proxied
+}
+
+/// Two users after these requests. `active` stands for a request that was accepted.
+pub async fn pair_after(proxied: &ProxiedStack, requests: &str) -> ModelledPair {
+    ModelledPair::after(&proxied.stack.api, &all_named(requests)).await
+}
+
+/// Requests before, a request whose write is held back, a request that overtakes it, and the code with which the
+/// first one is then refused.
+const OVERTAKEN: &[(&str, &str, &str, Option<&str>)] = &[
+    // A block is a single update if no count changes. A message or a request that arrives in between is in no total.
+    ("active", "block", "send", None),
+    ("", "block", "request", None),
+    ("request withdraw", "block", "request", None),
+    ("active", "block", "block", None),
+    ("active", "block", "block-back", None),
+    ("", "block", "block-back", None),
+    ("block", "unblock", "request", None),
+    ("block", "unblock", "unblock", None),
+    ("block", "unblock", "block-back", None),
+    // A block that moves a count.
+    ("active send send", "block", "send", None),
+    ("active send send", "block", "delete:1", None),
+    ("active send send", "block", "mark", None),
+    ("active send send", "block", "mark:1", None),
+    ("active send send", "block", "block", None),
+    ("active send send block", "unblock", "delete:1", None),
+    ("active send block", "unblock", "delete:1", None),
+    ("active send block", "unblock", "unblock", None),
+    ("request", "block", "withdraw", None),
+    ("request", "block", "accept", None),
+    ("request", "block", "decline", None),
+    ("request", "block-back", "accept", None),
+    ("request", "block-back", "withdraw", None),
+    ("request", "block-back", "block", None),
+    ("request block", "unblock", "withdraw", None),
+    ("active send", "report-and-block:1", "send", None),
+    ("active send", "report-and-block:1", "block", None),
+    // Changes that were planned before a block.
+    ("active", "send", "block", Some("peer_unavailable")),
+    ("active", "send", "block-back", Some("you_blocked")),
+    ("active send", "edit:1", "block", Some("peer_unavailable")),
+    ("active send", "edit:1", "block-back", Some("you_blocked")),
+    ("active send", "mark", "block", Some("you_blocked")),
+    ("active send send", "mark:1", "block", Some("you_blocked")),
+    ("active send send", "delete:1", "block", None),
+    ("active send send", "delete:1", "block-back", None),
+    ("active send send block", "delete:1", "unblock", None),
+    ("", "request", "block", None),
+    ("request withdraw", "request", "block", None),
+    ("request decline", "counter-request", "block-back", None),
+    (
+        "request decline",
+        "counter-request",
+        "block",
+        Some("you_blocked"),
+    ),
+    ("request", "accept", "block", Some("you_blocked")),
+    ("request", "accept", "block-back", Some("chat_withdrawn")),
+    ("request", "decline", "block", Some("you_blocked")),
+    ("request", "withdraw", "block", None),
+    ("request", "withdraw", "block-back", None),
+    // Withdrawing.
+    ("request", "withdraw", "accept", Some("chat_active")),
+    (
+        "request",
+        "withdraw",
+        "counter-request",
+        Some("chat_active"),
+    ),
+    ("request", "withdraw", "decline", Some("chat_declined")),
+    ("request", "accept", "withdraw", Some("chat_withdrawn")),
+    ("request", "decline", "withdraw", Some("chat_withdrawn")),
+    ("request withdraw", "request", "counter-request", None),
+    // Deleting and marking.
+    ("active send send", "delete:1", "mark", None),
+    ("active send send send", "delete:2", "mark:2", None),
+    ("active send send send", "delete:2", "mark:1", None),
+    ("active send send", "mark", "delete:1", None),
+    ("active send send send", "mark:1", "delete:2", None),
+    ("active send send send", "mark:2", "delete:2", None),
+    ("active send", "mark:1", "delete:1", None),
+    // Marking up to a message.
+    ("active send send", "mark:2", "send", None),
+    ("active send send", "mark:1", "reply", None),
+    ("active send send send", "mark:1", "mark", None),
+    ("active send send send", "mark:1", "mark:2", None),
+    ("active send send send", "mark", "mark:1", None),
+    // The last message.
+    ("active send send", "delete:2", "send", None),
+    ("active send send", "edit:2", "reply", None),
+    ("active send send", "send", "delete:2", None),
+    // Two changes of messages.
+    ("active send send", "delete:1", "delete:1", None),
+    ("active send send", "delete:1", "delete:2", None),
+    (
+        "active send send",
+        "edit:1",
+        "delete:1",
+        Some("message_deleted"),
+    ),
+    ("active send send", "delete:1", "edit:1", None),
+    ("active send send", "edit:1", "edit-again:1", None),
+    ("active send send", "edit:1", "edit:1", None),
+    ("active send send", "edit:1", "edit:2", None),
+    // The response to an edit says whether the message is read.
+    ("active send", "edit:1", "mark", None),
+];
+
+#[tokio::test]
+async fn a_change_that_another_one_overtakes_takes_effect_after_it_or_is_refused() {
+    let proxied = start_without_delays().await;
+    for (before, first, second, refused) in OVERTAKEN {
+        let name = format!("{before}; {first}; {second}");
+        let mut pair = pair_after(&proxied, before).await;
+        let (first, second) = (named(first), named(second));
+        let response = with_held_write(&proxied, &pair, first.0, first.1.clone(), async {
+            let response = pair.send(second.0, &second.1).await;
+            assert!(response.status < 300, "{name}: {response:?}");
+        })
+        .await;
+        pair.expected(second.0, &second.1);
+        let expected = pair.expected(first.0, &first.1);
+        assert_eq!(response.status, expected.status, "{name}: {response:?}");
+        assert_eq!(response.body["code"].as_str(), *refused, "{name}");
+        if response.status < 300 {
+            let observed = ObservedResponse::new(&response).without_times();
+            assert_eq!(observed, expected, "{name}");
+        }
+        pair.assert_equals_model(&name).await;
+        for caller in [0, 1] {
+            pair.perform(caller, &PairRequest::Unblock).await;
+        }
+        pair.assert_equals_model(&name).await;
+    }
+    assert_consistent(&proxied).await;
+}
+
+#[tokio::test]
+async fn a_late_mark_up_to_a_message_does_not_move_the_watermark_back() {
+    let proxied = start_without_delays().await;
+    let mut pair = pair_after(&proxied, "active send send").await;
+    // Before the late mark, another device marks both messages, and two more arrive. So the number of unread
+    // messages is the same as before.
+    let meanwhile = ["mark", "send", "send"].map(named);
+    let (caller, mark_first) = named("mark:1");
+    let response = with_held_write(&proxied, &pair, caller, mark_first.clone(), async {
+        for (caller, request) in &meanwhile {
+            let response = pair.send(*caller, request).await;
+            assert!(response.status < 300, "{response:?}");
+        }
+    })
+    .await;
+    response.expect_status(200);
+    for (caller, request) in &meanwhile {
+        pair.expected(*caller, request);
+    }
+    pair.expected(caller, &mark_first);
+    pair.assert_equals_model("a late mark").await;
+    assert_consistent(&proxied).await;
+}
+
+/// A block without counters is a single conditional update, which has no token.
+#[tokio::test]
+async fn a_block_or_unblock_whose_response_is_lost_takes_effect_once() {
+    let proxied = start_without_delays().await;
+    let effects = [
+        FaultEffect::LoseResponse,
+        FaultEffect::DropAfter,
+        FaultEffect::Delay(Duration::from_millis(700)),
+        FaultEffect::DropBefore,
+        FaultEffect::NeverRespond,
+    ];
+    for before in ["", "active", "request withdraw"] {
+        for effect in &effects {
+            let name = format!("{before}, {effect:?}");
+            let mut pair = pair_after(&proxied, before).await;
+            let chat = pair.chat_id();
+            let inject = || proxied.inject_next([Fault::new("UpdateItem", effect.clone())]);
+            let state = async || proxied.stack.table.chat(&chat).await["STATE"].clone();
+            let is_low = pair.users[1].id < pair.users[0].id;
+            let block = if is_low { "lowBlock" } else { "highBlock" };
+
+            inject();
+            let blocked = pair.perform(1, &PairRequest::Block).await;
+            let stored = state().await;
+            let blocked_at = Timestamp::from_millis(stored[block].as_u64().unwrap());
+            assert_eq!(blocked.body["blockedAt"], blocked_at.to_string(), "{name}");
+            assert_eq!(stored["v"], 1, "{name}");
+            let again = pair.perform(1, &PairRequest::Block).await;
+            assert_eq!(again.body, blocked.body, "{name}");
+            let listed = pair.users[1].get("/blocks").await.expect_status(200);
+            assert_eq!(listed.body["blocks"], json!([blocked.body]), "{name}");
+
+            inject();
+            pair.perform(1, &PairRequest::Unblock).await;
+            let stored = state().await;
+            assert_eq!(stored["v"], 2, "{name}");
+            assert_eq!(stored[block], Value::Null, "{name}");
+            assert!(!proxied.has_pending_faults(), "{name}");
+        }
+    }
+    assert_consistent(&proxied).await;
+}
+
+#[tokio::test]
+async fn a_block_waits_for_a_transaction_that_has_locked_the_chat() {
+    let proxied = start_without_delays().await;
+    let mut pair = pair_after(&proxied, "active").await;
+    let conflict = Fault::error("UpdateItem", 400, "TransactionConflictException");
+    proxied.inject_next(std::iter::repeat_n(conflict, 3));
+    pair.perform(1, &PairRequest::Block).await;
+    assert!(!proxied.has_pending_faults());
+    pair.assert_equals_model("a block that waited").await;
+    assert_consistent(&proxied).await;
+}
+
+/// DynamoDB does not promise to report each condition of a transaction that has failed. A request assumes that the
+/// pair has no chat. If only the condition of the cap is reported, the pair can have one all the same.
+#[tokio::test]
+async fn the_cap_applies_only_to_a_request_that_would_open_one_more() {
+    let mut options = support::stack_options();
+    let cap = ("MAX_OPEN_REQUESTS".to_owned(), "1".to_owned());
+    options.environment.extend([cap]);
+    let proxied = ProxiedStack::start_with(options).await;
+    proxied.set_fault_plan(FaultPlan::none());
+    let request = PairRequest::RequestChat;
+    for (before, status) in [
+        ("", 429),
+        ("active", 200),
+        ("counter-request", 200),
+        ("request decline", 409),
+        ("request withdraw", 429),
+        ("block-back", 409),
+        ("block", 429),
+        ("block unblock", 429),
+        ("active block", 200),
+        ("active block-back", 409),
+        ("request decline block", 409),
+        ("counter-request block-back", 409),
+        ("request withdraw block", 429),
+    ] {
+        for effect in [
+            FaultEffect::ReportOneFailure,
+            // All failed conditions are reported.
+            FaultEffect::Delay(Duration::ZERO),
+        ] {
+            let pair = pair_after(&proxied, before).await;
+            // The cap is reached with the request to somebody else.
+            let other = proxied.stack.api.user();
+            pair.users[0].request_chat(&other).await.expect_status(201);
+            let table = proxied.stack.table.everything().await;
+            proxied.inject_always([Fault::new("TransactWriteItems", effect)]);
+            let response = pair.send(0, &request).await;
+            proxied.inject_always(None);
+            assert_eq!(response.status, status, "{before}: {response:?}");
+            if status >= 400 {
+                assert_eq!(proxied.stack.table.everything().await, table, "{before}");
+            }
+            assert_eq!(pair.users[0].totals().await[2], 1, "{before}");
+        }
+    }
+    // The request that has reached the cap, again.
+    let pair = pair_after(&proxied, "request").await;
+    proxied.inject_always([Fault::new(
+        "TransactWriteItems",
+        FaultEffect::ReportOneFailure,
+    )]);
+    pair.send(0, &request).await.expect_status(200);
+    proxied.inject_always(None);
+    assert_consistent(&proxied).await;
+}
+
+#[tokio::test]
+async fn a_page_of_changes_has_all_messages_when_batches_are_read_in_parts() {
+    let proxied = start_without_delays().await;
+    let mut pair = pair_after(&proxied, &format!("active{}", " send".repeat(12))).await;
+    for change in
+        "edit:3 delete:1 edit:12 edit-again:3 edit:7 delete:7 edit:2 edit:9 delete:5".split(' ')
+    {
+        let (caller, request) = named(change);
+        pair.perform(caller, &request).await;
+    }
+    for seed in 0..10 {
+        let part = Fault::new("BatchGetItem", FaultEffect::Unprocessed { seed });
+        for limit in [4, 100] {
+            proxied.inject_next(std::iter::repeat_n(part.clone(), 3));
+            let changes = PairRequest::ListChanges { after: 0, limit };
+            pair.perform(1, &changes).await;
+            assert!(
+                proxied
+                    .drain_cost()
+                    .operations
+                    .iter()
+                    .any(|operation| operation.name == "BatchGetItem")
+            );
+        }
+    }
+    // A batch with a single key is throttled instead.
+    proxied.inject_next([Fault::error(
+        "BatchGetItem",
+        400,
+        "ProvisionedThroughputExceededException",
+    )]);
+    let (after, limit) = (8, 1);
+    pair.perform(1, &PairRequest::ListChanges { after, limit })
+        .await;
+    assert!(!proxied.has_pending_faults());
 }

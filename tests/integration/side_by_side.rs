@@ -25,8 +25,7 @@ fn number(number: u64) -> AttributeValue {
 fn unknown_attributes() -> Vec<(&'static str, AttributeValue)> {
     let map = [("inner".to_owned(), number(1))];
     vec![
-        ("v", number(7)),
-        ("rev", number(3)),
+        ("futureNumber", number(7)),
         ("futureText", text("kept")),
         ("futureFlag", AttributeValue::Bool(true)),
         ("futureNull", AttributeValue::Null(true)),
@@ -175,7 +174,94 @@ async fn sending_and_marking_ignore_and_keep_the_attributes_of_a_newer_version()
     assert_eq!(invariant_violations(&stack.table).await, [""; 0]);
 }
 
-/// A newer version may keep a message in place and remove its content.
+#[tokio::test]
+async fn changes_of_messages_ignore_and_keep_the_attributes_of_a_newer_version() {
+    let stack = TestStack::start().await;
+    let (ann, ben, chat) = stack.api.active_chat().await;
+    let mut items = NewerItems::new(&stack.table);
+    for text in ["one", "two", "three"] {
+        ann.send(&chat, text).await.expect_status(201);
+    }
+    items.add_attributes(&chat).await;
+    ann.edit_text(&chat, 1, "ONE").await.expect_status(200);
+    items.assert_unchanged("editing").await;
+    // Now the change and the replaced content have unknown attributes, too.
+    items.add_attributes(&chat).await;
+    ann.delete_message(&chat, 3).await.expect_status(200);
+    items.assert_unchanged("deleting the last message").await;
+    ann.delete_message(&chat, 1).await.expect_status(200);
+    items.assert_unchanged("deleting an edited message").await;
+    items.add_attributes(&chat).await;
+    ben.mark_up_to(&chat, 2).await.expect_status(200);
+    items.assert_unchanged("marking up to a message").await;
+    assert_eq!(ben.changes(&chat, "").await.seqs(), [3, 1]);
+    assert_eq!(
+        texts(&ben, &chat).await,
+        [Value::Null, json!("two"), Value::Null]
+    );
+    assert_eq!(ben.totals().await, [0, 0, 0]);
+    assert_eq!(invariant_violations(&stack.table).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn blocks_ignore_and_keep_the_attributes_of_a_newer_version() {
+    let stack = TestStack::start().await;
+    let (ann, ben, chat) = stack.api.active_chat().await;
+    let mut items = NewerItems::new(&stack.table);
+    ann.send(&chat, "one").await.expect_status(201);
+    items.add_attributes(&chat).await;
+    // With and without a change of the total.
+    for (blocker, other) in [(&ben, &ann), (&ann, &ben)] {
+        blocker.block(other).await.expect_status(200);
+        items.assert_unchanged("blocking").await;
+    }
+    ann.delete_message(&chat, 1).await.expect_status(200);
+    items
+        .assert_unchanged("deleting a message of a blocked user")
+        .await;
+    for (blocker, other) in [(&ben, &ann), (&ann, &ben)] {
+        blocker.unblock(other).await.expect_status(200);
+        items.assert_unchanged("unblocking").await;
+    }
+
+    // A pair that has only a block, and a request that is hidden, shown and withdrawn.
+    let (cat, dan) = (stack.api.user(), stack.api.user());
+    let chat = cat.chat_id_with(&dan);
+    cat.block(&dan).await.expect_status(200);
+    items.add_attributes(&chat).await;
+    dan.request_chat(&cat).await.expect_status(201);
+    items.assert_unchanged("requesting a hidden chat").await;
+    items.add_attributes(&chat).await;
+    cat.unblock(&dan).await.expect_status(200);
+    items.assert_unchanged("unblocking a hidden request").await;
+    items.add_attributes(&chat).await;
+    dan.withdraw(&chat).await.expect_status(200);
+    items.assert_unchanged("withdrawing").await;
+    cat.request_chat(&dan).await.expect_status(200);
+    items.assert_unchanged("requesting a withdrawn chat").await;
+    cat.block(&dan).await.expect_status(200);
+    items.assert_unchanged("withdrawing by a block").await;
+    assert_eq!(invariant_violations(&stack.table).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn reports_ignore_and_keep_the_attributes_of_a_newer_version() {
+    let stack = TestStack::start().await;
+    let (ann, ben, chat) = stack.api.active_chat().await;
+    let mut items = NewerItems::new(&stack.table);
+    ann.send(&chat, "one").await.expect_status(201);
+    let report = json!({"userId": ann.id, "seq": 1, "reason": "spam"});
+    let first = ben.report(&report).await.expect_status(201);
+    items.add_attributes(&chat).await;
+    let again = ben.report(&report).await.expect_status(200);
+    assert_eq!(again.body, first.body);
+    let with_block = json!({"userId": ann.id, "reason": "spam", "block": true});
+    ben.report(&with_block).await.expect_status(201);
+    items.assert_unchanged("reporting").await;
+    assert_eq!(invariant_violations(&stack.table).await, [""; 0]);
+}
+
+/// A newer version may keep a message in place and remove its content in a way that this version does not know.
 #[tokio::test]
 async fn a_message_without_content_has_its_place_in_every_page() {
     let stack = TestStack::start().await;
@@ -187,7 +273,7 @@ async fn a_message_without_content_has_its_place_in_every_page() {
     }
     let (pk, sk) = (format!("CHAT#{chat}"), "MSG#0000000000000002");
     stack.table.remove(&pk, sk, "text").await;
-    stack.table.set(&pk, sk, "deletedAt", number(1)).await;
+    stack.table.set(&pk, sk, "futureTime", number(1)).await;
     assert_eq!(
         texts(&ben, &chat).await,
         [json!("three"), Value::Null, json!("one")]
@@ -203,13 +289,18 @@ async fn unknown_kinds_of_items_in_the_partition_of_a_chat_change_nothing() {
     let stack = TestStack::start().await;
     let (ann, ben, chat) = stack.api.active_chat().await;
     let pk = format!("CHAT#{chat}");
+    // Also directly before and after the kinds that this version knows.
     let unknown = [
-        "CHG#0000000000000001".to_owned(),
-        format!("FLAG#{}#0000000000000001", ann.id),
-        "HIST#0000000000000001#0000000000000001".to_owned(),
-        "A".to_owned(),
+        "A",
+        "CHF#0000000000000001",
+        "CHH#0000000000000001",
+        "FLAF#1",
+        "FLAH#1",
+        "HISS#1",
+        "HISU#1",
+        "MSF#0000000000000001",
     ];
-    for sk in &unknown {
+    for sk in unknown {
         // It has the attributes of a state, a message and a row of an index.
         let attributes = [
             ("type", text("Future")),
@@ -228,6 +319,15 @@ async fn unknown_kinds_of_items_in_the_partition_of_a_chat_change_nothing() {
     ann.send_with_key(&chat, "key", "two")
         .await
         .expect_status(200);
+    assert_eq!(ben.changes(&chat, "").await.seqs(), [0_u64; 0]);
+    ann.edit_text(&chat, 1, "ONE").await.expect_status(200);
+    assert_eq!(ben.changes(&chat, "").await.seqs(), [1]);
+    let report = json!({"userId": ann.id, "seq": 1, "reason": "spam"});
+    ben.report(&report).await.expect_status(201);
+    ben.block(&ann).await.expect_status(200);
+    ben.unblock(&ann).await.expect_status(200);
+    ben.mark_up_to(&chat, 1).await.expect_status(200);
+    assert_eq!(ben.totals().await, [0, 1, 0]);
     for (query, seqs) in [
         ("", vec![2, 1]),
         ("?limit=1", vec![2]),
@@ -246,7 +346,7 @@ async fn unknown_kinds_of_items_in_the_partition_of_a_chat_change_nothing() {
         assert_eq!(user.totals().await, [0, 0, 0]);
     }
     let items = stack.table.chat(&chat).await;
-    for sk in &unknown {
+    for sk in unknown {
         assert_eq!(items[sk]["text"], "hidden", "{sk}");
     }
     assert_eq!(invariant_violations(&stack.table).await, [""; 0]);
@@ -259,20 +359,26 @@ async fn a_pair_with_only_an_unknown_kind_of_item_has_no_chat_and_can_request_on
     let chat = ann.chat_id_with(&ben);
     let attributes = [("type", text("Future"))];
     let pk = format!("CHAT#{chat}");
-    stack.table.put(&pk, "FLAG#1", &attributes).await;
+    stack.table.put(&pk, "FUTURE#1", &attributes).await;
     for response in [
+        ann.get_chat(&chat).await,
         ann.messages(&chat, "").await,
         ann.messages(&chat, "?after=0").await,
+        ann.changes(&chat, "").await,
         ann.accept(&chat).await,
+        ann.withdraw(&chat).await,
         ann.mark_read(&chat).await,
+        ann.mark_up_to(&chat, 1).await,
         ann.send(&chat, "hi").await,
+        ann.edit_text(&chat, 1, "hi").await,
+        ann.delete_message(&chat, 1).await,
     ] {
         response.expect_error(404, "chat_not_found");
     }
     ann.request_chat(&ben).await.expect_status(201);
     ben.accept(&chat).await.expect_status(200);
     assert_eq!(
-        stack.table.chat(&chat).await["FLAG#1"],
+        stack.table.chat(&chat).await["FUTURE#1"],
         json!({"type": "Future"})
     );
 }
@@ -349,7 +455,18 @@ async fn a_chat_with_an_unknown_status_is_in_no_list_and_is_not_changed() {
         other.decline(&chat).await,
         me.send(&chat, "hi").await,
         me.mark_read(&chat).await,
+        me.mark_up_to(&chat, 1).await,
         me.messages(&chat, "").await,
+        me.get_chat(&chat).await,
+        me.changes(&chat, "").await,
+        me.edit_text(&chat, 1, "hi").await,
+        me.delete_message(&chat, 1).await,
+        me.withdraw(&chat).await,
+        me.block(&other).await,
+        me.unblock(&other).await,
+        other.block(&me).await,
+        me.report(&json!({"userId": other.id, "reason": "spam", "block": true}))
+            .await,
     ];
     for response in responses {
         response.expect_error(500, "internal");
@@ -396,5 +513,57 @@ async fn a_missing_optional_attribute_is_read_as_its_default_and_written_by_the_
     stack.api.user().request_chat(&ben).await.expect_status(201);
     assert_eq!(ann.totals().await, [0, 0, 1]);
     assert_eq!(ben.totals().await, [1, 1, 0]);
+    assert_eq!(invariant_violations(&stack.table).await, [""; 0]);
+}
+
+/// Items that an older version has written have none of the attributes of changes and blocks.
+#[tokio::test]
+async fn changes_and_blocks_work_on_items_of_an_older_version_and_add_their_attributes() {
+    let stack = TestStack::start().await;
+    let (ann, ben, chat) = stack.api.active_chat().await;
+    for text in ["one", "two", "three"] {
+        ann.send(&chat, text).await.expect_status(201);
+    }
+    let (pending_other, declined_other) = (stack.api.user(), stack.api.user());
+    ann.request_chat(&pending_other).await.expect_status(201);
+    ann.request_chat(&declined_other).await.expect_status(201);
+    declined_other
+        .decline(&ann.chat_id_with(&declined_other))
+        .await
+        .expect_status(200);
+    let new_attributes = [
+        "v",
+        "rev",
+        "lowBlock",
+        "highBlock",
+        "lowHeld",
+        "highHeld",
+        "hid",
+        "editedAt",
+        "deletedAt",
+    ];
+    for (pk, sk, item) in stack.table.everything().await {
+        for attribute in new_attributes {
+            assert_eq!(item.get(attribute), None, "{attribute} of {pk} {sk}");
+        }
+    }
+    let view = ben.get_chat(&chat).await.expect_status(200).body;
+    assert_eq!([&view["rev"], &view["blocked"]], [&json!(0), &json!(false)]);
+    assert_eq!(view["lastMessage"]["deleted"], false);
+
+    ann.edit_text(&chat, 3, "THREE").await.expect_status(200);
+    ben.block(&ann).await.expect_status(200);
+    ann.delete_message(&chat, 1).await.expect_status(200);
+    ben.unblock(&ann).await.expect_status(200);
+    ben.mark_up_to(&chat, 2).await.expect_status(200);
+    let view = ben.get_chat(&chat).await.expect_status(200).body;
+    assert_eq!([&view["rev"], &view["unreadCount"]], [2, 1]);
+    for other in [&pending_other, &declined_other] {
+        other.block(&ann).await.expect_status(200);
+        other.unblock(&ann).await.expect_status(200);
+    }
+    ann.withdraw(&ann.chat_id_with(&pending_other))
+        .await
+        .expect_status(200);
     assert_eq!(invariant_violations(&stack.table).await, [""; 0]);
 }

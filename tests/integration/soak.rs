@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::{
     TestStack,
-    invariants::invariant_violations,
+    invariants::{admin_findings, invariant_violations},
     support::{User, env_number, run_concurrently},
 };
 
@@ -66,6 +66,7 @@ async fn fifty_clients_at_once_get_no_server_error_and_the_invariants_hold() {
     assert!(statuses.keys().all(|status| *status < 500), "{statuses:?}");
     assert!(count > 0, "no request was sent");
     assert_eq!(invariant_violations(&stack.table).await, [""; 0]);
+    assert_eq!(admin_findings(&stack.table).await, [""; 0]);
     stack.stack.stop().await;
 }
 
@@ -75,7 +76,9 @@ async fn send_any_request(users: &[User]) -> u16 {
     let other = (me + fastrand::usize(1..users.len())) % users.len();
     let (me, other) = (&users[me], &users[other]);
     let chat = me.chat_id_with(other);
-    let response = match fastrand::u8(..20) {
+    // The numbers of messages that the chat probably has.
+    let seq = fastrand::u64(1..40);
+    let response = match fastrand::u8(..36) {
         0 | 1 => me.request_chat(other).await,
         2 => me.accept(&chat).await,
         3 => me.decline(&chat).await,
@@ -91,7 +94,23 @@ async fn send_any_request(users: &[User]) -> u16 {
         16 => me.get("/chats").await,
         17 => me.get("/chats/pending?direction=received").await,
         18 => me.get("/totals").await,
-        _ => me.post("/chats", &json!({"userId": "wrong"})).await,
+        19 => me.post("/chats", &json!({"userId": "wrong"})).await,
+        20..23 => {
+            me.edit_text(&chat, seq, &format!("edit {}", fastrand::u8(..)))
+                .await
+        }
+        23..25 => me.delete_message(&chat, seq).await,
+        25..27 => me.mark_up_to(&chat, seq).await,
+        27 => me.changes(&chat, "").await,
+        28 => me.get_chat(&chat).await,
+        29 => me.blocks("").await,
+        30 => me.block(other).await,
+        31..34 => me.unblock(other).await,
+        34 => me.withdraw(&chat).await,
+        _ => {
+            let report = json!({"userId": other.id, "reason": "spam", "block": seq < 5});
+            me.report(&report).await
+        }
     };
     response.status
 }
@@ -106,6 +125,7 @@ fn resident_memory(stack: &TestStack) -> Option<(usize, u64, u64)> {
         "send-message",
         "mark-messages-read",
         "list-messages",
+        "edit-message",
         "get-totals",
     ];
     let processes = functions

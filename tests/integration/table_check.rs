@@ -20,9 +20,13 @@ use chat_admin::{
 };
 use chat_local::{dynamodb::create_table, template::Template};
 use chat_shared::{
-    domain::Timestamp,
-    store::{TableClient, items::Item},
+    domain::{Timestamp, UserId},
+    store::{
+        TableClient,
+        items::{Item, TotalsItem},
+    },
 };
+use serde_json::json;
 
 use crate::{
     Table, TestStack,
@@ -167,6 +171,29 @@ impl Fixture {
         self.table().set(&self.pk, sk, attribute, value).await;
     }
 
+    /// Changes, blocks, a withdrawn request and reports:
+    ///
+    /// - Ann edits her second message. Ben deletes his, which Ann has not read, and Ann reports it.
+    /// - Ann blocks Cat, so Cat's request is hidden.
+    /// - Ann withdraws a request to Dan (44), who then blocks her.
+    /// - Ben blocks and reports Eve (55), with whom he has no chat.
+    async fn use_safety_features(&self) {
+        let (ann, ben, chat) = (&self.ann, &self.ben, &self.chat);
+        let [dan, eve] = [44, 55].map(|id| self.stack.api.user_with_id(id));
+        ann.edit_text(chat, 2, "two!").await.expect_status(200);
+        ben.delete_message(chat, 3).await.expect_status(200);
+        let report = json!({"userId": 22, "seq": 3, "reason": "spam"});
+        ann.report(&report).await.expect_status(201);
+        ann.block(&self.cat).await.expect_status(200);
+        ann.request_chat(&dan).await.expect_status(201);
+        let request = ann.chat_id_with(&dan);
+        ann.withdraw(&request).await.expect_status(200);
+        dan.block(ann).await.expect_status(200);
+        let report = json!({"userId": 55, "reason": "scam", "block": true});
+        ben.report(&report).await.expect_status(201);
+        assert_eq!(eve.totals().await, [0, 0, 0]);
+    }
+
     /// A table as a restore creates it: with the items that the table has now.
     async fn restored_table(&self) -> Table {
         let endpoint = self.stack.stack.dynamodb_endpoint();
@@ -188,6 +215,7 @@ impl Fixture {
     }
 }
 
+const FIRST_CHANGE: &str = "CHG#0000000000000001";
 const FIRST_MESSAGE: &str = "MSG#0000000000000001";
 const SECOND_MESSAGE: &str = "MSG#0000000000000002";
 const LAST_MESSAGE: &str = "MSG#0000000000000003";
@@ -215,6 +243,12 @@ async fn copy_message(fixture: &Fixture, from: &str, to: &str) {
     let mut item = items.next().unwrap();
     item.insert("sk".to_owned(), text(to));
     put(fixture.table(), item).await;
+}
+
+/// The sort key of the item with Ann's totals for her chat with Ben.
+fn anns_shard() -> String {
+    let ann = UserId::new(11).unwrap();
+    TotalsItem::key(ann, "11-22".parse().unwrap()).sk
 }
 
 /// Sort keys of the items with a user's totals.
@@ -291,6 +325,107 @@ async fn wrong_counters_and_index_keys_are_reported_and_repaired() {
     assert_eq!(fixture.ann.totals().await, [1, 1, 0]);
     assert_eq!(fixture.ben.totals().await, [0, 2, 0]);
     assert_eq!(fixture.cat.totals().await, [0, 0, 1]);
+}
+
+#[tokio::test]
+async fn changes_blocks_and_reports_are_checked_and_what_can_be_computed_is_repaired() {
+    let fixture = Fixture::new().await;
+    let table = fixture.table();
+    fixture.use_safety_features().await;
+    let consistent = table.everything().await;
+    let (lines, summary) = check(table, CHECK).await;
+    assert_eq!(lines, [""; 0]);
+    assert_eq!(summary.items, consistent.len() as u64);
+    // With Ben and Eve, who have only a block and a report.
+    assert_eq!(summary.chats, 4);
+
+    fixture.set("STATE", "lowHeld", number(3)).await;
+    fixture
+        .set("STATE", "hid", AttributeValue::Bool(true))
+        .await;
+    let report = "FLAG#11#0000000000000003";
+    table.remove("CHAT#11-22", report, "requesterKey").await;
+    let key = text("11#pending");
+    table.set("CHAT#11-33", "STATE", "recipientKey", key).await;
+    let key = text("11#withdrawn");
+    table.set("CHAT#11-44", "STATE", "requesterKey", key).await;
+    table.remove("CHAT#22-55", "STATE", "requesterKey").await;
+    let lines = [
+        "CHAT#11-22 FLAG#11#0000000000000003: requesterKey is missing, should be #reports#open",
+        "CHAT#11-22 STATE: hid is true, should be missing",
+        "CHAT#11-22 STATE: lowHeld is 3, should be missing",
+        "CHAT#11-33 STATE: recipientKey is 11#pending, should be 11#blocked",
+        "CHAT#11-44 STATE: requesterKey is 11#withdrawn, should be missing",
+        "CHAT#22-55 STATE: requesterKey is missing, should be 22#blocked",
+    ];
+    assert_eq!(check(table, CHECK).await.0, lines);
+    let repaired = lines.map(|line| format!("{line} (repaired)"));
+    assert_eq!(check(table, REPAIR).await.0, repaired);
+    assert_eq!(check(table, CHECK).await.0, [""; 0]);
+    assert_eq!(table.everything().await, consistent);
+}
+
+#[tokio::test]
+async fn what_an_older_version_counts_for_a_blocked_user_is_right_if_the_sum_is() {
+    let fixture = Fixture::new().await;
+    let (table, shard) = (fixture.table(), anns_shard());
+    fixture.ann.block(&fixture.ben).await.expect_status(200);
+    assert_eq!(table.chat("11-22").await["STATE"]["lowHeld"], 1);
+    let consistent = table.everything().await;
+    // It knows no blocks, so it counts in `lowUnread` and in the totals.
+    fixture.set("STATE", "lowUnread", number(1)).await;
+    table.remove("CHAT#11-22", "STATE", "lowHeld").await;
+    table.set("USER#11", &shard, "unread", number(1)).await;
+    assert_eq!(check(table, CHECK).await.0, [""; 0]);
+
+    fixture.set("STATE", "lowUnread", number(2)).await;
+    let lines = [
+        "CHAT#11-22 STATE: lowHeld is missing, should be 1 (repaired)".to_owned(),
+        "CHAT#11-22 STATE: lowUnread is 2, should be 0 (repaired)".to_owned(),
+        format!("USER#11 {shard}: unread is 1, should be 0 (repaired)"),
+    ];
+    assert_eq!(check(table, REPAIR).await.0, lines);
+    assert_eq!(table.everything().await, consistent);
+    fixture.ann.unblock(&fixture.ben).await.expect_status(200);
+    assert_eq!(fixture.ann.totals().await, [1, 1, 0]);
+    assert_eq!(check(table, CHECK).await.0, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_change_that_does_not_fit_its_message_is_a_line_and_nothing_is_computed_from_it() {
+    let fixture = Fixture::new().await;
+    let table = fixture.table();
+    fixture.use_safety_features().await;
+    fixture.set(FIRST_CHANGE, "seq", number(1)).await;
+    fixture.set(LAST_MESSAGE, "text", text("three")).await;
+    fixture.set("STATE", "lowUnread", number(5)).await;
+    let (lines, summary) = check(table, REPAIR).await;
+    assert_eq!(
+        lines,
+        [
+            "CHAT#11-22 MSG#0000000000000001: rev is 0, but change 1 is of this message".to_owned(),
+            "CHAT#11-22 MSG#0000000000000002: rev is 1, but no change 1 of this message exists"
+                .to_owned(),
+            "CHAT#11-22 MSG#0000000000000003: text must not exist: the message is deleted"
+                .to_owned(),
+            // The sum of what the chats contain.
+            format!(
+                "USER#11 {}: unread is 0, should be 5 (repaired)",
+                anns_shard()
+            ),
+        ]
+    );
+    assert_eq!((summary.violations, summary.repaired), (4, 1));
+
+    table.delete(&fixture.pk, FIRST_CHANGE).await;
+    fixture.set("STATE", "rev", number(3)).await;
+    let (lines, _) = check(table, CHECK).await;
+    assert_has_line(&lines, "CHAT#11-22 STATE: change 3 is missing");
+    let gap = "CHAT#11-22 CHG#0000000000000002: change 1 is missing";
+    assert_has_line(&lines, gap);
+    fixture.set("STATE", "rev", number(1)).await;
+    let (lines, _) = check(table, CHECK).await;
+    assert_has_line(&lines, "CHAT#11-22 STATE: rev is 1, but change 2 exists");
 }
 
 #[tokio::test]
@@ -377,7 +512,7 @@ async fn each_contradiction_within_a_chat_is_a_line() {
         ];
         AttributeValue::M(map.into())
     };
-    let status = text("withdrawn");
+    let status = text("frozen");
     table.set("CHAT#11-33", "STATE", "status", status).await;
     let last_message = preview(2, 11, "two");
     fixture.set("STATE", "lastMessage", last_message).await;
@@ -396,7 +531,7 @@ async fn each_contradiction_within_a_chat_is_a_line() {
             "CHAT#11-22 MSG#7: the sort key is not MSG# and a number of 16 digits",
             "CHAT#11-22 STATE: lastMessage is not the last message: it is message 2, but seq is 3",
             "CHAT#11-22 STATE: requesterId is 99, not a member of the chat",
-            "CHAT#11-33 STATE: status is withdrawn, not pending, active or declined",
+            "CHAT#11-33 STATE: status is frozen, not none, pending, active, declined or withdrawn",
         ]
     );
     fixture.set("STATE", "requesterId", number(22)).await;
@@ -541,18 +676,18 @@ async fn items_of_a_newer_version_are_counted_and_are_no_violations() {
     let fixture = Fixture::new().await;
     let table = fixture.table();
     for (pk, sk) in [
-        ("CHAT#11-22", "CHANGE#0000000000000001"),
-        ("CHAT#11-44", "BLOCK#11"),
-        ("USER#11", "BLOCK#44"),
-        ("USER#44", "BLOCK#11"),
-        ("REPORT#1", "REPORT"),
+        ("CHAT#11-22", "DRAFT#11"),
+        ("CHAT#11-44", "DEVICE#11"),
+        ("USER#11", "DEVICE#44"),
+        ("USER#44", "DEVICE#11"),
+        ("GROUP#1", "GROUP"),
     ] {
         let entity_type = sk.split('#').next().unwrap();
         table.set(pk, sk, "type", text(entity_type)).await;
     }
     let report = Report::of(table, CHECK).await;
     assert_eq!(report.lines, [""; 0]);
-    let counts = [("BLOCK", 3), ("CHANGE", 1), ("REPORT", 1)];
+    let counts = [("DEVICE", 3), ("DRAFT", 1), ("GROUP", 1)];
     let counts = counts.map(|(name, count)| (name.to_owned(), count));
     assert_eq!(report.unknown_types, BTreeMap::from(counts));
     assert_eq!((report.summary.chats, report.summary.users), (2, 3));
@@ -676,6 +811,88 @@ async fn a_copy_leaves_out_what_contradicts_the_live_chat() {
 }
 
 #[tokio::test]
+async fn a_copy_brings_back_changes_and_reports_but_nothing_that_a_user_has_deleted_since() {
+    let fixture = Fixture::new().await;
+    let (table, ann) = (fixture.table(), &fixture.ann);
+    fixture.use_safety_features().await;
+    let restored = fixture.restored_table().await;
+    let report = "FLAG#11#0000000000000003";
+    let content = "HIST#0000000000000003#0000000000000002";
+    let lost = [FIRST_CHANGE, content, report];
+    for sk in lost {
+        table.delete("CHAT#11-22", sk).await;
+    }
+    table.delete("CHAT#22-55", "STATE").await;
+    let (lines, summary) = copy(&restored, table, false).await;
+    assert_eq!(lines, [""; 0]);
+    assert_eq!((summary.copied, summary.not_copied), (4, 0));
+    assert_eq!(check(table, CHECK).await.0, [""; 0]);
+
+    ann.edit_text(&fixture.chat, 2, "two again")
+        .await
+        .expect_status(200);
+    ann.delete_message(&fixture.chat, 1)
+        .await
+        .expect_status(200);
+    table.delete("CHAT#11-22", FIRST_MESSAGE).await;
+    let before = table.everything().await;
+    for dry_run in [true, false] {
+        let (lines, summary) = copy(&restored, table, dry_run).await;
+        let line = "CHAT#11-22 MSG#0000000000000001: not copied: the message was edited or deleted \
+                    since, by change 4 in the target; restore a later time";
+        assert_eq!(lines, [line]);
+        assert_eq!((summary.copied, summary.not_copied), (0, 1));
+    }
+    assert_eq!(table.everything().await, before);
+
+    // The other way round, the target is older.
+    let (lines, summary) = copy(table, &restored, false).await;
+    let counted = "but rev of the chat in the target is 2";
+    assert_eq!(
+        lines,
+        [
+            format!(
+                "CHAT#11-22 CHG#0000000000000003: not copied: it belongs to change 3, {counted}"
+            ),
+            format!(
+                "CHAT#11-22 CHG#0000000000000004: not copied: it belongs to change 4, {counted}"
+            ),
+            format!(
+                "CHAT#11-22 HIST#0000000000000001#0000000000000004: not copied: it belongs to \
+                 change 4, {counted}"
+            ),
+            format!(
+                "CHAT#11-22 HIST#0000000000000002#0000000000000003: not copied: it belongs to \
+                 change 3, {counted}"
+            ),
+            format!(
+                "CHAT#11-22 {SECOND_MESSAGE}: not copied: the target has an older version of this \
+                 message"
+            ),
+        ]
+    );
+    assert_eq!((summary.copied, summary.not_copied), (0, 5));
+}
+
+#[tokio::test]
+async fn a_chat_that_began_after_a_block_is_not_a_chat_that_was_started_again() {
+    let fixture = Fixture::new().await;
+    let (table, ann, ben) = (fixture.table(), &fixture.ann, &fixture.ben);
+    let eve = fixture.stack.api.user_with_id(55);
+    ben.block(&eve).await.expect_status(200);
+    let restored = fixture.restored_table().await;
+    ben.unblock(&eve).await.expect_status(200);
+    let chat = eve.start_chat(ben).await;
+    eve.send(&chat, "hello").await.expect_status(201);
+    table.delete(&fixture.pk, FIRST_MESSAGE).await;
+    let (lines, summary) = copy(&restored, table, false).await;
+    assert_eq!(lines, [""; 0]);
+    assert_eq!((summary.copied, summary.not_copied), (1, 0));
+    assert_eq!(check(table, CHECK).await.0, [""; 0]);
+    assert_eq!(ann.totals().await, [1, 1, 0]);
+}
+
+#[tokio::test]
 async fn a_long_chat_and_a_user_with_many_chats_are_checked_page_by_page() {
     let stack = TestStack::start().await;
     let (api, table) = (&stack.api, &stack.table);
@@ -701,7 +918,7 @@ async fn a_long_chat_and_a_user_with_many_chats_are_checked_page_by_page() {
     assert_has_line(&lines, &format!("CHAT#{chat} STATE: message 71 is missing"));
 }
 
-/// Starts users who send, read, request and accept until `stop` is set.
+/// Starts users who send, edit, delete, read, request, accept, withdraw and block until `stop` is set.
 fn generate_traffic(users: &[User], stop: &Arc<AtomicBool>) -> impl Future<Output = ()> + use<> {
     let loops = users.iter().cloned().enumerate().map(|(seed, me)| {
         let (others, stop) = (users.to_vec(), stop.clone());
@@ -713,11 +930,18 @@ fn generate_traffic(users: &[User], stop: &Arc<AtomicBool>) -> impl Future<Outpu
                     continue;
                 }
                 let chat = me.chat_id_with(other);
-                match random.u8(..10) {
-                    0 => me.request_chat(other).await,
-                    1 => me.accept(&chat).await,
-                    2 => me.decline(&chat).await,
-                    3 | 4 => me.mark_read(&chat).await,
+                let seq = random.u64(1..=40);
+                match random.u8(..24) {
+                    0 | 1 => me.request_chat(other).await,
+                    2 | 3 => me.accept(&chat).await,
+                    4 => me.decline(&chat).await,
+                    5 => me.withdraw(&chat).await,
+                    6 => me.block(other).await,
+                    7..=9 => me.unblock(other).await,
+                    10 | 11 => me.mark_read(&chat).await,
+                    12 => me.mark_up_to(&chat, seq).await,
+                    13 => me.edit_text(&chat, seq, "edited").await,
+                    14..=16 => me.delete_message(&chat, seq).await,
                     _ => me.send(&chat, "hello").await,
                 };
             }
@@ -791,7 +1015,7 @@ async fn an_item_that_the_indexes_or_the_ttl_must_not_contain_is_a_line() {
     let expires_at = number(9_999_999_999);
     table.set("USER#33", "SENT", "expiresAt", expires_at).await;
     let (lines, summary) = check(table, REPAIR).await;
-    let index = "must not exist: the indexes contain only chats";
+    let index = "must not exist: the indexes contain only chats and open reports";
     assert_eq!(
         lines,
         [

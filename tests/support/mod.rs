@@ -77,9 +77,16 @@ fn run_shared_api() -> String {
         .expect("the API should start")
 }
 
-/// The path of an endpoint for one chat.
+/// The path of an endpoint for one chat, for the first message of the chat, and for user 42.
 pub fn endpoint_path(endpoint: &Endpoint, chat: &str) -> String {
-    endpoint.path.replace("{chatId}", chat)
+    let path = endpoint.path.replace("{chatId}", chat);
+    let path = path.replace("{seq}", "1").replace("{userId}", "42");
+    assert!(
+        !path.contains('{'),
+        "{} has a parameter for which the tests have no value",
+        endpoint.path
+    );
+    path
 }
 
 /// Adds a body that the endpoint accepts to a request, if the endpoint takes a body.
@@ -254,6 +261,14 @@ impl User {
         self.request("POST", path).json(body).send().await
     }
 
+    pub async fn patch(&self, path: &str, body: &Value) -> Response {
+        self.request("PATCH", path).json(body).send().await
+    }
+
+    pub async fn delete(&self, path: &str) -> Response {
+        self.request("DELETE", path).send().await
+    }
+
     /// The id that a chat between the two users has.
     pub fn chat_id_with(&self, other: &Self) -> String {
         format!("{}-{}", self.id.min(other.id), self.id.max(other.id))
@@ -271,8 +286,27 @@ impl User {
         self.put(&format!("/chats/{chat}/decline")).await
     }
 
+    pub async fn withdraw(&self, chat: &str) -> Response {
+        self.put(&format!("/chats/{chat}/withdraw")).await
+    }
+
+    pub async fn get_chat(&self, chat: &str) -> Response {
+        self.get(&format!("/chats/{chat}")).await
+    }
+
     pub async fn mark_read(&self, chat: &str) -> Response {
         self.put(&format!("/chats/{chat}/messages/read")).await
+    }
+
+    /// Marks the messages up to this one as read.
+    pub async fn mark_up_to(&self, chat: &str, seq: u64) -> Response {
+        self.mark_with(chat, &json!({"seq": seq})).await
+    }
+
+    /// Marks messages as read with any body.
+    pub async fn mark_with(&self, chat: &str, body: &Value) -> Response {
+        let path = format!("/chats/{chat}/messages/read");
+        self.request("PUT", &path).json(body).send().await
     }
 
     /// Sends a message with only a text.
@@ -293,6 +327,52 @@ impl User {
     /// Lists messages. `query` is empty or starts with `?`.
     pub async fn messages(&self, chat: &str, query: &str) -> Response {
         self.get(&format!("/chats/{chat}/messages{query}")).await
+    }
+
+    /// Edits a message: replaces the parts that `body` contains, and removes those that are null.
+    pub async fn edit(&self, chat: &str, seq: u64, body: &Value) -> Response {
+        self.patch(&format!("/chats/{chat}/messages/{seq}"), body)
+            .await
+    }
+
+    /// Replaces the text of a message.
+    pub async fn edit_text(&self, chat: &str, seq: u64, text: &str) -> Response {
+        self.edit(chat, seq, &json!({"text": text})).await
+    }
+
+    pub async fn delete_message(&self, chat: &str, seq: u64) -> Response {
+        self.delete(&format!("/chats/{chat}/messages/{seq}")).await
+    }
+
+    /// Lists the messages that were changed. `query` is empty or starts with `?`.
+    pub async fn changes(&self, chat: &str, query: &str) -> Response {
+        self.get(&format!("/chats/{chat}/changes{query}")).await
+    }
+
+    /// The message with this number, as a list of messages shows it.
+    pub async fn message(&self, chat: &str, seq: u64) -> Value {
+        let query = format!("?limit=1&after={}", seq - 1);
+        let page = self.messages(chat, &query).await.expect_status(200);
+        assert_eq!(page.seqs(), [seq]);
+        page.body["messages"][0].clone()
+    }
+
+    pub async fn block(&self, other: &Self) -> Response {
+        self.put(&format!("/blocks/{}", other.id)).await
+    }
+
+    pub async fn unblock(&self, other: &Self) -> Response {
+        self.delete(&format!("/blocks/{}", other.id)).await
+    }
+
+    /// Lists the users whom this user has blocked. `query` is empty or starts with `?`.
+    pub async fn blocks(&self, query: &str) -> Response {
+        self.get(&format!("/blocks{query}")).await
+    }
+
+    /// Reports a user or a message.
+    pub async fn report(&self, body: &Value) -> Response {
+        self.post("/reports", body).await
     }
 
     /// Requests a chat, which the other user accepts. Returns its id.
@@ -354,6 +434,23 @@ impl User {
         let what = format!("have {expected:?} and {next} next page");
         self.wait_for_chats(path, &what, |page| {
             page.chat_ids() == expected && page.next_cursor().is_some() == has_next
+        })
+        .await
+    }
+
+    /// Waits until a page of the list of blocked users has exactly these users in this order, and a next page
+    /// or none.
+    pub async fn wait_for_blocks(
+        &self,
+        path: &str,
+        expected: &[&Self],
+        has_next: bool,
+    ) -> Response {
+        let expected: Vec<_> = expected.iter().map(|user| user.id).collect();
+        let next = if has_next { "a" } else { "no" };
+        let what = format!("have {expected:?} and {next} next page");
+        self.wait_for_chats(path, &what, |page| {
+            page.blocked_users() == expected && page.next_cursor().is_some() == has_next
         })
         .await
     }
@@ -456,8 +553,24 @@ impl Response {
             .collect()
     }
 
+    /// The ids in a list of blocked users.
+    #[track_caller]
+    pub fn blocked_users(&self) -> Vec<u64> {
+        let blocks = self.body["blocks"].as_array();
+        let blocks = blocks.unwrap_or_else(|| panic!("no blocks: {self:?}"));
+        blocks
+            .iter()
+            .map(|block| block["userId"].as_u64().unwrap())
+            .collect()
+    }
+
     pub fn next_cursor(&self) -> Option<&str> {
         self.body["nextCursor"].as_str()
+    }
+
+    /// The code of an error.
+    pub fn code(&self) -> Option<&str> {
+        self.body["code"].as_str()
     }
 }
 

@@ -59,13 +59,16 @@ impl Document {
         for (_, schema) in root["components"]["schemas"].as_object_mut().unwrap() {
             make_strict(schema);
         }
-        root["components"]["schemas"]["MarkedAsRead"]["properties"]["success"]["const"] =
-            true.into();
+        for confirmation in ["MarkedAsRead", "Unblocked"] {
+            root["components"]["schemas"][confirmation]["properties"]["success"]["const"] =
+                true.into();
+        }
         let error = root["components"]["schemas"]["Error"].clone();
         for (name, response) in root["components"]["responses"].as_object_mut().unwrap() {
+            let codes = response["x-error-codes"].clone();
             let schema = &mut response["content"]["application/json"]["schema"];
             assert_eq!(schema["$ref"], "#/components/schemas/Error", "{name}");
-            *schema = strict_error(name, &error);
+            *schema = strict_error(name, &codes, &error);
         }
         let mut document = Self {
             root,
@@ -268,9 +271,9 @@ fn header_problems(
     problems
 }
 
-/// The schema of an error: with exactly this code and with all fields, or with only a message if API Gateway
+/// The schema of an error: with one of these codes and with all fields, or with only a message if API Gateway
 /// itself sends it.
-fn strict_error(name: &str, error: &Value) -> Value {
+fn strict_error(name: &str, codes: &Value, error: &Value) -> Value {
     let gateway_error = json!({
         "type": "object",
         "properties": {"message": {"type": "string"}},
@@ -280,11 +283,16 @@ fn strict_error(name: &str, error: &Value) -> Value {
     if ["headers_too_large", "throttled"].contains(&name) {
         return gateway_error;
     }
+    let list = codes.as_array();
+    let list = list.unwrap_or_else(|| panic!("the response {name} has no `x-error-codes`"));
+    assert!(!list.is_empty(), "the response {name} has no error code");
     let mut error = error.clone();
     error["required"] = json!(["success", "code", "message", "requestId"]);
     error["properties"]["success"]["const"] = false.into();
-    error["properties"]["code"] = json!({"const": name});
-    if GATEWAY_ERRORS.contains(&name) {
+    error["properties"]["code"] = json!({"enum": codes});
+    let is_gateway_error =
+        |code: &Value| GATEWAY_ERRORS.contains(&code.as_str().unwrap_or_default());
+    if list.iter().any(is_gateway_error) {
         json!({"anyOf": [error, gateway_error]})
     } else {
         error

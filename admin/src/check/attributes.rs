@@ -13,15 +13,15 @@ use chat_shared::{
     store::items::{Item, ItemKey, ItemKind},
 };
 
-use super::violation::Violation;
-use crate::text::shorten;
+use super::violation::{BasedOn, Finding, Value, Violation};
+use crate::{table::has_lifetime, text::shorten};
 
 /// The key attributes of the indexes. An item that has them appears in the indexes.
 pub(super) const INDEX_KEYS: [&str; 3] = ["requesterKey", "recipientKey", "activity"];
 /// The attribute that the table's TTL reads.
 pub(super) const EXPIRES_AT: &str = "expiresAt";
 /// How much the clock of a function may differ from the clock of the check.
-const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_hours(24);
+pub(super) const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_hours(24);
 
 /// The attributes of an item, or of a map in an item, and the violations found so far.
 pub(super) struct Attributes<'a> {
@@ -54,6 +54,10 @@ impl<'a> Attributes<'a> {
         self.violations
     }
 
+    pub(super) fn item(&self) -> &'a Item {
+        self.values
+    }
+
     /// Whether no violation was found so far.
     pub(super) fn is_valid(&self) -> bool {
         self.violations.is_empty()
@@ -69,6 +73,23 @@ impl<'a> Attributes<'a> {
             subject,
             description,
         ));
+    }
+
+    /// Reports an attribute whose right value is known, so that a repair can write it.
+    pub(super) fn report_mismatch(
+        &mut self,
+        attribute: &'static str,
+        actual: Value,
+        expected: Value,
+        based_on: BasedOn,
+    ) {
+        let finding = Finding::Mismatch {
+            attribute,
+            actual,
+            expected,
+            based_on,
+        };
+        self.push(Violation::new(self.key.clone(), finding));
     }
 
     /// Reports what is wrong with the item itself.
@@ -91,14 +112,15 @@ impl<'a> Attributes<'a> {
     /// Checks the attribute `type`, and that the item has no attribute that only another kind may have.
     pub(super) fn check_kind(&mut self, kind: ItemKind) {
         self.check_entity_type(kind);
-        if kind != ItemKind::Chat {
+        if !matches!(kind, ItemKind::Chat | ItemKind::Report) {
             for attribute in INDEX_KEYS {
                 if self.values.contains_key(attribute) {
-                    self.report(attribute, "must not exist: the indexes contain only chats");
+                    let problem = "must not exist: the indexes contain only chats and open reports";
+                    self.report(attribute, problem);
                 }
             }
         }
-        if kind != ItemKind::IdempotencyKey && self.values.contains_key(EXPIRES_AT) {
+        if !has_lifetime(kind) && self.values.contains_key(EXPIRES_AT) {
             let problem = "must not exist: DynamoDB deletes the item at this time";
             self.report(EXPIRES_AT, problem);
         }
@@ -126,6 +148,36 @@ impl<'a> Attributes<'a> {
     pub(super) fn number(&mut self, attribute: &str, range: RangeInclusive<u64>) -> Option<u64> {
         let too_large = format!("greater than {}", range.end());
         self.number_or(attribute, &range, &too_large)
+    }
+
+    /// A whole number that is 0 if the attribute is missing.
+    pub(super) fn number_or_zero(&mut self, attribute: &str) -> Option<u64> {
+        if self.values.contains_key(attribute) {
+            self.number(attribute, 0..=MAX_SAFE_INTEGER)
+        } else {
+            Some(0)
+        }
+    }
+
+    /// A flag that is false if the attribute is missing.
+    pub(super) fn flag(&mut self, attribute: &str) -> Option<bool> {
+        match self.values.get(attribute) {
+            None => Some(false),
+            Some(AttributeValue::Bool(flag)) => Some(*flag),
+            Some(other) => {
+                self.report_type(attribute, other, "a boolean");
+                None
+            }
+        }
+    }
+
+    /// A time that may be missing. `None` also if it is damaged.
+    pub(super) fn optional_time(&mut self, attribute: &str, now: Timestamp) -> Option<u64> {
+        if self.values.contains_key(attribute) {
+            self.time(attribute, now)
+        } else {
+            None
+        }
     }
 
     /// A time in milliseconds since 1970. RFC 3339 has no times after the year 9999.
@@ -206,6 +258,28 @@ impl<'a> Attributes<'a> {
         }
     }
 
+    /// Compares a text, which may be missing, with the value that other attributes give it. `None` if that
+    /// value is unknown.
+    pub(super) fn check_derived_text(
+        &mut self,
+        attribute: &'static str,
+        expected: Option<(Value, BasedOn)>,
+    ) {
+        let actual = match self.values.get(attribute) {
+            Some(AttributeValue::S(actual)) => Value::Text(actual.clone()),
+            Some(other) => {
+                self.report_type(attribute, other, "a string");
+                return;
+            }
+            None => Value::Missing,
+        };
+        if let Some((expected, based_on)) = expected
+            && actual != expected
+        {
+            self.report_mismatch(attribute, actual, expected, based_on);
+        }
+    }
+
     /// Checks the length of a binary attribute.
     pub(super) fn check_binary(&mut self, attribute: &str, length: usize) {
         match self.values.get(attribute) {
@@ -251,6 +325,15 @@ impl StoredCount {
         match self {
             Self::Number(number) if *number >= 0 => Some(*number),
             _ => None,
+        }
+    }
+
+    /// The count, unless it is damaged, if a missing attribute means 0.
+    pub(super) fn valid_or_zero(&self) -> Option<i64> {
+        if *self == Self::Missing {
+            Some(0)
+        } else {
+            self.valid()
         }
     }
 
@@ -402,6 +485,25 @@ mod tests {
     }
 
     #[test]
+    fn an_optional_attribute_may_be_missing_but_not_damaged() {
+        let now = Timestamp::from_millis(1_000);
+        let read_number = |value| read(value, |a| a.number_or_zero("a"));
+        let read_flag = |value| read(value, |a| a.flag("a"));
+        let read_time = |value| read(value, |a| a.optional_time("a", now));
+        assert_eq!(read_number(None), (Some(0), vec![]));
+        assert_eq!(read_number(Some(number("7"))), (Some(7), vec![]));
+        assert_eq!(read_flag(None), (Some(false), vec![]));
+        let flag = Some(AttributeValue::Bool(true));
+        assert_eq!(read_flag(flag), (Some(true), vec![]));
+        assert_eq!(read_time(None), (None, vec![]));
+        assert_eq!(read_time(Some(number("7"))), (Some(7), vec![]));
+        let line = |expected: &str| vec![format!("P S: a is a string, not {expected}")];
+        assert_eq!(read_number(Some(text("7"))), (None, line("a number")));
+        assert_eq!(read_flag(Some(text("true"))), (None, line("a boolean")));
+        assert_eq!(read_time(Some(text("7"))), (None, line("a number")));
+    }
+
+    #[test]
     fn a_text_is_reported_without_its_content() {
         let (value, lines) = read(Some(text("secret")), |a| a.text("a").map(str::to_owned));
         assert_eq!((value.as_deref(), lines.len()), (Some("secret"), 0));
@@ -439,5 +541,9 @@ mod tests {
         let valid = |value: &str| StoredCount::read(&item(Some(number(value))), "a").valid();
         assert_eq!(valid("5"), Some(5));
         assert_eq!(valid("-5"), None);
+        let optional = |value| StoredCount::read(&item(value), "a").valid_or_zero();
+        assert_eq!(optional(None), Some(0));
+        assert_eq!(optional(Some(number("5"))), Some(5));
+        assert_eq!(optional(Some(number("-5"))), None);
     }
 }

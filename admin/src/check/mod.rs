@@ -9,16 +9,19 @@
 //!
 //! **Every content of a table is evaluated.** An item is read attribute by attribute. Each damage is one
 //! line, and a damaged attribute only excludes what depends on it. The evaluation is pure code: items
-//! in, violations out (`chat.rs`, `user.rs`, `scan.rs`). `property_tests.rs` evaluates arbitrary items.
+//! in, violations out (`chat.rs` and the modules that it uses, `user.rs`, `scan.rs`). `property_tests.rs`
+//! evaluates arbitrary items, and `rule_tests.rs` checks what is said about each damage.
 //!
 //! **Live traffic causes no false reports.** Items that belong together are read at different times,
 //! and may change in between:
 //!
-//! - *Chats.* Messages never change, and a chat's state is read before and after its messages. A
-//!   message that arrived during these reads is included in the second state.
+//! - *Chats.* A chat's state is read before and after its other items. A message that arrived during these
+//!   reads has a greater `seq` than the first state, and one that was edited or deleted has a greater
+//!   `rev`. So each message is counted as it was when the first state was read. The second state includes
+//!   what is newer.
 //! - *Counters.* The states that a counter sums up are read before and after the counter. The counter
-//!   is compared only if none of these states changed in between. Each state has a `seq` that only
-//!   grows, so a state that looks unchanged is unchanged.
+//!   is compared only if none of these states changed in between. Each state has a `seq`, a `rev` and a
+//!   version of its blocks that only grow, so a state that looks unchanged is unchanged.
 //! - *Confirmation.* The writes of one transaction become readable at slightly different times, and
 //!   indexes lag behind the table. So the check reports only violations that it finds in three
 //!   evaluations in a row, [`CheckOptions::settle`] apart. This time must be longer than the lag of
@@ -29,14 +32,26 @@
 //! values that the repair was computed from. Values that cannot be computed from other items, such as a
 //! missing message, are reported and left unchanged. If two items or attributes contradict each other,
 //! nothing is computed from either of them.
+//!
+//! **Blocks.** A version of the service that knows no blocks may work on the same table. It counts a message
+//! to a member who has blocked its sender in `unread` and in the totals, and it does not hide a request.
+//! Neither is a violation: what it counts, it also takes back. The sum of `unread` and `held` must be right.
 
 mod attributes;
+mod changes;
 mod chat;
+mod message;
 #[cfg(test)]
 mod property_tests;
 mod read;
 mod repair;
+mod report;
+#[cfg(test)]
+mod rule_tests;
 mod scan;
+mod state;
+#[cfg(test)]
+mod test_table;
 mod user;
 mod violation;
 
@@ -72,7 +87,7 @@ const MAX_ATTEMPTS: usize = 10;
 #[derive(Clone, Copy, Debug)]
 pub struct CheckOptions {
     /// Whether to correct values that can be computed from other items: unread counts, totals, open
-    /// requests and index keys.
+    /// requests, hidden requests and index keys.
     pub repair: bool,
     /// Time between two evaluations of a suspected violation. It must be longer than the indexes lag
     /// behind the table.

@@ -13,7 +13,8 @@ use chat_shared::{
 
 use super::{
     Checker, MAX_ATTEMPTS,
-    chat::{ChatState, ChatTally},
+    chat::ChatTally,
+    state::ChatState,
     user::{Counter, ExpectedCounts, StoredCounts, add_once, contributes},
     violation::Violation,
 };
@@ -25,7 +26,7 @@ impl Checker<'_> {
         let state_key = ChatItem::key(id);
         let state = self.table.get(&state_key).await?;
         let mut tally = ChatTally::new(id, state.as_ref(), Timestamp::now());
-        // Idempotency keys and messages sort before the state.
+        // All other items of a chat sort before the state.
         let range = KeyRange::before(&state_key);
         let mut start_key: Option<Item> = None;
         loop {
@@ -38,7 +39,7 @@ impl Checker<'_> {
                 break;
             }
         }
-        // Messages may have arrived during these reads. The state now includes them.
+        // Messages may have arrived or changed during these reads. The state now includes that.
         let state_now = self.table.get(&state_key).await?;
         Ok(tally.finish(state_now.as_ref()))
     }
@@ -137,15 +138,11 @@ impl Checker<'_> {
         }
         let mut seen = damaged;
         for index in [Index::ByRequester, Index::ByRecipient] {
-            for status in [
-                ChatStatus::Pending,
-                ChatStatus::Active,
-                ChatStatus::Declined,
-            ] {
+            for key in index_keys(user) {
                 let range = KeyRange {
                     index: Some(index.name()),
                     condition: index.condition(false),
-                    values: vec![(":key", Index::key(user, status))],
+                    values: vec![(":key", key)],
                     projection: Some("pk"),
                     only_last: false,
                 };
@@ -187,4 +184,15 @@ impl Checker<'_> {
         };
         Ok(ids.iter().map(|id| (*id, state_of(*id))).collect())
     }
+}
+
+/// The partition keys that list the chats of a user in an index. A chat that none of them lists adds nothing
+/// to the user's counters.
+pub(super) fn index_keys(user: UserId) -> [String; 4] {
+    [
+        Index::key(user, ChatStatus::Pending),
+        Index::key(user, ChatStatus::Active),
+        Index::key(user, ChatStatus::Declined),
+        Index::blocked_key(user),
+    ]
 }

@@ -60,8 +60,8 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Writes `expected` if the item still has the values that it was computed from. Returns whether
-    /// the item now has the expected value.
+    /// Writes `expected`, or removes the attribute, if the item still has the values that `expected` was
+    /// computed from. Returns whether the item now has the expected value.
     async fn write_expected(
         &self,
         key: &ItemKey,
@@ -70,16 +70,23 @@ impl Checker<'_> {
         expected: &Value,
         based_on: &[(&'static str, Value)],
     ) -> Result<bool, Error> {
-        let (Some(kind), Some(new_value)) = (ItemKind::of(key), expected.to_attribute()) else {
+        let Some(kind) = ItemKind::of(key) else {
             return Ok(false);
         };
+        let new_value = expected.to_attribute();
         let placeholders: Vec<_> = (0..based_on.len())
             .map(|index| (format!("#basis{index}"), format!(":basis{index}")))
             .collect();
         let mut names = vec![("#attribute", attribute), ("#type", "type")];
         // A repair may create a counter, so it writes the type, too.
         let entity_type = AttributeValue::S(kind.entity_type().to_owned());
-        let mut values = vec![(":expected", new_value.clone()), (":type", entity_type)];
+        let mut values = vec![(":type", entity_type)];
+        let update = if let Some(new_value) = &new_value {
+            values.push((":expected", new_value.clone()));
+            "SET #attribute = :expected, #type = :type"
+        } else {
+            "SET #type = :type REMOVE #attribute"
+        };
         let mut condition = match actual.to_attribute() {
             None => "attribute_not_exists(#attribute)".to_owned(),
             Some(old_value) => {
@@ -92,28 +99,23 @@ impl Checker<'_> {
             condition = format!("({condition} OR attribute_not_exists(#attribute))");
         }
         for ((name, value), (basis, basis_value)) in placeholders.iter().zip(based_on) {
-            let Some(basis_value) = basis_value.to_attribute() else {
-                continue;
-            };
-            condition = format!("{condition} AND {name} = {value}");
             names.push((name.as_str(), *basis));
-            values.push((value.as_str(), basis_value));
+            if let Some(basis_value) = basis_value.to_attribute() {
+                condition = format!("{condition} AND {name} = {value}");
+                values.push((value.as_str(), basis_value));
+            } else {
+                condition = format!("{condition} AND attribute_not_exists({name})");
+            }
         }
         let outcome = self
             .table
-            .update(
-                key,
-                "SET #attribute = :expected, #type = :type",
-                &condition,
-                &names,
-                values,
-            )
+            .update(key, update, &condition, &names, values)
             .await?;
         Ok(match outcome {
             UpdateOutcome::Applied => true,
             // An earlier attempt whose response was lost may have written the value.
             UpdateOutcome::Rejected(item) => {
-                item.is_some_and(|item| item.get(attribute) == Some(&new_value))
+                item.is_some_and(|item| item.get(attribute) == new_value.as_ref())
             }
         })
     }

@@ -86,16 +86,25 @@ mod tests {
         for (pk, sk, entity_type, expected) in [
             ("CHAT#17-42", "STATE", Some("Chat"), ""),
             ("CHAT#17-42", "MSG#x", None, ""),
+            ("CHAT#17-42", "CHG#x", Some("Change"), ""),
+            ("CHAT#17-42", "HIST#9", None, ""),
+            ("CHAT#17-42", "FLAG#17#0", Some("Report"), ""),
             ("USER#42", "TOTALS#9", Some("Totals"), ""),
             // A newer version.
-            ("CHAT#17-42", "CHANGE#1", Some("Change"), "note Change"),
-            ("USER#42", "BLOCK#17", Some("Block"), "note Block"),
-            ("REPORT#1", "STATE", Some("Report"), "note Report"),
+            ("CHAT#17-42", "DRAFT#17", Some("Draft"), "note Draft"),
+            ("USER#42", "DEVICE#1", Some("Device"), "note Device"),
+            ("GROUP#1", "STATE", Some("Group"), "note Group"),
             // No version has written these.
             (
                 "CHAT#17-42",
-                "CHANGE#1",
+                "DRAFT#17",
                 None,
+                "CHAT#17-42 DRAFT#17: is no item of this service",
+            ),
+            (
+                "CHAT#17-42",
+                "CHANGE#1",
+                Some("Change"),
                 "CHAT#17-42 CHANGE#1: is no item of this service",
             ),
             (

@@ -13,7 +13,7 @@ use chat_shared::{
 
 use super::{
     attributes::{Attributes, StoredCount},
-    chat::ChatState,
+    state::ChatState,
     violation::{Finding, Value, Violation},
 };
 use crate::table::item_key;
@@ -193,6 +193,11 @@ fn contributions(chat: &ChatState, id: ChatId, member: UserId) -> [(Counter, Opt
         (Some(ChatStatus::Pending) | None, _) => None,
         (Some(_), _) => Some(0),
     };
+    let received = match open_request(false) {
+        Some(1) => chat.is_hidden.map(|is_hidden| i64::from(!is_hidden)),
+        count => count,
+    };
+    // What a member who has blocked the other has not read is not in `unread`, and so not in the totals.
     let unread = match chat.status {
         Some(ChatStatus::Active) => chat.unread(id, member),
         Some(_) => Some(0),
@@ -201,7 +206,7 @@ fn contributions(chat: &ChatState, id: ChatId, member: UserId) -> [(Counter, Opt
     let totals = TotalsItem::key(member, id);
     [
         (counter(totals.clone(), TotalsItem::UNREAD), unread),
-        (counter(totals, TotalsItem::PENDING), open_request(false)),
+        (counter(totals, TotalsItem::PENDING), received),
         (
             counter(OpenRequestsItem::key(member), OpenRequestsItem::OPEN),
             open_request(true),
@@ -209,16 +214,19 @@ fn contributions(chat: &ChatState, id: ChatId, member: UserId) -> [(Counter, Opt
     ]
 }
 
-/// A hash that changes whenever the chat changes. Without messages it changes whenever the request
-/// changes: an active chat stays active, and its messages do not matter to counters of requests.
+/// A hash that changes whenever the chat changes: messages raise `seq`, their edits and deletions raise
+/// `rev`, and blocks raise their version. Without messages it changes whenever the request changes: an
+/// active chat stays active, and its messages do not matter to counters of requests.
 fn fingerprint(chat: &ChatState, id: ChatId, with_messages: bool) -> u64 {
     let mut hasher = DefaultHasher::new();
     let status = chat.status.map(|status| discriminant(&status));
     (id, status, chat.requester).hash(&mut hasher);
     if with_messages || chat.status != Some(ChatStatus::Active) {
-        (chat.updated_at, chat.seq).hash(&mut hasher);
+        (chat.updated_at, chat.seq, chat.rev).hash(&mut hasher);
+        (chat.block_version, chat.is_hidden).hash(&mut hasher);
         for member in &chat.members {
-            (member.unread.valid(), member.read_seq).hash(&mut hasher);
+            (member.unread.valid(), member.held.valid_or_zero()).hash(&mut hasher);
+            (member.read_seq, member.block).hash(&mut hasher);
         }
     }
     hasher.finish()

@@ -20,6 +20,10 @@ pub struct Violation {
     pub repair_error: Option<String>,
 }
 
+/// Attributes of an item from which the expected value of another one was computed. A repair is conditional
+/// on these values.
+pub(super) type BasedOn = Vec<(&'static str, Value)>;
+
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Finding {
     /// An attribute that is derived from other values has a wrong value. It can be repaired.
@@ -27,9 +31,7 @@ pub(super) enum Finding {
         attribute: &'static str,
         actual: Value,
         expected: Value,
-        /// Attributes of the same item from which `expected` was computed. A repair is conditional
-        /// on these values.
-        based_on: Vec<(&'static str, Value)>,
+        based_on: BasedOn,
     },
     /// The correct item cannot be derived from the rest of the table.
     Unrepairable {
@@ -46,7 +48,8 @@ pub(super) enum Finding {
 pub(super) enum Value {
     Number(i64),
     Text(String),
-    /// The item does not have the attribute.
+    Flag(bool),
+    /// The item does not have the attribute, or must not have it.
     Missing,
     /// The attribute has another type or is not a whole number.
     Malformed(AttributeValue),
@@ -130,6 +133,7 @@ impl Value {
         match self {
             Self::Number(value) => Some(AttributeValue::N(value.to_string())),
             Self::Text(text) => Some(AttributeValue::S(text.clone())),
+            Self::Flag(flag) => Some(AttributeValue::Bool(*flag)),
             Self::Malformed(value) => Some(value.clone()),
             Self::Missing => None,
         }
@@ -175,6 +179,7 @@ impl fmt::Display for Value {
         match self {
             Self::Number(number) => number.fmt(f),
             Self::Text(text) => OneLine(&shorten(text)).fmt(f),
+            Self::Flag(flag) => flag.fmt(f),
             Self::Missing => f.write_str("missing"),
             Self::Malformed(AttributeValue::N(number)) => OneLine(&shorten(number)).fmt(f),
             Self::Malformed(value) => f.write_str(type_name(value)),
@@ -229,6 +234,8 @@ mod tests {
             missing.to_string(),
             format!("{line} missing, should be 11#active")
         );
+        let superfluous = mismatch(Value::Flag(true), Value::Missing).to_string();
+        assert_eq!(superfluous, format!("{line} true, should be missing"));
         let key = ItemKey::new("A\nB", "C\u{7}");
         let printed = Violation::unrepairable(key, "x", "is \n").to_string();
         assert_eq!(printed, "A\\nB C\\u{7}: is \\n");

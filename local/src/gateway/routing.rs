@@ -106,6 +106,7 @@ pub(super) fn decode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::template::{Template, default_path};
 
     #[test]
     fn a_path_is_split_into_segments_before_it_is_decoded() {
@@ -158,5 +159,53 @@ mod tests {
         );
         assert_eq!(found(Method::GET, "/x/y/z").as_deref(), Some("GET /{all+}"));
         assert_eq!(found(Method::PUT, "/x"), None);
+    }
+
+    #[test]
+    fn a_fixed_segment_takes_precedence_over_a_parameter_also_for_a_method_that_only_any_has() {
+        let template = Template::read(&default_path()).unwrap();
+        let table = RouteTable::new(&template.routes);
+        for (method, path, expected) in [
+            (
+                Method::DELETE,
+                "/chats/1-2/messages/read",
+                "ANY /chats/{chatId}/messages/read",
+            ),
+            (
+                Method::PATCH,
+                "/chats/1-2/messages/read",
+                "ANY /chats/{chatId}/messages/read",
+            ),
+            (
+                Method::PUT,
+                "/chats/1-2/messages/read",
+                "PUT /chats/{chatId}/messages/read",
+            ),
+            (
+                Method::DELETE,
+                "/chats/1-2/messages/7",
+                "DELETE /chats/{chatId}/messages/{seq}",
+            ),
+            (
+                Method::PATCH,
+                "/chats/1-2/messages/7",
+                "PATCH /chats/{chatId}/messages/{seq}",
+            ),
+            (
+                Method::PUT,
+                "/chats/1-2/messages/7",
+                "ANY /chats/{chatId}/messages/{seq}",
+            ),
+            (Method::GET, "/chats/1-2", "GET /chats/{chatId}"),
+            (Method::DELETE, "/chats/pending", "ANY /chats/pending"),
+            (Method::DELETE, "/blocks/7", "DELETE /blocks/{userId}"),
+            (Method::POST, "/blocks/7", "ANY /blocks/{userId}"),
+            (Method::DELETE, "/blocks", "ANY /blocks"),
+        ] {
+            let (route, parameters) = table.find(&method, path).unwrap();
+            let key = format!("{} {}", route.method, route.path);
+            assert_eq!(key, expected, "{method} {path}");
+            assert_eq!(parameters.contains_key("seq"), path.ends_with("messages/7"));
+        }
     }
 }

@@ -155,6 +155,40 @@ impl fmt::Display for Seq {
     }
 }
 
+/// The number of a change to a message after it was sent: 1 for the first change of a chat, without gaps. The
+/// number of changes of a chat can also be 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rev(u64);
+
+impl Rev {
+    /// Precedes the first change.
+    pub const ZERO: Self = Self(0);
+
+    /// Creates a change number.
+    #[must_use]
+    pub fn new(rev: u64) -> Self {
+        Self(rev)
+    }
+
+    /// The change number as an integer.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The next change number.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Rev {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

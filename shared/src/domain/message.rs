@@ -1,8 +1,10 @@
+use std::time::Duration;
+
 use icu_properties::{CodePointSetData, props::DefaultIgnorableCodePoint};
 use unicode_segmentation::UnicodeSegmentation;
 use url::Url;
 
-use super::{ChatId, Seq, Timestamp, UserId};
+use super::{ChatId, Rev, Seq, Timestamp, UserId};
 
 /// The maximum length of a text, in Unicode code points.
 pub const MAX_TEXT_CODE_POINTS: usize = 4_096;
@@ -26,6 +28,11 @@ pub enum ContentError {
     /// None of the three parts is set.
     #[error("a message needs at least one of `text`, `imageUrl` and `linkPreviewUrl`")]
     Empty,
+    /// An edit names none of the three parts.
+    #[error(
+        "an edit needs at least one of `text`, `imageUrl` and `linkPreviewUrl`; null removes it"
+    )]
+    NothingToChange,
     /// The text contains only white space and invisible characters.
     #[error("`text` must contain at least one visible character")]
     BlankText,
@@ -51,22 +58,11 @@ impl MessageContent {
         image_url: Option<String>,
         link_preview_url: Option<String>,
     ) -> Result<Self, ContentError> {
-        if let Some(text) = &text {
-            if text.chars().all(is_invisible) {
-                return Err(ContentError::BlankText);
-            }
-            if text.chars().count() > MAX_TEXT_CODE_POINTS {
-                return Err(ContentError::LongText);
-            }
-        }
-        for (field, url) in [
-            ("imageUrl", &image_url),
-            ("linkPreviewUrl", &link_preview_url),
-        ] {
-            if url.as_deref().is_some_and(|url| !is_absolute_https(url)) {
-                return Err(ContentError::Url(field));
-            }
-        }
+        check_parts(
+            text.as_deref(),
+            image_url.as_deref(),
+            link_preview_url.as_deref(),
+        )?;
         if text.is_none() && image_url.is_none() && link_preview_url.is_none() {
             return Err(ContentError::Empty);
         }
@@ -106,6 +102,73 @@ impl MessageContent {
     #[must_use]
     pub fn link_preview_url(&self) -> Option<&str> {
         self.link_preview_url.as_deref()
+    }
+}
+
+/// Checks the parts that are present.
+fn check_parts(
+    text: Option<&str>,
+    image_url: Option<&str>,
+    link_preview_url: Option<&str>,
+) -> Result<(), ContentError> {
+    if let Some(text) = text {
+        if text.chars().all(is_invisible) {
+            return Err(ContentError::BlankText);
+        }
+        if text.chars().count() > MAX_TEXT_CODE_POINTS {
+            return Err(ContentError::LongText);
+        }
+    }
+    for (field, url) in [
+        ("imageUrl", image_url),
+        ("linkPreviewUrl", link_preview_url),
+    ] {
+        if url.is_some_and(|url| !is_absolute_https(url)) {
+            return Err(ContentError::Url(field));
+        }
+    }
+    Ok(())
+}
+
+/// A change of the content of a message. An absent part (`None`) stays as it is, `Some(None)` removes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContentChange {
+    /// The new text.
+    pub text: Option<Option<String>>,
+    /// The new URL of an image.
+    pub image_url: Option<Option<String>>,
+    /// The new URL of a page to preview.
+    pub link_preview_url: Option<Option<String>>,
+}
+
+impl ContentChange {
+    /// Validates the new parts.
+    ///
+    /// # Errors
+    /// Names the invalid part; [`ContentError::NothingToChange`] if no part is named.
+    pub fn validate(self) -> Result<Self, ContentError> {
+        let parts = [&self.text, &self.image_url, &self.link_preview_url];
+        if parts.iter().all(|part| part.is_none()) {
+            return Err(ContentError::NothingToChange);
+        }
+        let [text, image_url, link_preview_url] = parts.map(|part| part.as_ref()?.as_deref());
+        check_parts(text, image_url, link_preview_url)?;
+        Ok(self)
+    }
+
+    /// The content after the change.
+    ///
+    /// # Errors
+    /// [`ContentError::Empty`] if no part remains.
+    pub fn apply(&self, content: &MessageContent) -> Result<MessageContent, ContentError> {
+        let changed = |change: &Option<Option<String>>, current: &Option<String>| {
+            change.clone().unwrap_or_else(|| current.clone())
+        };
+        MessageContent::new(
+            changed(&self.text, &content.text),
+            changed(&self.image_url, &content.image_url),
+            changed(&self.link_preview_url, &content.link_preview_url),
+        )
     }
 }
 
@@ -149,22 +212,73 @@ pub struct Message {
     pub seq: Seq,
     /// The user who sent it.
     pub sender: UserId,
-    /// The content.
-    pub content: MessageContent,
+    /// The content. `None` if the message was deleted.
+    pub content: Option<MessageContent>,
     /// The time when the service accepted it. It is never earlier than that of the previous message.
     pub created_at: Timestamp,
+    /// The time of the last edit.
+    pub edited_at: Option<Timestamp>,
+    /// The time when it was deleted.
+    pub deleted_at: Option<Timestamp>,
+    /// The number of its last change, or 0.
+    pub rev: Rev,
 }
 
 impl Message {
+    /// A message that has just been sent.
+    #[must_use]
+    pub fn new(
+        chat_id: ChatId,
+        seq: Seq,
+        sender: UserId,
+        content: MessageContent,
+        created_at: Timestamp,
+    ) -> Self {
+        Self {
+            chat_id,
+            seq,
+            sender,
+            content: Some(content),
+            created_at,
+            edited_at: None,
+            deleted_at: None,
+            rev: Rev::ZERO,
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.content.as_ref()?.text()
+    }
+
+    /// The URL of an image.
+    #[must_use]
+    pub fn image_url(&self) -> Option<&str> {
+        self.content.as_ref()?.image_url()
+    }
+
+    /// The URL of a page to preview.
+    #[must_use]
+    pub fn link_preview_url(&self) -> Option<&str> {
+        self.content.as_ref()?.link_preview_url()
+    }
+
+    /// Whether it was sent longer ago than `window`. `None` means no limit.
+    pub(super) fn is_older_than(&self, window: Option<Duration>, now: Timestamp) -> bool {
+        window.is_some_and(|window| self.created_at + window < now)
+    }
+
     /// The preview that lists of chats show.
     #[must_use]
     pub fn preview(&self) -> MessagePreview {
-        let text = self.content.text().map(start_of_text);
+        let text = self.text().map(start_of_text);
         MessagePreview {
             seq: self.seq,
             sender: self.sender,
             text,
             created_at: self.created_at,
+            deleted: self.deleted_at.is_some(),
         }
     }
 }
@@ -192,6 +306,8 @@ pub struct MessagePreview {
     pub text: Option<String>,
     /// The time when the service accepted it.
     pub created_at: Timestamp,
+    /// Whether the message was deleted.
+    pub deleted: bool,
 }
 
 #[cfg(test)]
@@ -334,14 +450,43 @@ mod tests {
             // One grapheme that is too long.
             ("a".to_owned() + &"\u{301}".repeat(200), String::new()),
         ] {
-            let message = Message {
-                chat_id: "17-42".parse().unwrap(),
-                seq: Seq::new(1),
-                sender: UserId::new(17).unwrap(),
-                content: text(&typed).unwrap(),
-                created_at: Timestamp::from_millis(0),
-            };
+            let message = Message::new(
+                "17-42".parse().unwrap(),
+                Seq::new(1),
+                UserId::new(17).unwrap(),
+                text(&typed).unwrap(),
+                Timestamp::from_millis(0),
+            );
             assert_eq!(message.preview().text, Some(expected), "{typed}");
         }
+    }
+
+    #[test]
+    fn a_change_replaces_what_it_names_and_removes_null() {
+        let some = |part: &str| Some(Some(part.to_owned()));
+        let url = "https://a.example";
+        let current = MessageContent::new(Some("a".to_owned()), Some(url.to_owned()), None);
+        let current = current.unwrap();
+        let apply = |text, image_url, link_preview_url| {
+            let change = ContentChange {
+                text,
+                image_url,
+                link_preview_url,
+            };
+            change.validate()?.apply(&current)
+        };
+        let changed = apply(some("b"), None, some(url)).unwrap();
+        assert_eq!(changed.text(), Some("b"));
+        assert_eq!(changed.image_url(), Some(url));
+        assert_eq!(changed.link_preview_url(), Some(url));
+        let without_text = apply(Some(None), None, None).unwrap();
+        assert_eq!(without_text.text(), None);
+        let nothing = apply(Some(None), Some(None), None);
+        assert_eq!(nothing, Err(ContentError::Empty));
+        let absent = apply(None, None, None);
+        assert_eq!(absent, Err(ContentError::NothingToChange));
+        assert_eq!(apply(some(" "), None, None), Err(ContentError::BlankText));
+        let invalid = apply(None, some("http://a.example"), None);
+        assert_eq!(invalid, Err(ContentError::Url("imageUrl")));
     }
 }

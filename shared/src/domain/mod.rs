@@ -5,15 +5,17 @@
 mod chat;
 mod ids;
 mod message;
+mod report;
 mod time;
 
 pub use chat::{
-    Chat, ChatState, ChatStatus, Conversation, MemberState, OpenRequest, Transition,
+    Blocks, Chat, ChatState, ChatStatus, Conversation, MemberState, OpenRequest, Transition,
     TransitionError,
 };
-pub use ids::{ChatId, InvalidId, MAX_SAFE_INTEGER, Seq, UserId};
+pub use ids::{ChatId, InvalidId, MAX_SAFE_INTEGER, Rev, Seq, UserId};
 pub use message::{
-    ContentError, MAX_TEXT_CODE_POINTS, MAX_URL_BYTES, Message, MessageContent, MessagePreview,
-    PREVIEW_CODE_POINTS,
+    ContentChange, ContentError, MAX_TEXT_CODE_POINTS, MAX_URL_BYTES, Message, MessageContent,
+    MessagePreview, PREVIEW_CODE_POINTS,
 };
+pub use report::{MAX_NOTE_CODE_POINTS, NewReport, Report, ReportReason};
 pub use time::Timestamp;

@@ -1,12 +1,15 @@
 //! Parses request bodies. A body is a JSON object with known fields of the right type, each at most once.
-//! `null` is the same as absent.
+//! `null` is the same as absent, except in [`EditMessageBody`].
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::error::Category;
 
 use crate::{
     Error,
-    domain::{MAX_SAFE_INTEGER, MessageContent, UserId},
+    domain::{
+        ChatId, ContentChange, MAX_NOTE_CODE_POINTS, MAX_SAFE_INTEGER, MessageContent, NewReport,
+        ReportReason, Seq, UserId,
+    },
 };
 
 /// The maximum length of a decoded body, in bytes.
@@ -25,15 +28,15 @@ pub struct SendChatRequestBody {
 }
 
 impl SendChatRequestBody {
-    /// The recipient of the chat request.
+    /// The pair of the caller and the recipient of the chat request.
     ///
     /// # Errors
-    /// [`Error::InvalidRequest`] if it is missing.
-    pub fn user_id(&self) -> Result<UserId, Error> {
-        let id = self.user_id.as_ref().map(|id| id.0);
-        id.ok_or_else(|| {
+    /// [`Error::InvalidRequest`] if the recipient is missing or the caller.
+    pub fn pair(&self, caller: UserId) -> Result<ChatId, Error> {
+        let user = self.user_id.as_ref().ok_or_else(|| {
             Error::invalid("`userId` is required: the id of the user who receives the chat request")
-        })
+        })?;
+        pair(caller, user.0)
     }
 }
 
@@ -67,28 +70,193 @@ impl SendMessageBody {
     }
 }
 
+/// A change of a message. At least one of the three fields is present. An absent field stays as it is, and null
+/// removes it. At least one of the three must remain.
+#[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = MessageEdit))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EditMessageBody {
+    /// The new text.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::schemas::Text>))]
+    #[serde(default, deserialize_with = "present")]
+    text: Option<NewPart>,
+    /// The new URL of an image to show.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::schemas::HttpsUrl>))]
+    #[serde(default, deserialize_with = "present")]
+    image_url: Option<NewPart>,
+    /// The new URL of a page to show a preview of.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::schemas::HttpsUrl>))]
+    #[serde(default, deserialize_with = "present")]
+    link_preview_url: Option<NewPart>,
+}
+
+impl EditMessageBody {
+    /// The validated change.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] that names the invalid field, or all three if none is present.
+    pub fn change(self) -> Result<ContentChange, Error> {
+        let change = ContentChange {
+            text: self.text.map(|part| part.0),
+            image_url: self.image_url.map(|part| part.0),
+            link_preview_url: self.link_preview_url.map(|part| part.0),
+        };
+        Ok(change.validate()?)
+    }
+}
+
+/// Which messages are marked as read.
+#[derive(Default, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = MarkAsRead))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MarkMessagesReadBody {
+    /// The last message that is marked as read, with all messages before it. Absent or null: all messages.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::schemas::Seq>))]
+    seq: Option<SeqNumber>,
+}
+
+impl MarkMessagesReadBody {
+    /// The last message that is marked as read. `None`: all messages.
+    #[must_use]
+    pub fn up_to(&self) -> Option<Seq> {
+        self.seq.as_ref().map(|seq| seq.0)
+    }
+}
+
+/// A report of a user or of one of their messages.
+#[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NewReport))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReportBody {
+    /// The reported user: any user except the caller.
+    #[cfg_attr(feature = "openapi", schema(required, value_type = super::schemas::UserIdNumber))]
+    user_id: Option<UserIdNumber>,
+    /// The reported message of this user in the chat with the caller. Absent or null: the user is reported.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::schemas::Seq>))]
+    seq: Option<SeqNumber>,
+    #[cfg_attr(feature = "openapi", schema(required, value_type = super::schemas::NewReportReason))]
+    reason: Option<ReasonName>,
+    /// What the operators should know, in the caller's own words.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::schemas::Note>))]
+    note: Option<String>,
+    /// Whether the caller also blocks the user. Then both happen, or neither.
+    block: Option<bool>,
+}
+
+impl ReportBody {
+    /// The validated report.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] that names the missing or invalid field.
+    pub fn report(self, reporter: UserId) -> Result<NewReport, Error> {
+        let user = self
+            .user_id
+            .ok_or_else(|| Error::invalid("`userId` is required: the id of the reported user"))?;
+        let chat = pair(reporter, user.0)?;
+        let reason = self
+            .reason
+            .ok_or_else(|| Error::invalid(format!("`reason` is required: {}", reason_names())))?;
+        let is_long = |note: &String| note.chars().count() > MAX_NOTE_CODE_POINTS;
+        if self.note.as_ref().is_some_and(is_long) {
+            return Err(Error::invalid(format!(
+                "`note` must have at most {MAX_NOTE_CODE_POINTS} code points"
+            )));
+        }
+        Ok(NewReport {
+            reporter,
+            chat,
+            seq: self.seq.map(|seq| seq.0),
+            reason: reason.0,
+            note: self.note,
+            block: self.block.unwrap_or(false),
+        })
+    }
+}
+
+/// The pair of the caller and a user whose id a request contains as `userId`.
+pub(super) fn pair(caller: UserId, user: UserId) -> Result<ChatId, Error> {
+    ChatId::between(caller, user)
+        .ok_or_else(|| Error::invalid("`userId` must not be your own user id"))
+}
+
+/// A part of a message in an edit. `None` removes it.
+struct NewPart(Option<String>);
+
+/// Deserializes a field that is present, because `Option` alone does not distinguish null from an absent field.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NewPart>, D::Error> {
+    let part = Option::deserialize(deserializer)?;
+    Ok(Some(NewPart(part)))
+}
+
 /// A user id as a JSON number.
 struct UserIdNumber(UserId);
 
 impl<'de> Deserialize<'de> for UserIdNumber {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let convert = |number: u64| UserId::new(number).map(Self);
+        deserializer.deserialize_u64(PositiveNumber(convert))
+    }
+}
+
+/// The `seq` of a message as a JSON number.
+struct SeqNumber(Seq);
+
+impl<'de> Deserialize<'de> for SeqNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let convert = |number: u64| {
+            let is_in_range = (1..=MAX_SAFE_INTEGER).contains(&number);
+            is_in_range.then(|| Self(Seq::new(number)))
+        };
+        deserializer.deserialize_u64(PositiveNumber(convert))
+    }
+}
+
+/// Reads a JSON number with a function that returns `None` unless it is from 1 to [`MAX_SAFE_INTEGER`].
+struct PositiveNumber<F>(F);
+
+impl<T, F: Fn(u64) -> Option<T>> de::Visitor<'_> for PositiveNumber<F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a whole number from 1 to {MAX_SAFE_INTEGER}")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        let invalid = || E::invalid_value(de::Unexpected::Unsigned(number), &self);
+        (self.0)(number).ok_or_else(invalid)
+    }
+}
+
+/// The reason of a report as a JSON string.
+struct ReasonName(ReportReason);
+
+impl<'de> Deserialize<'de> for ReasonName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
 
         impl de::Visitor<'_> for Visitor {
-            type Value = UserIdNumber;
+            type Value = ReasonName;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                write!(f, "a whole number from 1 to {MAX_SAFE_INTEGER}")
+                f.write_str(&reason_names())
             }
 
-            fn visit_u64<E: de::Error>(self, id: u64) -> Result<UserIdNumber, E> {
-                let invalid = || E::invalid_value(de::Unexpected::Unsigned(id), &self);
-                UserId::new(id).map(UserIdNumber).ok_or_else(invalid)
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<ReasonName, E> {
+                let invalid = || E::invalid_value(de::Unexpected::Str(name), &self);
+                ReportReason::parse(name)
+                    .map(ReasonName)
+                    .ok_or_else(invalid)
             }
         }
 
-        deserializer.deserialize_u64(Visitor)
+        deserializer.deserialize_str(Visitor)
     }
+}
+
+/// The allowed reasons of a report, for an error message.
+fn reason_names() -> String {
+    let names = ReportReason::ALL.map(|reason| format!("`{}`", reason.as_str()));
+    format!("one of {}", names.join(", "))
 }
 
 /// Parses a JSON body.
@@ -97,12 +265,22 @@ pub(super) fn parse<T: de::DeserializeOwned>(
     content_type: Option<&str>,
     content_encoding: Option<&str>,
 ) -> Result<T, Error> {
+    let body = parse_optional(body, content_type, content_encoding)?;
+    body.ok_or_else(|| Error::invalid("a body is required; send a JSON object"))
+}
+
+/// Parses a JSON body. `None` if it is empty.
+pub(super) fn parse_optional<T: de::DeserializeOwned>(
+    body: &[u8],
+    content_type: Option<&str>,
+    content_encoding: Option<&str>,
+) -> Result<Option<T>, Error> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if !body.is_empty() {
         check_headers(content_type, content_encoding)?;
     }
     match first {
-        None => return Err(Error::invalid("a body is required; send a JSON object")),
+        None => return Ok(None),
         // serde would also accept an array for a struct.
         Some(b'{') => {}
         Some(_) => return Err(Error::invalid("the body must be a JSON object")),
@@ -111,7 +289,7 @@ pub(super) fn parse<T: de::DeserializeOwned>(
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| invalid(&error))?;
     json.end()
         .map_err(|_| Error::invalid("the body must be one JSON object with nothing after it"))?;
-    Ok(value)
+    Ok(Some(value))
 }
 
 /// Checks the headers that describe the body. API Gateway joins the values of a repeated header with commas.
@@ -268,21 +446,185 @@ mod tests {
         assert_eq!(MAX_BODY_BYTES, 65_536);
     }
 
+    fn user(id: u64) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
+    fn error_of<T>(result: Result<T, Error>, body: &str) -> String {
+        match result {
+            Err(Error::InvalidRequest(message)) => message,
+            Err(other) => panic!("{body}: {other:?}"),
+            Ok(_) => panic!("{body} was accepted"),
+        }
+    }
+
     #[test]
     fn a_user_id_is_a_number_from_1_to_2_pow_53_minus_1() {
-        let user =
-            |body: &str| parse::<SendChatRequestBody>(body.as_bytes(), None, None)?.user_id();
-        assert_eq!(user(r#"{"userId":42}"#).unwrap().get(), 42);
+        let pair =
+            |body: &str| parse::<SendChatRequestBody>(body.as_bytes(), None, None)?.pair(user(17));
+        assert_eq!(pair(r#"{"userId":42}"#).unwrap().to_string(), "17-42");
         for body in [
             r#"{"userId":0}"#,
             r#"{"userId":9007199254740992}"#,
             r#"{"userId":"42"}"#,
             r#"{"userId":42.0}"#,
         ] {
-            let error = user(body).unwrap_err().to_string();
             let expected = "`userId` must be a whole number from 1 to 9007199254740991";
-            assert_eq!(error, expected, "{body}");
+            assert_eq!(error_of(pair(body), body), expected, "{body}");
         }
-        assert!(user("{}").unwrap_err().to_string().contains("`userId`"));
+        for body in ["{}", r#"{"userId":17}"#] {
+            let error = error_of(pair(body), body);
+            assert!(error.contains("`userId`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn in_an_edit_null_removes_a_part_and_an_absent_part_stays() {
+        let change = |body: &str| parse::<EditMessageBody>(body.as_bytes(), None, None)?.change();
+        assert_eq!(
+            change(r#"{"text":"a","imageUrl":null}"#).unwrap(),
+            ContentChange {
+                text: Some(Some("a".to_owned())),
+                image_url: Some(None),
+                link_preview_url: None,
+            }
+        );
+        assert_eq!(
+            change(r#"{"linkPreviewUrl":"https://a.example/b"}"#).unwrap(),
+            ContentChange {
+                link_preview_url: Some(Some("https://a.example/b".to_owned())),
+                ..ContentChange::default()
+            }
+        );
+        for (body, named) in [
+            ("{}", "`text`, `imageUrl` and `linkPreviewUrl`"),
+            (r#"{"text":" "}"#, "`text`"),
+            (r#"{"text":5}"#, "`text` must be a string"),
+            (r#"{"imageUrl":"x"}"#, "`imageUrl`"),
+            (r#"{"linkPreviewUrl":"x"}"#, "`linkPreviewUrl`"),
+            (r#"{"text":null,"text":null}"#, "duplicate field `text`"),
+            (r#"{"text":"a","text":"b"}"#, "duplicate field `text`"),
+            (r#"{"text":"a","seq":7}"#, "unknown field `seq`"),
+        ] {
+            let error = error_of(change(body), body);
+            assert!(error.contains(named), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn all_messages_are_marked_as_read_unless_the_body_names_the_last_one() {
+        let up_to = |body: &str| -> Result<Option<Seq>, Error> {
+            let body: Option<MarkMessagesReadBody> = parse_optional(body.as_bytes(), None, None)?;
+            Ok(body.unwrap_or_default().up_to())
+        };
+        for all in ["", " \n", "{}", r#"{"seq":null}"#] {
+            assert_eq!(up_to(all).unwrap(), None, "{all:?}");
+        }
+        assert_eq!(up_to(r#"{"seq":7}"#).unwrap(), Some(Seq::new(7)));
+        let largest = up_to(r#"{"seq":9007199254740991}"#).unwrap();
+        assert_eq!(largest, Some(Seq::new(MAX_SAFE_INTEGER)));
+        for body in [
+            r#"{"seq":0}"#,
+            r#"{"seq":-1}"#,
+            r#"{"seq":7.0}"#,
+            r#"{"seq":"7"}"#,
+            r#"{"seq":9007199254740992}"#,
+        ] {
+            let expected = "`seq` must be a whole number from 1 to 9007199254740991";
+            assert_eq!(error_of(up_to(body), body), expected, "{body}");
+        }
+        for body in [r#"{"seq":7,"seq":7}"#, r#"{"upTo":7}"#, "null", "[]", "hi"] {
+            error_of(up_to(body), body);
+        }
+        let text = parse_optional::<MarkMessagesReadBody>(b"hi", Some("text/plain"), None);
+        assert!(matches!(text, Err(Error::UnsupportedMediaType)));
+        assert!(matches!(
+            parse_optional::<MarkMessagesReadBody>(b"", Some("text/plain"), None),
+            Ok(None)
+        ));
+    }
+
+    fn report(body: &str) -> Result<NewReport, Error> {
+        parse::<ReportBody>(body.as_bytes(), None, None)?.report(user(17))
+    }
+
+    #[test]
+    fn a_report_has_a_user_and_a_reason_and_may_have_more() {
+        let minimal = NewReport {
+            reporter: user(17),
+            chat: "17-42".parse().unwrap(),
+            seq: None,
+            reason: ReportReason::Spam,
+            note: None,
+            block: false,
+        };
+        for body in [
+            r#"{"userId":42,"reason":"spam"}"#,
+            r#"{"userId":42,"reason":"spam","seq":null,"note":null,"block":null}"#,
+        ] {
+            assert_eq!(report(body).unwrap(), minimal, "{body}");
+        }
+        let body = r#"{"userId":42,"reason":"self_harm","seq":9,"note":" as typed ","block":true}"#;
+        let complete = NewReport {
+            seq: Some(Seq::new(9)),
+            reason: ReportReason::SelfHarm,
+            note: Some(" as typed ".to_owned()),
+            block: true,
+            ..minimal
+        };
+        assert_eq!(report(body).unwrap(), complete);
+    }
+
+    #[test]
+    fn an_invalid_report_is_rejected_by_field() {
+        let reasons =
+            "one of `spam`, `harassment`, `sexual`, `violence`, `self_harm`, `scam`, `other`";
+        let required = format!("`reason` is required: {reasons}");
+        let must_be = format!("`reason` must be {reasons}");
+        for (body, named) in [
+            (r#"{"reason":"spam"}"#, "`userId` is required"),
+            (r#"{"userId":17,"reason":"spam"}"#, "`userId` must not be"),
+            (r#"{"userId":"42","reason":"spam"}"#, "`userId` must be"),
+            (r#"{"userId":42}"#, required.as_str()),
+            (r#"{"userId":42,"reason":null}"#, "`reason` is required"),
+            (r#"{"userId":42,"reason":"Spam"}"#, must_be.as_str()),
+            (r#"{"userId":42,"reason":""}"#, must_be.as_str()),
+            (r#"{"userId":42,"reason":"expected x"}"#, must_be.as_str()),
+            (r#"{"userId":42,"reason":5}"#, must_be.as_str()),
+            (
+                r#"{"userId":42,"reason":"spam","seq":0}"#,
+                "`seq` must be a whole number",
+            ),
+            (
+                r#"{"userId":42,"reason":"spam","block":1}"#,
+                "`block` must be a boolean",
+            ),
+            (
+                r#"{"userId":42,"reason":"spam","note":1}"#,
+                "`note` must be a string",
+            ),
+            (
+                r#"{"userId":42,"reason":"spam","text":"a"}"#,
+                "unknown field `text`",
+            ),
+        ] {
+            let error = error_of(report(body), body);
+            assert!(error.contains(named), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_note_has_at_most_1000_code_points_of_any_width() {
+        let with_note = |note: &str| {
+            report(&format!(
+                r#"{{"userId":42,"reason":"other","note":"{note}"}}"#
+            ))
+        };
+        let longest = "👍".repeat(1_000);
+        let note = with_note(&longest).unwrap().note;
+        assert_eq!(note, Some(longest.clone()));
+        assert_eq!(with_note("").unwrap().note.as_deref(), Some(""));
+        let error = error_of(with_note(&format!("{longest}a")), "a long note");
+        assert_eq!(error, "`note` must have at most 1000 code points");
     }
 }

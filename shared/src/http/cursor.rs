@@ -7,9 +7,10 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use super::request::parse_canonical;
 use crate::{
-    domain::{ChatId, MAX_SAFE_INTEGER, Seq, UserId},
-    store::{ActivityKey, ChatList, MessagePageStart, RequestDirection},
+    domain::{ChatId, Rev, Seq, UserId},
+    store::{ActivityKey, ChangesStart, ChatList, MessagePageStart, RequestDirection},
 };
 
 const VERSION: &str = "1";
@@ -50,14 +51,23 @@ pub(super) fn decode_messages(
 ) -> Option<MessagePageStart> {
     let position = decode(cursor, user, &messages_name(chat))?;
     let (direction, seq) = position.split_once(':')?;
-    let number: u64 = seq.parse().ok()?;
-    let is_canonical = number <= MAX_SAFE_INTEGER && number.to_string() == seq;
-    let seq = is_canonical.then(|| Seq::new(number))?;
+    let seq = Seq::new(parse_canonical(seq)?);
     match direction {
         "before" if seq > Seq::ZERO => Some(MessagePageStart::Before(seq)),
         "after" => Some(MessagePageStart::After(seq)),
         _ => None,
     }
+}
+
+/// The cursor of the page of changes that starts after `rev`.
+pub(super) fn encode_changes(user: UserId, chat: ChatId, rev: Rev) -> String {
+    encode(user, &changes_name(chat), &rev.to_string())
+}
+
+/// Decodes a cursor of [`encode_changes`] for the same user and chat.
+pub(super) fn decode_changes(cursor: &str, user: UserId, chat: ChatId) -> Option<ChangesStart> {
+    let position = decode(cursor, user, &changes_name(chat))?;
+    parse_canonical(&position).map(|rev| ChangesStart(Rev::new(rev)))
 }
 
 fn list_name(list: ChatList) -> &'static str {
@@ -67,11 +77,16 @@ fn list_name(list: ChatList) -> &'static str {
         ChatList::Pending(RequestDirection::Received) => "pending-received",
         ChatList::Declined(RequestDirection::Sent) => "rejected-sent",
         ChatList::Declined(RequestDirection::Received) => "rejected-received",
+        ChatList::Blocked => "blocked",
     }
 }
 
 fn messages_name(chat: ChatId) -> String {
     format!("messages-{chat}")
+}
+
+fn changes_name(chat: ChatId) -> String {
+    format!("changes-{chat}")
 }
 
 fn encode(user: UserId, list: &str, position: &str) -> String {
@@ -89,12 +104,13 @@ mod tests {
     use super::*;
     use crate::domain::Timestamp;
 
-    const LISTS: [ChatList; 5] = [
+    const LISTS: [ChatList; 6] = [
         ChatList::Active,
         ChatList::Pending(RequestDirection::Sent),
         ChatList::Pending(RequestDirection::Received),
         ChatList::Declined(RequestDirection::Sent),
         ChatList::Declined(RequestDirection::Received),
+        ChatList::Blocked,
     ];
 
     fn user(id: u64) -> UserId {
@@ -145,6 +161,25 @@ mod tests {
         }
         let skip = encode_messages(user(17), chat("17-42"), MessagePageStart::Skip(1));
         assert_eq!(skip, None);
+    }
+
+    #[test]
+    fn a_cursor_of_changes_is_valid_only_for_the_same_chat_and_user() {
+        let cursor = encode_changes(user(17), chat("17-42"), Rev::new(7));
+        let decode = |caller, id| decode_changes(&cursor, user(caller), chat(id));
+        let start = decode(17, "17-42").map(|start| start.0);
+        assert_eq!(start, Some(Rev::new(7)));
+        assert!(decode(42, "17-42").is_none());
+        assert!(decode(17, "17-43").is_none());
+        assert_eq!(decode_messages(&cursor, user(17), chat("17-42")), None);
+        let messages = MessagePageStart::After(Seq::new(7));
+        let messages = encode_messages(user(17), chat("17-42"), messages).unwrap();
+        assert!(decode_changes(&messages, user(17), chat("17-42")).is_none());
+        for position in ["", "07", "+7", "-1", "x", "9007199254740992"] {
+            let cursor = encode(user(17), "changes-17-42", position);
+            let start = decode_changes(&cursor, user(17), chat("17-42"));
+            assert!(start.is_none(), "{position}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! The `main` of a function calls [`serve`] with a handler, which is a closure from [`RequestContext`] to
 //! [`Response`]. `serve` does what all functions have in common: configuration, access token, body size,
 //! time limit, error responses and logging. The handler reads the parts of the request in the order in
-//! which the API reports errors (body, query and headers, then the chat id).
+//! which the API reports errors (body, query and headers, then the ids in the path).
 //!
 //! | Module | Task |
 //! |---|---|
@@ -32,9 +32,14 @@ pub(crate) mod schemas;
 mod serve;
 pub(crate) mod views;
 
-pub use body::{MAX_BODY_BYTES, SendChatRequestBody, SendMessageBody};
+pub use body::{
+    EditMessageBody, MAX_BODY_BYTES, MarkMessagesReadBody, ReportBody, SendChatRequestBody,
+    SendMessageBody,
+};
 pub use endpoints::{ENDPOINTS, Endpoint};
 pub use request::RequestContext;
 pub use response::Response;
 pub use serve::{serve, serve_with_connections};
-pub use views::{ChatView, MarkedAsReadView, MessageView, TotalsView, UnreadTotalView};
+pub use views::{
+    BlockView, ChatView, MarkedAsReadView, MessageView, TotalsView, UnblockedView, UnreadTotalView,
+};

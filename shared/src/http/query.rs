@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use super::cursor;
 use crate::{
     Error,
-    domain::{ChatId, MAX_SAFE_INTEGER, Seq, UserId},
-    store::{ChatList, ChatPageStart, MessagePageStart, RequestDirection},
+    domain::{ChatId, MAX_SAFE_INTEGER, Rev, Seq, UserId},
+    store::{ChangesStart, ChatList, ChatPageStart, MessagePageStart, RequestDirection},
 };
 
 pub(crate) const DEFAULT_LIMIT: u64 = 15;
@@ -78,6 +78,24 @@ impl<'a> Query<'a> {
         Ok((start, limit))
     }
 
+    pub(crate) fn changes_page(
+        &self,
+        user: UserId,
+        chat: Option<ChatId>,
+    ) -> Result<(ChangesStart, usize), Error> {
+        let limit = self.limit()?;
+        let after = self.number("after", 0, MAX_SAFE_INTEGER)?;
+        let cursor = self.value("cursor")?;
+        self.require_at_most_one(&["cursor", "after"])?;
+        let start = match cursor {
+            Some(cursor) => chat
+                .and_then(|chat| cursor::decode_changes(cursor, user, chat))
+                .ok_or_else(invalid_cursor)?,
+            None => ChangesStart(Rev::new(after.unwrap_or(0))),
+        };
+        Ok((start, limit))
+    }
+
     fn limit(&self) -> Result<usize, Error> {
         let limit = self.number("limit", 1, MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
         Ok(usize::try_from(limit).unwrap_or(usize::MAX))
@@ -143,6 +161,12 @@ mod tests {
         page.map_err(|error| error.to_string())
     }
 
+    fn changes(query: &str) -> Result<(Rev, usize), String> {
+        let page = Query::new(query).changes_page(user(), Some(chat()));
+        let page = page.map(|(start, limit)| (start.0, limit));
+        page.map_err(|error| error.to_string())
+    }
+
     fn user() -> UserId {
         UserId::new(17).unwrap()
     }
@@ -158,6 +182,19 @@ mod tests {
             chats("colour=red&before=x"),
             Ok((ChatPageStart::Skip(0), 15))
         );
+    }
+
+    #[test]
+    fn changes_start_at_the_first_one_by_default() {
+        assert_eq!(changes("skip=x&before=x"), Ok((Rev::ZERO, 15)));
+        assert_eq!(changes("after=0&limit=1"), Ok((Rev::ZERO, 1)));
+        let last = MAX_SAFE_INTEGER;
+        assert_eq!(changes(&format!("after={last}")), Ok((Rev::new(last), 15)));
+        for bad in ["after=", "after=-1", "after=9007199254740992", "after=%2B1"] {
+            let error = changes(bad).unwrap_err();
+            assert!(error.contains("`after`"), "{bad}: {error}");
+        }
+        assert!(changes("after=1&after=1").is_err());
     }
 
     #[test]
@@ -205,6 +242,9 @@ mod tests {
     fn paging_parameters_cannot_be_combined() {
         assert!(messages("skip=0&before=5").is_err());
         assert!(messages("before=5&after=5").is_err());
+        let error = changes("after=0&cursor=x").unwrap_err();
+        let names_both = error.contains("`cursor`") && error.contains("`after`");
+        assert!(names_both, "{error}");
         assert!(chats("skip=0&cursor=x").is_err());
     }
 
@@ -230,6 +270,20 @@ mod tests {
         assert!(
             Query::new(&query)
                 .chat_page(user(), ChatList::Active)
+                .is_err()
+        );
+        assert!(changes(&query).is_err());
+        let cursor = cursor::encode_changes(user(), chat(), Rev::new(7));
+        let query = format!("cursor={cursor}");
+        assert_eq!(changes(&query), Ok((Rev::new(7), 15)));
+        let other_chat = Some("17-43".parse().unwrap());
+        for chat in [other_chat, None] {
+            let page = Query::new(&query).changes_page(user(), chat);
+            assert!(page.is_err(), "{chat:?}");
+        }
+        assert!(
+            Query::new(&query)
+                .changes_page(stranger, Some(chat()))
                 .is_err()
         );
         assert!(messages("cursor=").is_err());

@@ -7,10 +7,10 @@ use serde::de::DeserializeOwned;
 use super::{body, event::Base64Body, query::Query};
 use crate::{
     Error,
-    domain::{ChatId, UserId},
+    domain::{ChatId, MAX_SAFE_INTEGER, Seq, UserId},
     store::{
-        ChatList, ChatPageStart, IdempotencyKey, InvalidIdempotencyKey, MessagePageStart,
-        RequestDirection, Store,
+        ChangesStart, ChatList, ChatPageStart, IdempotencyKey, InvalidIdempotencyKey,
+        MessagePageStart, RequestDirection, Store,
     },
 };
 
@@ -65,12 +65,17 @@ impl RequestContext {
     /// # Errors
     /// [`Error::UnsupportedMediaType`], or [`Error::InvalidRequest`] that names the invalid field.
     pub fn body<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        let header = |name| header(&self.request, name);
-        body::parse(
-            self.request.body(),
-            header("content-type"),
-            header("content-encoding"),
-        )
+        let (content_type, content_encoding) = self.body_headers();
+        body::parse(self.request.body(), content_type, content_encoding)
+    }
+
+    /// The body, parsed from JSON. `None` if it is empty.
+    ///
+    /// # Errors
+    /// The same as [`RequestContext::body`].
+    pub fn optional_body<T: DeserializeOwned>(&self) -> Result<Option<T>, Error> {
+        let (content_type, content_encoding) = self.body_headers();
+        body::parse_optional(self.request.body(), content_type, content_encoding)
     }
 
     /// The `Idempotency-Key` header, if it is present.
@@ -109,21 +114,73 @@ impl RequestContext {
         self.query().message_page(self.caller, self.chat_id().ok())
     }
 
+    /// The start and the maximum length of a page of changes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] that names the invalid parameter.
+    pub fn changes_page(&self) -> Result<(ChangesStart, usize), Error> {
+        self.query().changes_page(self.caller, self.chat_id().ok())
+    }
+
     /// The chat id in the path.
     ///
     /// # Errors
     /// [`Error::ChatNotFound`] unless it is the canonical id of a chat with the caller as a member.
     pub fn chat_id(&self) -> Result<ChatId, Error> {
-        let parameters = self.request.path_parameters_ref();
-        let id = parameters.and_then(|parameters| parameters.first("chatId"));
-        id.and_then(|id| id.parse().ok())
+        self.path_parameter("chatId")
+            .and_then(|id| id.parse().ok())
             .filter(|id: &ChatId| id.has_member(self.caller))
             .ok_or(Error::ChatNotFound)
+    }
+
+    /// The `seq` in the path, which names a message of the chat in the path.
+    ///
+    /// # Errors
+    /// [`Error::ChatNotFound`] as [`RequestContext::chat_id`]; [`Error::MessageNotFound`] unless it is a
+    /// canonical number.
+    pub fn seq(&self) -> Result<Seq, Error> {
+        self.chat_id()?;
+        self.path_parameter("seq")
+            .and_then(parse_canonical)
+            .filter(|seq| *seq > 0)
+            .map(Seq::new)
+            .ok_or(Error::MessageNotFound)
+    }
+
+    /// The pair of the caller and the user in the path.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] that names `userId`, unless it is the canonical id of another user.
+    pub fn pair(&self) -> Result<ChatId, Error> {
+        let id = self.path_parameter("userId");
+        let user = id.and_then(|id| id.parse().ok()).ok_or_else(|| {
+            Error::invalid(format!(
+                "`userId` in the path must be a whole number from 1 to {MAX_SAFE_INTEGER}, without a sign \
+                 and leading zeros"
+            ))
+        })?;
+        body::pair(self.caller, user)
+    }
+
+    /// The headers that describe the body: `Content-Type` and `Content-Encoding`.
+    fn body_headers(&self) -> (Option<&str>, Option<&str>) {
+        let header = |name| header(&self.request, name);
+        (header("content-type"), header("content-encoding"))
+    }
+
+    fn path_parameter(&self, name: &str) -> Option<&str> {
+        self.request.path_parameters_ref()?.first(name)
     }
 
     fn query(&self) -> Query<'_> {
         Query::new(self.request.uri().query().unwrap_or_default())
     }
+}
+
+/// A number in canonical decimal (no sign, no leading zeros, no white space) from 0 to [`MAX_SAFE_INTEGER`].
+pub(super) fn parse_canonical(text: &str) -> Option<u64> {
+    let number: u64 = text.parse().ok()?;
+    (number <= MAX_SAFE_INTEGER && number.to_string() == text).then_some(number)
 }
 
 /// The value of a header. It can contain characters beyond ASCII. It is always valid UTF-8, because it
@@ -138,4 +195,102 @@ pub(super) fn route(request: &Request<Body>) -> &str {
         return "";
     };
     context.route_key.as_deref().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::{
+        Client, Config,
+        config::{BehaviorVersion, Credentials, Region},
+    };
+    use serde_json::json;
+
+    use super::*;
+    use crate::{aws, domain::Timestamp, http::event, store::TableClient};
+
+    const CALLER: u64 = 17;
+
+    /// A request with these path parameters, which does not use the table.
+    fn request(path_parameters: &[(&str, &str)]) -> RequestContext {
+        let parameters: serde_json::Map<_, _> = path_parameters
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), json!(value)))
+            .collect();
+        let event = json!({"routeKey": "GET /", "pathParameters": parameters}).to_string();
+        let config = Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::new("x", "x", None, None, "test"))
+            .http_client(aws::http_client(false))
+            .build();
+        let table = TableClient::new(Client::from_conf(config), "table");
+        let store = table.store_at(Timestamp::from_millis(0));
+        let request = event::to_request(&event).unwrap();
+        RequestContext::new(request, UserId::new(CALLER).unwrap(), store).unwrap()
+    }
+
+    fn seq(chat: &str, seq: &str) -> Result<Seq, Error> {
+        request(&[("chatId", chat), ("seq", seq)]).seq()
+    }
+
+    fn pair(user: &str) -> Result<ChatId, Error> {
+        request(&[("userId", user)]).pair()
+    }
+
+    #[test]
+    fn a_seq_in_the_path_is_a_canonical_number_of_at_least_1() {
+        for good in ["1", "42", "9007199254740991"] {
+            assert_eq!(seq("17-42", good).unwrap().to_string(), good);
+        }
+        for bad in [
+            "",
+            "0",
+            "01",
+            "+1",
+            "-1",
+            "1.0",
+            " 1",
+            "1%20",
+            "read",
+            "٣",
+            "9007199254740992",
+            "99999999999999999999999",
+        ] {
+            let error = seq("17-42", bad).unwrap_err();
+            assert!(matches!(error, Error::MessageNotFound), "{bad:?}: {error}");
+        }
+        let error = request(&[("chatId", "17-42")]).seq().unwrap_err();
+        assert!(matches!(error, Error::MessageNotFound), "{error}");
+    }
+
+    #[test]
+    fn the_chat_id_is_checked_before_the_seq() {
+        for chat in ["1-2", "42-17", "x"] {
+            for number in ["1", "x"] {
+                let error = seq(chat, number).unwrap_err();
+                assert!(matches!(error, Error::ChatNotFound), "{chat}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_user_id_in_the_path_is_the_canonical_id_of_another_user() {
+        assert_eq!(pair("42").unwrap().to_string(), "17-42");
+        assert_eq!(pair("1").unwrap().to_string(), "1-17");
+        for bad in [
+            "",
+            "0",
+            "042",
+            "+42",
+            "x",
+            "17-42",
+            "9007199254740992",
+            "17",
+        ] {
+            let error = pair(bad).unwrap_err();
+            assert_eq!(error.status(), 400, "{bad:?}");
+            assert!(error.to_string().contains("`userId`"), "{bad:?}: {error}");
+        }
+        assert_eq!(request(&[]).pair().unwrap_err().status(), 400);
+    }
 }

@@ -11,12 +11,18 @@ use serde::Serialize;
 
 use super::{
     cursor,
-    views::{ChatPageView, ChatView, ErrorView, MessagePageView, MessageView},
+    views::{
+        BlockPageView, BlockView, ChangePageView, ChatPageView, ChatView, ErrorView,
+        MessagePageView, MessageView, ReportView,
+    },
 };
 use crate::{
     Error,
-    domain::UserId,
-    store::{ChatList, ChatPage, MessagePage, SendOutcome},
+    domain::{Chat, UserId},
+    error::ErrorCode,
+    store::{
+        ChangePage, ChatList, ChatPage, MessageOutcome, MessagePage, ReportOutcome, SendOutcome,
+    },
 };
 
 /// Seconds to wait before a client retries after a 503.
@@ -61,6 +67,25 @@ impl Response {
         }
     }
 
+    /// 200 with the message after an edit or a deletion.
+    ///
+    /// # Errors
+    /// The same as [`Response::ok`].
+    pub fn message(outcome: &MessageOutcome) -> Result<Self, Error> {
+        Self::ok(&MessageView::new(&outcome.message, outcome.is_read))
+    }
+
+    /// 201 with the new report, or 200 with the first report of the same user or message.
+    ///
+    /// # Errors
+    /// The same as [`Response::ok`].
+    pub fn reported(outcome: &ReportOutcome) -> Result<Self, Error> {
+        match outcome {
+            ReportOutcome::Created(report) => Self::created(&ReportView::new(report)),
+            ReportOutcome::Existing(report) => Self::ok(&ReportView::new(report)),
+        }
+    }
+
     /// A page of a list of chats.
     ///
     /// # Errors
@@ -87,6 +112,36 @@ impl Response {
         })
     }
 
+    /// A page of the changes of a chat.
+    ///
+    /// # Errors
+    /// The same as [`Response::ok`].
+    pub fn changes(page: &ChangePage, caller: UserId) -> Result<Self, Error> {
+        let view = |message| MessageView::new(message, page.chat.is_read(message));
+        let cursor = |rev| cursor::encode_changes(caller, page.chat.id, rev);
+        Self::ok(&ChangePageView {
+            messages: page.messages.iter().map(view).collect(),
+            rev: page.chat.rev().get(),
+            next_cursor: page.next.map(cursor),
+        })
+    }
+
+    /// A page of the users whom the caller has blocked.
+    ///
+    /// # Errors
+    /// The same as [`Response::ok`].
+    pub fn blocks(page: &ChatPage, caller: UserId) -> Result<Self, Error> {
+        let view = |chat: &Chat| {
+            let blocked_at = chat.blocked_at(caller)?;
+            Some(BlockView::new(chat.id.peer_of(caller), blocked_at))
+        };
+        let cursor = |key| cursor::encode_chats(caller, ChatList::Blocked, key);
+        Self::ok(&BlockPageView {
+            blocks: page.chats.iter().filter_map(view).collect(),
+            next_cursor: page.next.map(cursor),
+        })
+    }
+
     /// The status code.
     pub(super) fn status(&self) -> u16 {
         self.0.status().as_u16()
@@ -108,8 +163,10 @@ impl Response {
             Error::Unauthorized(_) => {
                 response.insert_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Error::Unavailable(_) => response.insert_header(RETRY_AFTER, RETRY_AFTER_SECONDS),
             Error::MethodNotAllowed(allow) => response.insert_allow(allow),
+            _ if error.code() == ErrorCode::Unavailable => {
+                response.insert_header(RETRY_AFTER, RETRY_AFTER_SECONDS);
+            }
             _ => {}
         }
         response
@@ -157,5 +214,103 @@ impl Response {
 impl From<Response> for http::Response<Body> {
     fn from(response: Response) -> Self {
         response.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        domain::{
+            ChatId, ChatState, Conversation, Message, MessageContent, Rev, Seq, Timestamp,
+            Transition,
+        },
+        store::ActivityKey,
+    };
+
+    fn user(id: u64) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
+    fn chat_id() -> ChatId {
+        "17-42".parse().unwrap()
+    }
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(1_767_225_600_000 + millis)
+    }
+
+    fn body(response: Result<Response, Error>) -> Value {
+        match response.unwrap().0.body() {
+            Body::Text(text) => serde_json::from_str(text).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_503_says_when_to_retry() {
+        for error in [Error::NotEnabled, Error::Unavailable("a test".into())] {
+            let response = Response::error(&error, "id");
+            assert_eq!(response.status(), 503);
+            assert_eq!(response.0.headers()[RETRY_AFTER], "1");
+        }
+        let other = Response::error(&Error::MessageNotFound, "id");
+        assert_eq!(other.0.headers().get(RETRY_AFTER), None);
+    }
+
+    #[test]
+    fn a_page_of_changes_has_the_rev_of_the_chat_and_a_cursor_of_its_list() {
+        let conversation = Conversation {
+            seq: Seq::new(1),
+            rev: Rev::new(9),
+            ..Conversation::default()
+        };
+        let chat = Chat {
+            state: ChatState::Active(conversation),
+            ..Chat::new_request(chat_id(), user(42), at(0))
+        };
+        let content = MessageContent::new(Some("hi".to_owned()), None, None).unwrap();
+        let mut page = ChangePage {
+            messages: vec![Message::new(
+                chat_id(),
+                Seq::new(1),
+                user(42),
+                content,
+                at(0),
+            )],
+            chat,
+            next: Some(Rev::new(7)),
+        };
+        let first = body(Response::changes(&page, user(17)));
+        assert_eq!(first["rev"], 9);
+        assert_eq!(first["messages"][0]["messageId"], "17-42/1");
+        let cursor = first["nextCursor"].as_str().unwrap();
+        let start = cursor::decode_changes(cursor, user(17), chat_id());
+        assert_eq!(start.unwrap().0, Rev::new(7));
+        page.next = None;
+        let last = body(Response::changes(&page, user(17)));
+        assert_eq!(last["nextCursor"], Value::Null);
+    }
+
+    #[test]
+    fn a_page_of_blocks_lists_only_users_whom_the_caller_has_blocked() {
+        let blocked = Chat::new_block(chat_id(), user(17), at(5));
+        // An index can contain the old row of a user who is no longer blocked.
+        let Transition::To(unblocked) = blocked.unblock(user(17)) else {
+            panic!("the block should end");
+        };
+        let key = ActivityKey::of(&blocked);
+        let page = ChatPage {
+            chats: vec![blocked, unblocked],
+            next: Some(key),
+        };
+        let page = body(Response::blocks(&page, user(17)));
+        let expected = json!([{"userId": 42, "blockedAt": "2026-01-01T00:00:00.005Z"}]);
+        assert_eq!(page["blocks"], expected);
+        let cursor = page["nextCursor"].as_str().unwrap();
+        let start = cursor::decode_chats(cursor, user(17), ChatList::Blocked);
+        assert_eq!(start, Some(key));
     }
 }

@@ -19,7 +19,9 @@ use utoipa::{
     },
 };
 
-use crate::domain::{MAX_SAFE_INTEGER, MAX_TEXT_CODE_POINTS, MAX_URL_BYTES};
+use crate::domain::{
+    self, MAX_NOTE_CODE_POINTS, MAX_SAFE_INTEGER, MAX_TEXT_CODE_POINTS, MAX_URL_BYTES,
+};
 
 /// A user id in canonical decimal.
 const ID: &str = "[1-9][0-9]{0,15}";
@@ -72,6 +74,11 @@ value!(
     Watermark, "Watermark", integer(0).examples([json!(6)])
 );
 value!(
+    /// The number of a change to a message after it was sent: 1, 2, 3, … in each chat, without gaps. 0 means
+    /// none. The `rev` of a chat is that of its last change.
+    Rev, "Rev", integer(0).examples([json!(2)])
+);
+value!(
     /// A count.
     Count, "Count", integer(0).examples([json!(3)])
 );
@@ -111,6 +118,25 @@ value!(
         .examples([json!("https://images.example/cat.jpg")])
 );
 value!(
+    /// Why the user or the message is reported.
+    ReportReason, "ReportReason", reason()
+);
+value!(
+    /// Why the user or the message is reported.
+    NewReportReason, "NewReportReason", reason().examples([json!("spam")])
+);
+value!(
+    /// A text for the operators. The length is in Unicode code points.
+    Note, "Note", string()
+        .max_length(Some(MAX_NOTE_CODE_POINTS))
+        .examples([json!("This is the third time.")])
+);
+value!(
+    /// Identifies a report. It is opaque.
+    ReportId, "ReportId", string()
+        .examples([json!("17-42/17/0")])
+);
+value!(
     /// The start of a page. It is opaque, and valid only for the same list and the same user.
     Cursor, "Cursor", string()
 );
@@ -120,6 +146,14 @@ value!(
         .min_length(Some(1))
         .examples([json!("8f5f1d0c-6a3e-4d5e-9a37-1d2f6c1f0b7e")])
 );
+
+/// The reasons of a report, in requests as a closed list of values. In responses, the list may grow: the module
+/// `openapi` replaces it there.
+fn reason() -> ObjectBuilder {
+    let reasons = domain::ReportReason::ALL.map(domain::ReportReason::as_str);
+    string().enum_values(Some(reasons))
+}
+
 fn string() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }

@@ -125,9 +125,8 @@ async fn handle(
     request: Request<lambda_http::Body>,
     now: Timestamp,
 ) -> Result<Response, Error> {
-    if let MethodMatch::Options { allow } =
-        MethodMatch::find(route(&request), request.method().as_str())?
-    {
+    let (path, method) = (request.uri().path(), request.method().as_str());
+    if let MethodMatch::Options { allow } = MethodMatch::find(route(&request), path, method)? {
         return Ok(Response::options(&allow));
     }
     // The store measures the time from here, also while the authenticator fetches keys.

@@ -12,12 +12,15 @@
 //! against a strict copy of the document.
 //!
 //! All errors have one schema. Clients in most languages get one class for it, and no union types, although
-//! API Gateway's own errors have only a message.
+//! API Gateway's own errors have only a message. An operation has one response for each status, so a response
+//! can have several error codes: they are in its description, and for programs in `x-error-codes`.
 
 mod operations;
 mod samples;
 #[cfg(test)]
 mod tests;
+
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -41,30 +44,37 @@ use crate::{
     auth::TokenError,
     error::{BoxError, ErrorCode},
     http::{
-        ENDPOINTS, MarkedAsReadView, SendChatRequestBody, SendMessageBody, TotalsView,
-        UnreadTotalView,
-        views::{ChatPageView, ErrorView, MessagePageView},
+        ENDPOINTS, EditMessageBody, MarkMessagesReadBody, MarkedAsReadView, ReportBody,
+        SendChatRequestBody, SendMessageBody, TotalsView, UnblockedView, UnreadTotalView,
+        views::{
+            BlockPageView, ChangePageView, ChatPageView, ErrorView, MessagePageView, ReportView,
+        },
     },
 };
+use operations::Description;
 
 const JSON: &str = "application/json";
 const ACCESS_TOKEN: &str = "accessToken";
 const INTRODUCTION: &str = include_str!("introduction.md");
 /// The known values of a string that may get more values.
 const EXTENSIBLE_ENUM: &str = "x-extensible-enum";
+/// The error codes that a response can have.
+const ERROR_CODES: &str = "x-error-codes";
 /// The enumerations in responses.
-const OPEN_ENUMS: [&str; 3] = ["ChatStatus", "ErrorCode", "MessageStatus"];
+const OPEN_ENUMS: [&str; 4] = ["ChatStatus", "ErrorCode", "MessageStatus", "ReportReason"];
 
 /// The document.
 #[must_use]
 pub fn document() -> OpenApi {
+    let descriptions: Vec<_> = ENDPOINTS.iter().map(operations::describe).collect();
+    let components = components(&descriptions);
     OpenApiBuilder::new()
         .info(info())
         .servers(Some(servers()))
         .security(Some([SecurityRequirement::new(ACCESS_TOKEN, [""; 0])]))
         .tags(Some(tags()))
-        .paths(paths())
-        .components(Some(components()))
+        .paths(paths(descriptions))
+        .components(Some(components))
         .build()
 }
 
@@ -110,12 +120,19 @@ fn servers() -> [Server; 2] {
     [local, aws.build()]
 }
 
-fn tags() -> [Tag; 4] {
+fn tags() -> [Tag; 5] {
     [
-        ("Requests", "Send, accept and decline chat requests."),
-        ("Chats", "Active chats."),
-        ("Messages", "Send and list messages, and mark them as read."),
+        (
+            "Requests",
+            "Send, accept, decline and withdraw chat requests.",
+        ),
+        ("Chats", "Active chats, and single chats of any status."),
+        (
+            "Messages",
+            "Send, list, edit and delete messages, and mark them as read.",
+        ),
         ("Totals", "Counts for badges."),
+        ("Safety", "Block and report users."),
     ]
     .map(|(name, description)| {
         TagBuilder::new()
@@ -125,9 +142,9 @@ fn tags() -> [Tag; 4] {
     })
 }
 
-fn paths() -> Paths {
+fn paths(descriptions: Vec<Description>) -> Paths {
     let mut paths = Paths::new();
-    for endpoint in &ENDPOINTS {
+    for (endpoint, description) in ENDPOINTS.iter().zip(descriptions) {
         let method = match endpoint.method {
             "GET" => HttpMethod::Get,
             "POST" => HttpMethod::Post,
@@ -136,13 +153,12 @@ fn paths() -> Paths {
             "DELETE" => HttpMethod::Delete,
             other => unreachable!("add the method {other} here"),
         };
-        let operation = operations::describe(endpoint);
-        paths.add_path_operation(endpoint.path, vec![method], operation);
+        paths.add_path_operation(endpoint.path, vec![method], description.operation);
     }
     paths
 }
 
-fn components() -> Components {
+fn components(descriptions: &[Description]) -> Components {
     let token = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("JWT")
@@ -153,11 +169,18 @@ fn components() -> Components {
     let mut schemas = Vec::new();
     add::<ChatPageView<'_>>(&mut schemas);
     add::<MessagePageView<'_>>(&mut schemas);
+    add::<ChangePageView<'_>>(&mut schemas);
     add::<TotalsView>(&mut schemas);
     add::<UnreadTotalView>(&mut schemas);
     add::<MarkedAsReadView>(&mut schemas);
+    add::<BlockPageView>(&mut schemas);
+    add::<UnblockedView>(&mut schemas);
+    add::<ReportView>(&mut schemas);
     add::<SendChatRequestBody>(&mut schemas);
     add::<SendMessageBody>(&mut schemas);
+    add::<EditMessageBody>(&mut schemas);
+    add::<MarkMessagesReadBody>(&mut schemas);
+    add::<ReportBody>(&mut schemas);
     add::<ErrorView<'_>>(&mut schemas);
     for (name, schema) in &mut schemas {
         if OPEN_ENUMS.contains(&name.as_str()) {
@@ -166,11 +189,22 @@ fn components() -> Components {
     }
     let mut components = ComponentsBuilder::new()
         .schemas_from_iter(schemas)
-        .schema(SendMessageBody::name(), new_message())
+        .schema(
+            SendMessageBody::name(),
+            with_at_least_one_property::<SendMessageBody>(),
+        )
+        .schema(
+            EditMessageBody::name(),
+            with_at_least_one_property::<EditMessageBody>(),
+        )
         .schema(ErrorView::name(), error())
         .security_scheme(ACCESS_TOKEN, SecurityScheme::Http(token.build()));
-    for code in ErrorCode::ALL {
-        components = components.response(name(code), error_response(code));
+    let mut groups = BTreeSet::from(ErrorCode::ALL.map(|code| vec![code]));
+    for description in descriptions {
+        groups.extend(description.errors.iter().cloned());
+    }
+    for codes in groups {
+        components = components.response(group_name(&codes), error_response(&codes));
     }
     components
         .response("headers_too_large", headers_too_large())
@@ -192,28 +226,42 @@ fn name(code: ErrorCode) -> String {
     }
 }
 
-fn error_response_ref(code: ErrorCode) -> Ref {
-    Ref::from_response_name(name(code))
+/// The name of the response for these error codes, which have the same status.
+fn group_name(codes: &[ErrorCode]) -> String {
+    let names: Vec<_> = codes.iter().copied().map(name).collect();
+    names.join("_or_")
 }
 
-/// The response for an error code.
-fn error_response(code: ErrorCode) -> Response {
-    let name = name(code);
-    let (when, error) = about(code);
-    let example = json!({
-        "success": false,
-        "code": name,
-        "message": error.to_string(),
-        "requestId": "8f5f1d0c-6a3e-4d5e-9a37-1d2f6c1f0b7e",
+fn error_response_ref(codes: &[ErrorCode]) -> Ref {
+    Ref::from_response_name(group_name(codes))
+}
+
+/// The response for these error codes, which have the same status.
+fn error_response(codes: &[ErrorCode]) -> Response {
+    let description = |code: &ErrorCode| format!("`{}`: {}", name(*code), about(*code).0);
+    let descriptions: Vec<_> = codes.iter().map(description).collect();
+    let description = match &descriptions[..] {
+        [description] => description.clone(),
+        descriptions => format!("One of these:\n\n- {}", descriptions.join("\n- ")),
+    };
+    let example = codes.first().map(|code| {
+        json!({
+            "success": false,
+            "code": name(*code),
+            "message": about(*code).1.to_string(),
+            "requestId": "8f5f1d0c-6a3e-4d5e-9a37-1d2f6c1f0b7e",
+        })
     });
     let content = Content::builder()
         .schema(Some(schema_ref::<ErrorView<'_>>()))
-        .example(Some(example));
+        .example(example);
+    let names: Vec<_> = codes.iter().copied().map(name).collect();
     let response = ResponseBuilder::new()
-        .description(format!("`{name}`: {when}"))
-        .content(JSON, content.build());
-    match code {
-        ErrorCode::Unauthorized => {
+        .description(description)
+        .content(JSON, content.build())
+        .extensions(Some(Extensions::from_iter([(ERROR_CODES, names)])));
+    match codes {
+        [ErrorCode::Unauthorized] => {
             let scheme = header_with_schema(
                 "The authentication scheme. If API Gateway itself sends the response, the value can contain more.",
                 ObjectBuilder::new().schema_type(Type::String),
@@ -221,7 +269,7 @@ fn error_response(code: ErrorCode) -> Response {
             );
             response.header("WWW-Authenticate", scheme)
         }
-        ErrorCode::MethodNotAllowed => {
+        [ErrorCode::MethodNotAllowed] => {
             let methods = header_with_schema(
                 "The methods that the path supports.",
                 ObjectBuilder::new().schema_type(Type::String),
@@ -229,7 +277,7 @@ fn error_response(code: ErrorCode) -> Response {
             );
             response.header("Allow", methods)
         }
-        ErrorCode::Unavailable => {
+        [ErrorCode::Unavailable] => {
             let seconds = header_with_schema(
                 "Seconds to wait before a retry. Absent if API Gateway itself sends the response.",
                 ObjectBuilder::new()
@@ -245,6 +293,7 @@ fn error_response(code: ErrorCode) -> Response {
 }
 
 /// When an error code is returned, and an example of the error.
+#[expect(clippy::too_many_lines, reason = "a table with one entry for each code")]
 fn about(code: ErrorCode) -> (&'static str, Error) {
     use crate::domain::TransitionError;
     match code {
@@ -260,25 +309,66 @@ fn about(code: ErrorCode) -> (&'static str, Error) {
             "only the recipient of a chat request can accept or decline it.",
             TransitionError::NotTheRecipient.into(),
         ),
+        ErrorCode::NotTheRequester => (
+            "only the member who sent a chat request can withdraw it.",
+            TransitionError::NotTheRequester.into(),
+        ),
+        ErrorCode::NotTheSender => (
+            "only the sender of a message can edit or delete it.",
+            TransitionError::NotTheSender.into(),
+        ),
         ErrorCode::ChatNotFound => (
             "the id does not name a chat of the caller. The response does not tell whether other users have a chat with this id.",
             Error::ChatNotFound,
+        ),
+        ErrorCode::MessageNotFound => (
+            "the chat has no message with this `seq`. In a report: or the message is not one of the reported user.",
+            Error::MessageNotFound,
         ),
         ErrorCode::MethodNotAllowed => (
             "the path does not support this method. The method is checked before the access token.",
             Error::MethodNotAllowed("GET, POST, HEAD, OPTIONS".to_owned()),
         ),
         ErrorCode::ChatActive => (
-            "the chat is active and can no longer be declined.",
+            "the chat is active, so the request can no longer be declined or withdrawn.",
             TransitionError::ChatActive.into(),
         ),
         ErrorCode::ChatDeclined => (
             "the request was declined. Only the member who declined it can send a new request.",
             TransitionError::ChatDeclined.into(),
         ),
+        ErrorCode::ChatWithdrawn => (
+            "the request was withdrawn. Both members can send a new one.",
+            TransitionError::ChatWithdrawn.into(),
+        ),
         ErrorCode::ChatNotActive => (
             "messages can be sent after the request has been accepted.",
             TransitionError::ChatNotActive.into(),
+        ),
+        ErrorCode::MessageDeleted => (
+            "the message was deleted and can no longer be edited.",
+            TransitionError::MessageDeleted.into(),
+        ),
+        ErrorCode::EditWindowClosed => (
+            "the message was sent too long ago to be edited (more than 24 hours by default).",
+            TransitionError::EditWindowClosed.into(),
+        ),
+        ErrorCode::DeleteWindowClosed => (
+            "the message was sent too long ago to be deleted. By default there is no limit.",
+            TransitionError::DeleteWindowClosed.into(),
+        ),
+        ErrorCode::YouBlocked => (
+            "the caller has blocked the other member.",
+            TransitionError::YouBlocked.into(),
+        ),
+        ErrorCode::PeerUnavailable => (
+            "the other member cannot receive messages. The response does not tell why.",
+            TransitionError::PeerUnavailable.into(),
+        ),
+        ErrorCode::ChangesExpired => (
+            "the service keeps changes for 90 days and no longer has all changes after this `rev`. Load the chat \
+             again.",
+            Error::ChangesExpired,
         ),
         ErrorCode::BodyTooLarge => (
             "the body is larger than 64 KiB. Above the limits of Lambda and API Gateway (from about 4.7 MB), \
@@ -305,7 +395,8 @@ fn about(code: ErrorCode) -> (&'static str, Error) {
         ),
         ErrorCode::Unavailable => (
             "the service is busy. The request was applied completely or not at all. Retry it with the same \
-             `Idempotency-Key`.",
+             `Idempotency-Key`. Or the message says that the operation is not enabled yet, because the deployment is \
+             being upgraded: retry later.",
             Error::Unavailable("not part of the response".into()),
         ),
     }
@@ -388,13 +479,13 @@ fn error() -> RefOr<Schema> {
     schema
 }
 
-/// The schema of [`SendMessageBody`] with the rule that it has at least one part, which a derived schema
+/// The schema of a type with the rule that a message or an edit has at least one part, which a derived schema
 /// cannot express.
 ///
-/// That the part must not be null is only in the description. The `anyOf` that would express it becomes
-/// three classes in some clients, each of which can hold only one part of a message.
-fn new_message() -> RefOr<Schema> {
-    let mut schema = SendMessageBody::schema();
+/// That the part of a message must not be null is only in the description. The `anyOf` that would express it
+/// becomes three classes in some clients, each of which can hold only one part of a message.
+fn with_at_least_one_property<T: ToSchema>() -> RefOr<Schema> {
+    let mut schema = T::schema();
     if let RefOr::T(Schema::Object(object)) = &mut schema {
         object.min_properties = Some(1);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{EXTENSIBLE_ENUM, OPEN_ENUMS, document, name};
+use super::{ERROR_CODES, EXTENSIBLE_ENUM, OPEN_ENUMS, document, name, sample_requests};
 use crate::error::ErrorCode;
 
 /// Schemas of responses with a pattern, because the contract defines their format.
@@ -35,14 +35,21 @@ fn walk(value: &Value, pointer: &str, visit: &mut impl FnMut(&str, &Value)) {
     }
 }
 
+/// All operations, each with its path.
+fn operations(document: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let paths = document["paths"].as_object().unwrap().iter();
+    paths.flat_map(|(path, operations)| {
+        let operations = operations.as_object().unwrap().values();
+        operations.map(move |operation| (path, operation))
+    })
+}
+
 /// The names of the component schemas that responses contain.
 fn response_schemas(document: &Value) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut remaining = vec![document["components"]["responses"].clone()];
-    for operations in document["paths"].as_object().unwrap().values() {
-        for operation in operations.as_object().unwrap().values() {
-            remaining.push(operation["responses"].clone());
-        }
+    for (_, operation) in operations(document) {
+        remaining.push(operation["responses"].clone());
     }
     while let Some(value) = remaining.pop() {
         walk(&value, "", &mut |_, value| {
@@ -71,6 +78,8 @@ fn a_client_that_validates_responses_accepts_those_of_a_later_version() {
         "ErrorCode",
         "LastMessage",
         "Message",
+        "Report",
+        "ReportReason",
     ] {
         assert!(names.contains(expected), "{names:?}");
     }
@@ -125,6 +134,65 @@ fn open_enumerations_list_the_values_of_this_version() {
     let codes = schemas["ErrorCode"][EXTENSIBLE_ENUM].as_array().unwrap();
     let codes: Vec<_> = codes.iter().map(|code| code.as_str().unwrap()).collect();
     assert_eq!(codes, ErrorCode::ALL.map(name));
+}
+
+#[test]
+fn an_error_response_lists_its_codes_which_have_the_status_of_the_response() {
+    let document = json();
+    let components = &document["components"]["responses"];
+    let mut found = BTreeSet::from([name(ErrorCode::MethodNotAllowed)]);
+    for (path, operation) in operations(&document) {
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let Some(reference) = response["$ref"].as_str() else {
+                continue;
+            };
+            let component = reference.strip_prefix("#/components/responses/").unwrap();
+            let response = &components[component];
+            assert!(response.is_object(), "{path}: {reference}");
+            let description = response["description"].as_str().unwrap();
+            let codes = response[ERROR_CODES].as_array().into_iter().flatten();
+            for code in codes.map(|code| code.as_str().unwrap()) {
+                let is_code = |known: &ErrorCode| name(*known) == code;
+                let known = ErrorCode::ALL.into_iter().find(is_code).unwrap();
+                assert_eq!(known.status().to_string(), *status, "{path}: {code}");
+                assert!(description.contains(&format!("`{code}`: ")), "{component}");
+                found.insert(code.to_owned());
+            }
+        }
+    }
+    assert_eq!(found, BTreeSet::from(ErrorCode::ALL.map(name)));
+}
+
+#[test]
+fn an_operation_has_all_parameters_of_its_path() {
+    let document = json();
+    for (path, operation) in operations(&document) {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let in_path = parameters.filter(|parameter| parameter["in"] == "path");
+        let names: Vec<_> = in_path
+            .map(|parameter| parameter["name"].as_str().unwrap())
+            .collect();
+        let expected: Vec<_> = path
+            .split('/')
+            .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+            .collect();
+        assert_eq!(names, expected, "{path}");
+    }
+}
+
+#[test]
+fn a_sample_request_has_a_value_for_each_parameter_of_its_path() {
+    let path = |endpoint: &str| {
+        let samples = sample_requests().into_iter();
+        let mut samples = samples.filter(|sample| sample.endpoint.name == endpoint);
+        samples.next().unwrap().path()
+    };
+    assert_eq!(path("list-active-chats"), "/chats");
+    assert_eq!(path("edit-message"), "/chats/17-42/messages/1");
+    assert_eq!(path("block-user"), "/blocks/42");
+    for sample in sample_requests() {
+        assert!(!sample.path().contains('{'), "{}", sample.path());
+    }
 }
 
 #[test]

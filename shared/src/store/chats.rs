@@ -1,15 +1,16 @@
-//! Chat requests: sending, accepting and declining them, and the cap on open requests.
+//! Chat requests: sending, accepting, declining and withdrawing them, and the cap on open requests.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
     Store,
-    items::{ChatItem, Item, OpenRequestsItem, TotalsItem},
+    items::{ChatItem, OpenRequestsItem, TotalsItem},
     transaction::{Write, number},
+    update::ItemUpdate,
 };
 use crate::{
     Error,
-    domain::{Chat, ChatId, Transition, TransitionError, UserId},
+    domain::{Chat, ChatId, Timestamp, Transition, TransitionError, UserId},
 };
 
 /// The outcome of a chat request.
@@ -28,7 +29,7 @@ impl Store {
     ///
     /// # Errors
     /// [`TransitionError::ChatDeclined`] if the other member has declined a request of `requester`;
-    /// [`Error::TooManyPendingRequests`].
+    /// [`TransitionError::YouBlocked`]; [`Error::TooManyPendingRequests`].
     pub async fn request_chat(
         &self,
         requester: UserId,
@@ -36,18 +37,16 @@ impl Store {
     ) -> Result<RequestOutcome, Error> {
         let mut current: Option<Chat> = None;
         loop {
-            let next = match &current {
-                None => Chat::new_request(id, requester, self.now()),
-                Some(chat) => match chat.request(requester, self.now())? {
-                    Transition::Unchanged => return Ok(RequestOutcome::Existing(chat.clone())),
-                    Transition::To(next) => next,
-                },
+            let request = |now| match &current {
+                None => Ok(Transition::To(Chat::new_request(id, requester, now))),
+                Some(chat) => chat.request(requester, now),
             };
-            match self.write_transition(current.as_ref(), &next).await? {
-                WriteOutcome::Applied(chat) if current.is_none() => {
-                    return Ok(RequestOutcome::Created(chat));
+            let is_new = current.as_ref().is_none_or(|chat| !chat.exists());
+            match self.write_transition(id, current.as_ref(), request).await? {
+                WriteOutcome::Applied(chat) if is_new => return Ok(RequestOutcome::Created(chat)),
+                WriteOutcome::Applied(chat) | WriteOutcome::Unchanged(chat) => {
+                    return Ok(RequestOutcome::Existing(chat));
                 }
-                WriteOutcome::Applied(chat) => return Ok(RequestOutcome::Existing(chat)),
                 WriteOutcome::Stale(found) => current = found,
             }
         }
@@ -58,7 +57,7 @@ impl Store {
     /// # Errors
     /// [`Error::ChatNotFound`], and the errors of [`Chat::accept`].
     pub async fn accept_chat(&self, by: UserId, id: ChatId) -> Result<Chat, Error> {
-        self.apply_transition(id, |chat| chat.accept(by, self.now()))
+        self.apply_transition(id, |chat, now| chat.accept(by, now))
             .await
     }
 
@@ -67,57 +66,55 @@ impl Store {
     /// # Errors
     /// [`Error::ChatNotFound`], and the errors of [`Chat::decline`].
     pub async fn decline_chat(&self, by: UserId, id: ChatId) -> Result<Chat, Error> {
-        self.apply_transition(id, |chat| chat.decline(by, self.now()))
+        self.apply_transition(id, |chat, now| chat.decline(by, now))
+            .await
+    }
+
+    /// `by` withdraws the request.
+    ///
+    /// # Errors
+    /// [`Error::ChatNotFound`], [`Error::NotEnabled`], and the errors of [`Chat::withdraw`].
+    pub async fn withdraw_chat(&self, by: UserId, id: ChatId) -> Result<Chat, Error> {
+        self.require_safety_features()?;
+        self.apply_transition(id, |chat, now| chat.withdraw(by, now))
             .await
     }
 
     async fn apply_transition(
         &self,
         id: ChatId,
-        transition: impl Fn(&Chat) -> Result<Transition, TransitionError>,
+        transition: impl Fn(&Chat, Timestamp) -> Result<Transition, TransitionError>,
     ) -> Result<Chat, Error> {
-        let mut current = self.chat(id).await?;
+        let mut chat = self.get_chat(id).await?;
         loop {
-            let chat = current.ok_or(Error::ChatNotFound)?;
-            let next = match transition(&chat)? {
-                Transition::Unchanged => return Ok(chat),
-                Transition::To(next) => next,
-            };
-            match self.write_transition(Some(&chat), &next).await? {
-                WriteOutcome::Applied(chat) => return Ok(chat),
-                WriteOutcome::Stale(found) => current = found,
+            let next = |now| transition(&chat, now);
+            match self.write_transition(id, Some(&chat), next).await? {
+                WriteOutcome::Applied(chat) | WriteOutcome::Unchanged(chat) => return Ok(chat),
+                WriteOutcome::Stale(found) => {
+                    chat = found.filter(Chat::exists).ok_or(Error::ChatNotFound)?;
+                }
             }
         }
     }
 
-    /// Changes the chat `from` to `to` and updates the counters of open requests, in one transaction. It is
-    /// conditional on the status and the requester of `from`.
+    /// Applies a transition of the chat `from`, and updates the counters, in one transaction. `from` is `None` if
+    /// the pair has no chat.
     async fn write_transition(
         &self,
+        id: ChatId,
         from: Option<&Chat>,
-        to: &Chat,
+        transition: impl Fn(Timestamp) -> Result<Transition, TransitionError>,
     ) -> Result<WriteOutcome, Error> {
         const STATE: usize = 0;
-        const OPEN_REQUESTS: usize = 1;
 
+        if let (Some(from), Transition::Unchanged) = (from, transition(self.now())?) {
+            return Ok(WriteOutcome::Unchanged(from.clone()));
+        }
         let written = self.transact_planned(|now| {
-            let to = match from {
-                None => Chat::new_request(to.id, to.requester, now),
-                Some(from) => Chat {
-                    updated_at: from.next_change_time(now),
-                    ..to.clone()
-                },
+            let Transition::To(to) = transition(now)? else {
+                return Err(Error::Internal("a transition depends on the time".into()));
             };
-            let mut writes = vec![self.write_chat(from, &to)?];
-            if let Some(before) = from.and_then(Chat::open_request) {
-                writes.push(self.count_open_request(before.requester, -1));
-                writes.push(self.count_pending(before.recipient, to.id, -1));
-            }
-            if let Some(after) = to.open_request() {
-                writes.push(self.count_open_request(after.requester, 1));
-                writes.push(self.count_pending(after.recipient, to.id, 1));
-            }
-            Ok((writes, to))
+            Ok((self.transition_writes(from, &to)?, to))
         });
         let mut failures = match written.await? {
             Ok(chat) => return Ok(WriteOutcome::Applied(chat)),
@@ -128,45 +125,73 @@ impl Store {
             let found = found.map(|item| self.read_chat(item)).transpose()?;
             return Ok(WriteOutcome::Stale(found));
         }
-        debug_assert!(
-            failures.failed(OPEN_REQUESTS),
-            "only these two writes have a condition"
-        );
+        // Only the cap is reported. DynamoDB does not promise to report every condition that fails, so the one on
+        // the chat may have failed, too.
+        let key = |chat: &Chat| (chat.status(), chat.requester, chat.blocks.version);
+        let found = self.chat(id).await?;
+        if found.as_ref().map(key) != from.map(key) {
+            return Ok(WriteOutcome::Stale(found));
+        }
         Err(Error::TooManyPendingRequests(self.table.max_open_requests))
     }
 
-    /// Creates the chat, or sets the attributes that the transition changes. Other attributes keep their values,
-    /// also those that only another version of this service knows. The condition covers the status and the
-    /// requester, because a transition depends only on these.
+    /// The writes that change the chat `from` to `to`. The first one changes the chat, the others the counters
+    /// whose value changes.
+    pub(super) fn transition_writes(
+        &self,
+        from: Option<&Chat>,
+        to: &Chat,
+    ) -> Result<Vec<Write>, Error> {
+        let mut writes = vec![self.write_chat(from, to)?];
+        let requester = |chat: &Chat| chat.open_request().map(|open| open.requester);
+        let (before, after) = (from.and_then(requester), requester(to));
+        if before != after {
+            let closed = before.map(|requester| self.count_open_request(requester, -1));
+            let opened = after.map(|requester| self.count_open_request(requester, 1));
+            writes.extend(closed.into_iter().chain(opened));
+        }
+        for member in [to.id.low(), to.id.high()] {
+            let (before, after) = (from.map(|chat| counted(chat, member)), counted(to, member));
+            let before = before.unwrap_or_default();
+            for (counter, change) in [
+                (TotalsItem::PENDING, after.pending - before.pending),
+                (TotalsItem::UNREAD, after.unread - before.unread),
+            ] {
+                if change != 0 {
+                    writes.push(self.count_total(counter, member, to.id, change));
+                }
+            }
+        }
+        Ok(writes)
+    }
+
+    /// Sets the attributes of the chat that the transition changes. Other attributes keep their values, also those
+    /// that only another version of this service knows. The condition covers the attributes that a transition
+    /// depends on.
     fn write_chat(&self, from: Option<&Chat>, to: &Chat) -> Result<Write, Error> {
-        let mut item = ChatItem::write(to)?;
-        let Some(from) = from else {
-            return Ok(self.put(item, "attribute_not_exists(pk)", &[], vec![]));
-        };
-        let mut from = ChatItem::write(from)?;
-        let attributes = ChatItem::TRANSITION_ATTRIBUTES
-            .map(|attribute| (format!("#{attribute}"), format!(":{attribute}"), attribute));
-        let assignments = attributes
-            .each_ref()
-            .map(|(name, value, _)| format!("{name} = {value}"));
-        let names = attributes
-            .each_ref()
-            .map(|(name, _, attribute)| (name.as_str(), *attribute));
-        let mut values = vec![
-            (":from", take(&mut from, "status")),
-            (":fromRequester", take(&mut from, "requesterId")),
-        ];
-        let changed = attributes
-            .each_ref()
-            .map(|(_, value, attribute)| (value.as_str(), take(&mut item, attribute)));
-        values.extend(changed);
-        Ok(self.update(
-            ChatItem::key(to.id),
-            &format!("SET {}", assignments.join(", ")),
-            Some("#status = :from AND #requesterId = :fromRequester"),
-            &names,
-            values,
-        ))
+        let before = from.map(ChatItem::write).transpose()?.unwrap_or_default();
+        let after = ChatItem::write(to)?;
+
+        let mut update = ItemUpdate::default();
+        if from.is_none() {
+            update.require_new();
+        } else {
+            for attribute in ["status", "requesterId", "v"] {
+                update.require(attribute, before.get(attribute));
+            }
+        }
+        for member in [to.id.low(), to.id.high()] {
+            let (unread, _) = ChatItem::member_attributes(to.id, member);
+            let counts = [unread, ChatItem::held_attribute(to.id, member)];
+            let is_changed = |count: &&str| before.get(*count) != after.get(*count);
+            if from.is_some() && counts.iter().any(is_changed) {
+                for count in counts {
+                    update.require(count, before.get(count));
+                }
+            }
+        }
+        update.change_to(&before, &after);
+        Ok(self.update_item(ChatItem::key(to.id), &update))
     }
 
     /// Adds `change` to the number of open requests that `requester` has sent. An increase is conditional on
@@ -193,11 +218,6 @@ impl Store {
         )
     }
 
-    /// Adds `change` to the number of open requests that `recipient` has received.
-    fn count_pending(&self, recipient: UserId, chat: ChatId, change: i64) -> Write {
-        self.count_total(TotalsItem::PENDING, recipient, chat, change)
-    }
-
     /// Adds `change` to the total `attribute` of `owner`, in the shard of the chat.
     pub(super) fn count_total(
         &self,
@@ -222,12 +242,25 @@ impl Store {
     }
 }
 
-/// Takes an attribute of an item that [`ChatItem::write`] has created.
-fn take(item: &mut Item, attribute: &str) -> AttributeValue {
-    item.remove(attribute).unwrap_or(AttributeValue::Null(true))
+/// What a chat adds to the totals of a member.
+#[derive(Default)]
+struct Counted {
+    pending: i64,
+    unread: i64,
+}
+
+fn counted(chat: &Chat, member: UserId) -> Counted {
+    let open = chat.open_request();
+    let is_pending = open.is_some_and(|open| open.recipient == member && !open.hidden);
+    Counted {
+        pending: i64::from(is_pending),
+        unread: i64::try_from(chat.member_state(member).unread).unwrap_or(i64::MAX),
+    }
 }
 
 enum WriteOutcome {
+    /// The chat is already in the requested state.
+    Unchanged(Chat),
     /// Contains the chat as it was written.
     Applied(Chat),
     /// Another request has changed the chat. Contains the current chat.

@@ -20,6 +20,8 @@ pub enum ChatList {
     Pending(RequestDirection),
     /// Requests that were declined.
     Declined(RequestDirection),
+    /// Pairs whose other member the user has blocked, with or without a chat.
+    Blocked,
 }
 
 /// Selects sent or received requests.
@@ -52,8 +54,8 @@ impl Store {
     /// A page of one of the user's lists. It comes from indexes, which are up to date within about a
     /// second.
     ///
-    /// The active chats of a user are in two indexes, because the user was either the requester or the
-    /// recipient. Both are queried in parallel and merged. The query reads one chat more than the page
+    /// The active and the blocked chats of a user are in two indexes, because the user was either the requester or
+    /// the recipient. Both are queried in parallel and merged. The query reads one chat more than the page
     /// has, to find out whether there is a next page.
     ///
     /// # Errors
@@ -70,21 +72,23 @@ impl Store {
             ChatPageStart::After(key) => (0, Some(key)),
         };
         let max_items = skip + limit + 1;
-        let chats_of = |index, status| self.chats_of(index, user, status, below, max_items);
-        let rows = match list {
-            ChatList::Active => {
-                let (sent, received) = tokio::try_join!(
-                    chats_of(Index::ByRequester, ChatStatus::Active),
-                    chats_of(Index::ByRecipient, ChatStatus::Active),
-                )?;
-                vec![sent, received]
-            }
+        let (key, direction) = match list {
+            ChatList::Active => (Index::key(user, ChatStatus::Active), None),
             ChatList::Pending(direction) => {
-                vec![chats_of(direction.index(), ChatStatus::Pending).await?]
+                (Index::key(user, ChatStatus::Pending), Some(direction))
             }
             ChatList::Declined(direction) => {
-                vec![chats_of(direction.index(), ChatStatus::Declined).await?]
+                (Index::key(user, ChatStatus::Declined), Some(direction))
             }
+            ChatList::Blocked => (Index::blocked_key(user), None),
+        };
+        let chats_of = |index| self.chats_of(index, &key, below, max_items);
+        let rows = if let Some(direction) = direction {
+            vec![chats_of(direction.index()).await?]
+        } else {
+            let (sent, received) =
+                tokio::try_join!(chats_of(Index::ByRequester), chats_of(Index::ByRecipient),)?;
+            vec![sent, received]
         };
         let previous = below.map(ActivityKey::chat);
         Ok(merge(rows, max_items, previous, skip, limit))
@@ -93,18 +97,18 @@ impl Store {
     async fn chats_of(
         &self,
         index: Index,
-        user: UserId,
-        status: ChatStatus,
+        key: &str,
         below: Option<ActivityKey>,
         max_items: usize,
     ) -> Result<Vec<Chat>, Error> {
-        let mut values = vec![(":key", Index::key(user, status))];
+        let mut values = vec![(":key", key.to_owned())];
         values.extend(below.map(|key| (":below", key.to_string())));
         let query = KeyQuery {
             index: Some(index.name()),
             condition: index.condition(below.is_some()),
             values,
             ascending: false,
+            projection: None,
         };
         let items = self.query(query, max_items).await?.into_iter();
         items.map(|item| self.read_chat(item)).collect()

@@ -1,4 +1,4 @@
-//! Sending, listing and marking messages.
+//! Sending and listing messages.
 
 use std::time::Duration;
 
@@ -9,10 +9,14 @@ use super::{
     KeyQuery, Store,
     items::{ActivityKey, ChatItem, IdempotencyItem, MessageItem, PreviewItem, TotalsItem},
     transaction::{Write, number},
+    update::{ItemUpdate, absent_if_zero},
 };
 use crate::{
     Error,
-    domain::{Chat, ChatId, MAX_SAFE_INTEGER, Message, MessageContent, Seq, Timestamp, UserId},
+    domain::{
+        Chat, ChatId, MAX_SAFE_INTEGER, Message, MessageContent, Seq, Timestamp, TransitionError,
+        UserId,
+    },
 };
 
 /// The lifetime of an idempotency key.
@@ -20,9 +24,9 @@ const KEY_LIFETIME: Duration = Duration::from_hours(24);
 
 /// Maximum number of repeated reads while an item of a transaction is not readable yet. With their delays they
 /// take one second on average.
-const MAX_REREADS: usize = 8;
+pub(super) const MAX_REREADS: usize = 8;
 /// After this time, all items of a transaction are readable.
-const MAX_COMMIT_TIME: Duration = Duration::from_secs(10);
+pub(super) const MAX_COMMIT_TIME: Duration = Duration::from_secs(10);
 
 /// A key that a client chooses for one message, so that a repeated request does not send it twice. It has
 /// 1 to 64 visible ASCII characters and no comma, because API Gateway joins the values of a repeated header
@@ -129,7 +133,7 @@ impl Store {
     /// Adds a message to a chat.
     ///
     /// # Errors
-    /// [`Error::ChatNotFound`]; [`crate::domain::TransitionError::ChatNotActive`];
+    /// [`Error::ChatNotFound`]; the errors of [`Chat::send`];
     /// [`Error::IdempotencyKeyReused`] if another message was sent with the key.
     pub async fn send_message(
         &self,
@@ -142,18 +146,20 @@ impl Store {
         const KEY: usize = 3;
 
         let hash = key.map(|_| digest(&content));
-        let mut chat = self.chat(id).await?.ok_or(Error::ChatNotFound)?;
+        let mut chat = self.get_chat(id).await?;
         loop {
-            // An active chat stays active. So this chat has never been active, and no key was used in it.
-            let seq = chat.conversation()?.seq.next();
+            let seq = match chat.send(sender) {
+                Ok(conversation) => conversation.seq.next(),
+                Err(error) => {
+                    let (Some(key), Some(hash)) = (key, &hash) else {
+                        return Err(error.into());
+                    };
+                    return self.replay_or(error, &chat, sender, key, hash).await;
+                }
+            };
             let sent = self.transact_planned(|now| {
-                let message = Message {
-                    chat_id: id,
-                    seq,
-                    sender,
-                    content: content.clone(),
-                    created_at: chat.next_change_time(now),
-                };
+                let created_at = chat.next_change_time(now);
+                let message = Message::new(id, seq, sender, content.clone(), created_at);
                 let mut writes = vec![
                     self.append_message(&chat, &message)?,
                     self.insert(MessageItem::write(&message)?),
@@ -183,53 +189,12 @@ impl Store {
         }
     }
 
-    /// Marks all messages of the other member as read by `reader`.
-    ///
-    /// The transaction is conditional on the unread count, because the total decreases by it. It sets the
-    /// watermark to the `seq` of the chat at the time of the write, not to a `seq` that was read earlier.
-    /// The count and the watermark are therefore consistent, even if other devices mark messages and new
-    /// messages arrive at the same time.
-    ///
-    /// # Errors
-    /// [`Error::ChatNotFound`].
-    pub async fn mark_messages_read(&self, reader: UserId, id: ChatId) -> Result<(), Error> {
-        const STATE: usize = 0;
-
-        let mut chat = self.chat(id).await?.ok_or(Error::ChatNotFound)?;
-        loop {
-            let before = chat.member_state(reader);
-            if before.unread == 0 {
-                return Ok(());
-            }
-            let (unread, read_seq) = ChatItem::member_attributes(id, reader);
-            let marked = i64::try_from(before.unread).unwrap_or(i64::MAX);
-            let written = self.transact_planned(|_| {
-                let mark = self.update(
-                    ChatItem::key(id),
-                    "SET #unread = :zero, #readSeq = seq",
-                    Some("#unread = :unread"),
-                    &[("#unread", unread), ("#readSeq", read_seq)],
-                    vec![(":zero", number(0)), (":unread", number(before.unread))],
-                );
-                let count = self.count_total(TotalsItem::UNREAD, reader, id, -marked);
-                Ok((vec![mark, count], ()))
-            });
-            let Err(mut failures) = written.await? else {
-                return Ok(());
-            };
-            chat = failures
-                .take_old_item(STATE)
-                .map(|item| self.read_chat(item))
-                .ok_or(Error::ChatNotFound)??;
-        }
-    }
-
     /// A page of the messages of a chat, consistent with the state of the chat.
     ///
     /// The state and the messages are separate items that are read at different times. `DynamoDB` applies
     /// all writes of a transaction, but a reader of several items can see some of them earlier than
-    /// others, for example a message before its predecessor. Messages never change. The page is therefore
-    /// correct if it contains every message that the state includes, and no other. Otherwise the messages
+    /// others, for example a message before its predecessor. An edited or deleted message keeps its item. The page is
+    /// therefore complete if it contains every message that the state includes, and no other. Otherwise the messages
     /// are read again, because a client that catches up with `after` would never see a missing message.
     /// If a gap remains, somebody has deleted the item, and the page is returned with the gap.
     ///
@@ -244,14 +209,13 @@ impl Store {
         let (chat, messages) = match start {
             MessagePageStart::Skip(0) => self.newest_messages(id, limit).await?,
             MessagePageStart::Skip(_) => {
-                let chat = self.chat(id).await?.ok_or(Error::ChatNotFound)?;
+                let chat = self.get_chat(id).await?;
                 let messages = self.messages_from(id, start, chat.seq(), limit).await?;
                 (chat, messages)
             }
             MessagePageStart::Before(_) | MessagePageStart::After(_) => {
                 let messages = self.messages_from(id, start, Seq::new(MAX_SAFE_INTEGER), limit);
-                let (chat, messages) = tokio::try_join!(self.chat(id), messages)?;
-                (chat.ok_or(Error::ChatNotFound)?, messages)
+                tokio::try_join!(self.get_chat(id), messages)?
             }
         };
         let is_settled = chat.updated_at + MAX_COMMIT_TIME <= self.now();
@@ -301,6 +265,7 @@ impl Store {
                 (":state", ChatItem::SK.to_owned()),
             ],
             ascending: false,
+            projection: None,
         };
         let mut items = self.query(query, limit + 1).await?.into_iter();
         let state = items
@@ -310,7 +275,11 @@ impl Store {
         let messages = items
             .map(|item| MessageItem::read(item, id))
             .collect::<Result<_, _>>()?;
-        Ok((self.read_chat(state)?, messages))
+        let chat = self.read_chat(state)?;
+        if !chat.exists() {
+            return Err(Error::ChatNotFound);
+        }
+        Ok((chat, messages))
     }
 
     /// Up to `limit` messages from `first` to `last`, inclusive.
@@ -334,6 +303,7 @@ impl Store {
                 (":last", MessageItem::sk(last)),
             ],
             ascending,
+            projection: None,
         };
         let items = self.query(query, limit).await?;
         items
@@ -342,29 +312,23 @@ impl Store {
             .collect()
     }
 
-    /// Makes a message the last message of a chat, on condition that `seq` has not changed.
+    /// Makes a message the last message of a chat, on condition that `seq` and the blocks have not changed.
     fn append_message(&self, chat: &Chat, message: &Message) -> Result<Write, Error> {
         let (unread, _) = ChatItem::member_attributes(chat.id, chat.id.peer_of(message.sender));
         let activity = ActivityKey::at(message.created_at, chat.id);
-        Ok(self.update(
-            ChatItem::key(chat.id),
-            "SET seq = :next, #unread = #unread + :one, lastMessage = :preview, \
-             updatedAt = :now, activity = :activity",
-            Some("seq = :seq AND #status = :active"),
-            &[("#unread", unread), ("#status", "status")],
-            vec![
-                (":next", number(message.seq)),
-                (":one", number(1)),
-                (":preview", PreviewItem::new(&message.preview()).write()?),
-                (":now", number(message.created_at.millis())),
-                (":activity", AttributeValue::S(activity.to_string())),
-                (":seq", number(chat.seq())),
-                (
-                    ":active",
-                    AttributeValue::S(ChatItem::STATUS_ACTIVE.to_owned()),
-                ),
-            ],
-        ))
+        let active = AttributeValue::S(ChatItem::STATUS_ACTIVE.to_owned());
+        let preview = PreviewItem::new(&message.preview()).write()?;
+
+        let mut update = ItemUpdate::default();
+        update.require("status", Some(&active));
+        update.require("seq", Some(&number(chat.seq())));
+        update.require("v", absent_if_zero(chat.blocks.version).as_ref());
+        update.set("seq", Some(number(message.seq)));
+        update.add(unread, 1);
+        update.set("lastMessage", Some(preview));
+        update.set("updatedAt", Some(number(message.created_at.millis())));
+        update.set("activity", Some(AttributeValue::S(activity.to_string())));
+        Ok(self.update_item(ChatItem::key(chat.id), &update))
     }
 
     /// Stores an idempotency key, on condition that it is not in use. An expired key can be used again even
@@ -386,6 +350,29 @@ impl Store {
         ))
     }
 
+    /// Returns the message that was sent with the key, or else `error`. The chat no longer accepts messages.
+    async fn replay_or(
+        &self,
+        error: TransitionError,
+        chat: &Chat,
+        sender: UserId,
+        key: &IdempotencyKey,
+        hash: &[u8],
+    ) -> Result<SendOutcome, Error> {
+        // A chat without messages has no keys.
+        if chat.seq() == Seq::ZERO {
+            return Err(error.into());
+        }
+        let item = self
+            .get(IdempotencyItem::key(chat.id, sender, &key.0))
+            .await?;
+        let existing = item.map(IdempotencyItem::read).transpose()?;
+        match existing.filter(|key| key.expires_at > self.now().seconds()) {
+            Some(existing) => self.replay(chat, &existing, hash).await,
+            None => Err(error.into()),
+        }
+    }
+
     /// Returns the message that was sent with the same key.
     async fn replay(
         &self,
@@ -396,22 +383,40 @@ impl Store {
         if existing.hash != hash {
             return Err(Error::IdempotencyKeyReused);
         }
-        let key = MessageItem::key(chat.id, Seq::new(existing.seq));
-        let mut item = self.get(key.clone()).await?;
         // The key can be readable earlier than the message of the same transaction.
+        let message = self
+            .wait_for_message(chat.id, Seq::new(existing.seq))
+            .await?;
+        let message = message.ok_or_else(|| {
+            Error::Internal("the message of an idempotency key is missing".into())
+        })?;
+        let is_read = chat.is_read(&message);
+        Ok(SendOutcome::Replayed { message, is_read })
+    }
+}
+
+impl Store {
+    /// A message, if its item is readable.
+    pub(super) async fn message(&self, id: ChatId, seq: Seq) -> Result<Option<Message>, Error> {
+        let item = self.get(MessageItem::key(id, seq)).await?;
+        item.map(|item| MessageItem::read(item, id)).transpose()
+    }
+
+    /// A message that was sent. Its item can become readable later than other items of the same transaction.
+    pub(super) async fn wait_for_message(
+        &self,
+        id: ChatId,
+        seq: Seq,
+    ) -> Result<Option<Message>, Error> {
+        let mut message = self.message(id, seq).await?;
         for _ in 0..MAX_REREADS {
-            if item.is_some() {
+            if message.is_some() {
                 break;
             }
             self.wait_before_retry().await;
-            item = self.get(key.clone()).await?;
+            message = self.message(id, seq).await?;
         }
-        let item = item.ok_or_else(|| {
-            Error::Internal("the message of an idempotency key is missing".into())
-        })?;
-        let message = MessageItem::read(item, chat.id)?;
-        let is_read = chat.is_read(&message);
-        Ok(SendOutcome::Replayed { message, is_read })
+        Ok(message)
     }
 }
 

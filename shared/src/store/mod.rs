@@ -20,32 +20,41 @@
 //!
 //! The item types and their keys are in [`items`], the retry policy is in `retry.rs`.
 
+mod blocks;
+mod changes;
 mod chats;
 mod client;
 pub mod items;
 mod lists;
+mod marks;
 mod messages;
+mod reports;
 mod retry;
 mod totals;
 mod transaction;
+mod update;
 mod usage;
 
-use std::sync::{Arc, Mutex, atomic::AtomicU32};
+use std::{
+    sync::{Arc, Mutex, atomic::AtomicU32},
+    time::Duration,
+};
 
 use aws_sdk_dynamodb::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
-    types::{AttributeValue, ReturnConsumedCapacity},
+    types::{AttributeValue, KeysAndAttributes, ReturnConsumedCapacity},
 };
-
 use tokio::time::Instant;
 
+pub use changes::{ChangePage, ChangesStart, MessageOutcome};
 pub use chats::RequestOutcome;
 pub use items::ActivityKey;
 pub use lists::{ChatList, ChatPage, ChatPageStart, RequestDirection};
 pub use messages::{
     IdempotencyKey, InvalidIdempotencyKey, MessagePage, MessagePageStart, SendOutcome,
 };
+pub use reports::ReportOutcome;
 pub use retry::Backoff;
 pub use totals::Totals;
 pub use transaction::{ConditionFailures, Write, number};
@@ -63,6 +72,8 @@ use usage::UsageCounter;
 
 /// The default of `MAX_OPEN_REQUESTS`.
 const DEFAULT_MAX_OPEN_REQUESTS: u64 = 100;
+/// The default of `EDIT_WINDOW_SECONDS`: a day.
+const DEFAULT_EDIT_WINDOW: u64 = 24 * 60 * 60;
 
 /// The table and its client. A process creates it once and uses it for all requests.
 #[derive(Clone)]
@@ -70,6 +81,12 @@ pub struct TableClient {
     client: Client,
     table: Arc<str>,
     max_open_requests: u64,
+    /// The time after sending in which a message can be edited. `None` means no limit.
+    edit_window: Option<Duration>,
+    /// The time after sending in which a message can be deleted. `None` means no limit.
+    delete_window: Option<Duration>,
+    /// Whether to write what versions without blocks and changes of messages do not know.
+    safety_features: bool,
     usage: UsageCounter,
     attempt_timeout: AttemptTimeout,
 }
@@ -88,7 +105,8 @@ pub struct Store {
 
 impl TableClient {
     /// Creates a client from the environment and opens `connections` connections. `env` looks up
-    /// `TABLE_NAME` and `MAX_OPEN_REQUESTS` (0 means no cap). The SDK reads its own variables.
+    /// `TABLE_NAME`, `MAX_OPEN_REQUESTS` (0 means no cap), `EDIT_WINDOW_SECONDS` and `DELETE_WINDOW_SECONDS` (0 means
+    /// no limit) and `SAFETY_FEATURES` (`on` or `off`). The SDK reads its own variables.
     ///
     /// # Errors
     /// [`ConfigError`] if a variable is missing or invalid.
@@ -103,14 +121,23 @@ impl TableClient {
                 "TABLE_NAME",
                 "is not set; set it to the name of the DynamoDB table",
             ))?;
-        let max_open_requests = match env("MAX_OPEN_REQUESTS").as_deref() {
-            None | Some("") => DEFAULT_MAX_OPEN_REQUESTS,
-            Some(cap) => cap.parse().map_err(|_| {
-                ConfigError::new(
-                    "MAX_OPEN_REQUESTS",
-                    "must be a whole number; 0 means no cap",
-                )
-            })?,
+        let max_open_requests = number_from_env(
+            &env,
+            "MAX_OPEN_REQUESTS",
+            DEFAULT_MAX_OPEN_REQUESTS,
+            "must be a whole number; 0 means no cap",
+        )?;
+        let window = |variable, default| {
+            let problem = "must be a whole number of seconds; 0 means no limit";
+            let seconds = number_from_env(&env, variable, default, problem)?;
+            Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
+        };
+        let edit_window = window("EDIT_WINDOW_SECONDS", DEFAULT_EDIT_WINDOW)?;
+        let delete_window = window("DELETE_WINDOW_SECONDS", 0)?;
+        let safety_features = match env("SAFETY_FEATURES").as_deref() {
+            None | Some("" | "on") => true,
+            Some("off") => false,
+            Some(_) => return Err(ConfigError::new("SAFETY_FEATURES", "must be on or off")),
         };
         let usage = UsageCounter::default();
         let client = client::create(aws, usage.clone())?;
@@ -120,6 +147,9 @@ impl TableClient {
             client,
             table: table.into(),
             max_open_requests,
+            edit_window,
+            delete_window,
+            safety_features,
             usage,
             attempt_timeout: AttemptTimeout::FOR_FUNCTIONS,
         })
@@ -133,6 +163,9 @@ impl TableClient {
             client,
             table: table.into(),
             max_open_requests: 0,
+            edit_window: None,
+            delete_window: None,
+            safety_features: true,
             usage: UsageCounter::default(),
             attempt_timeout: AttemptTimeout::FOR_TOOLS,
         }
@@ -175,8 +208,26 @@ impl Store {
         self.received_at + self.received.elapsed()
     }
 
-    /// The current chat, or `None` if the pair has no chat.
-    pub(crate) async fn chat(&self, id: ChatId) -> Result<Option<Chat>, Error> {
+    /// Whether this deployment writes what versions without blocks and changes of messages do not know.
+    fn require_safety_features(&self) -> Result<(), Error> {
+        if self.table.safety_features {
+            Ok(())
+        } else {
+            Err(Error::NotEnabled)
+        }
+    }
+
+    /// A chat in any status.
+    ///
+    /// # Errors
+    /// [`Error::ChatNotFound`].
+    pub async fn get_chat(&self, id: ChatId) -> Result<Chat, Error> {
+        let chat = self.chat(id).await?;
+        chat.filter(Chat::exists).ok_or(Error::ChatNotFound)
+    }
+
+    /// The state of a pair, also if it has only a block and no chat.
+    async fn chat(&self, id: ChatId) -> Result<Option<Chat>, Error> {
         let item = self.get(ChatItem::key(id)).await?;
         item.map(|item| self.read_chat(item)).transpose()
     }
@@ -210,6 +261,41 @@ impl Store {
         Ok(output.item)
     }
 
+    /// Reads up to 100 items with consistent reads, in any order. Items that do not exist are left out.
+    async fn batch_get(&self, keys: Vec<ItemKey>) -> Result<Vec<Item>, Error> {
+        let mut keys: Vec<_> = keys.into_iter().map(to_key_attributes).collect();
+        let mut items = Vec::with_capacity(keys.len());
+        while !keys.is_empty() {
+            let rest = keys.split_off(keys.len().min(MAX_BATCH_KEYS));
+            let requested = KeysAndAttributes::builder()
+                .set_keys(Some(keys))
+                .consistent_read(true)
+                .build();
+            let requested = requested.map_err(|error| Error::Internal(Box::new(error)))?;
+            let request = self
+                .client()
+                .batch_get_item()
+                .request_items(self.table_name(), requested)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total);
+            let output = self.retry_read(|| request.clone().send()).await?;
+            for consumed in output.consumed_capacity() {
+                self.table.usage.count_read(Some(consumed));
+            }
+            let responses = output.responses.unwrap_or_default().into_values();
+            items.extend(responses.flatten());
+            // DynamoDB leaves out keys when a response is too large or the table is throttled.
+            let unprocessed = output.unprocessed_keys.unwrap_or_default().into_values();
+            keys = unprocessed
+                .flat_map(|unprocessed| unprocessed.keys)
+                .collect();
+            if !keys.is_empty() {
+                self.wait_before_retry().await;
+            }
+            keys.extend(rest);
+        }
+        Ok(items)
+    }
+
     /// Reads up to `max_items` items of a key range. Continues over the pages that `DynamoDB` cuts at
     /// 1 MB.
     ///
@@ -229,6 +315,7 @@ impl Store {
                 .scan_index_forward(query.ascending)
                 .limit(i32::try_from(remaining).unwrap_or(i32::MAX))
                 .set_index_name(query.index.map(str::to_owned))
+                .set_projection_expression(query.projection.map(str::to_owned))
                 .set_exclusive_start_key(start)
                 .return_consumed_capacity(ReturnConsumedCapacity::Total);
             for (name, value) in &query.values {
@@ -258,6 +345,33 @@ pub struct KeyQuery<'a> {
     pub values: Vec<(&'a str, String)>,
     /// Whether the sort keys are in ascending order.
     pub ascending: bool,
+    /// The attributes to return, separated by commas. `None` means all. The capacity is the same.
+    pub projection: Option<&'a str>,
+}
+
+/// The maximum number of keys of a `BatchGetItem`.
+const MAX_BATCH_KEYS: usize = 100;
+
+fn to_key_attributes(key: ItemKey) -> Item {
+    Item::from([
+        ("pk".to_owned(), AttributeValue::S(key.pk)),
+        ("sk".to_owned(), AttributeValue::S(key.sk)),
+    ])
+}
+
+/// A number from an environment variable. `problem` says what it must be.
+fn number_from_env(
+    env: impl Fn(&str) -> Option<String>,
+    variable: &'static str,
+    default: u64,
+    problem: &'static str,
+) -> Result<u64, ConfigError> {
+    match env(variable).as_deref() {
+        None | Some("") => Ok(default),
+        Some(value) => value
+            .parse()
+            .map_err(|_| ConfigError::new(variable, problem)),
+    }
 }
 
 /// Converts an SDK error: [`Error::Unavailable`] if a retry can succeed, otherwise [`Error::Internal`].

@@ -33,6 +33,7 @@ impl Store {
                 (":last", TotalsItem::last_sk()),
             ],
             ascending: true,
+            projection: None,
         };
         let max_items = usize::try_from(TOTALS_SHARDS).unwrap_or_default() + 1;
         let mut totals = Totals::default();

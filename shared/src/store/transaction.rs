@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering;
 
 use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
-    operation::transact_write_items::TransactWriteItemsError,
+    operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
     types::{
         AttributeValue, CancellationReason, Put, ReturnConsumedCapacity,
         ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
@@ -59,6 +59,13 @@ impl ConditionFailures {
         } else {
             None
         }
+    }
+}
+
+impl ConditionFailures {
+    /// Takes the item for which the condition of the last write failed.
+    pub(super) fn take_last_old_item(&mut self) -> Option<Item> {
+        self.take_old_item(self.0.len().checked_sub(1)?)
     }
 }
 
@@ -136,6 +143,56 @@ impl Store {
             if !may_be_applied {
                 (planned, token) = (plan(self.now())?, new_token());
             }
+        }
+    }
+
+    /// Applies the single update that `plan` returns for the current time. It costs half of what a transaction does.
+    /// Its condition must fail once the update is applied: it has no token, so after a lost response it may be
+    /// sent again.
+    ///
+    /// # Errors
+    /// The inner error, with the old item, if the condition failed; otherwise only 5xx and the errors of `plan`.
+    pub(super) async fn update_planned<T>(
+        &self,
+        plan: impl Fn(Timestamp) -> Result<(Update, T), Error>,
+    ) -> Result<Result<T, Option<Item>>, Error> {
+        let mut attempts = Attempts::new(self.table.attempt_timeout);
+        let usage = &self.table.usage;
+        usage.count_operation();
+        loop {
+            let (update, planned) = plan(self.now())?;
+            let on_failure = update.return_values_on_condition_check_failure;
+            let request = self
+                .client()
+                .update_item()
+                .table_name(update.table_name)
+                .set_key(Some(update.key))
+                .update_expression(update.update_expression)
+                .set_condition_expression(update.condition_expression)
+                .set_expression_attribute_names(update.expression_attribute_names)
+                .set_expression_attribute_values(update.expression_attribute_values)
+                .set_return_values_on_condition_check_failure(on_failure)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .send();
+            let error = match attempts.run(Box::pin(request)).await {
+                Ok(output) => {
+                    usage.count_write(output.consumed_capacity.as_slice());
+                    return Ok(Ok(planned));
+                }
+                Err(error) => error,
+            };
+            match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    return Ok(Err(failed.item().cloned()));
+                }
+                Some(UpdateItemError::TransactionConflictException(_)) => usage.count_conflict(),
+                _ => {}
+            }
+            match classify_error(error) {
+                Error::Unavailable(cause) => usage.record_error(&cause),
+                error => return Err(error),
+            }
+            self.wait_before_retry().await;
         }
     }
 

@@ -4,11 +4,23 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// A fault for one kind of operation, or for every operation.
+use super::ItemKey;
+
+/// A fault for some operations.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    operation: Option<&'static str>,
+    operations: Operations,
     pub(super) effect: FaultEffect,
+}
+
+/// The operations that a fault is for.
+#[derive(Clone, Copy, Debug)]
+enum Operations {
+    All,
+    /// Transactions and changes of a single item.
+    Writes,
+    /// The operations with this name.
+    Named(&'static str),
 }
 
 /// What the proxy does with an operation instead of forwarding it.
@@ -21,6 +33,8 @@ pub enum FaultEffect {
     /// Forwards the operation when the test releases it. If the fault plan makes overlapping
     /// transactions conflict, a held transaction keeps its items locked until then.
     Hold,
+    /// Responds that a transaction in progress has locked the item. The table never sees the operation.
+    Conflict,
     /// Applies the operation, but responds with a server error.
     LoseResponse,
     /// Applies the operation, and delays the response this long.
@@ -33,12 +47,56 @@ pub enum FaultEffect {
     KillBefore,
     /// Applies the operation, and kills the calling process.
     KillAfter,
-    /// Applies the operation, but hides the messages that it wrote from readers for this long.
-    TornRead(Duration),
+    /// Applies a transaction, but some of its items become readable later than the others. Until then, other
+    /// writes of these items are in conflict.
+    TornRead { late: LateItems, until: Until },
+    /// Reads only some of the keys of a `BatchGetItem`, and returns the others as unprocessed. The seed decides
+    /// which ones.
+    Unprocessed { seed: u64 },
+    /// Applies the operation. If it is a transaction whose conditions fail, the response reports only the last
+    /// of them: DynamoDB does not promise to report all.
+    ReportOneFailure,
     /// Answers a query on an index as if the index had not followed the latest changes yet. The seed
     /// decides which changes the query misses. Only the fault plan injects this, because the proxy
     /// remembers changes only while the plan says so.
     IndexLag { seed: u64 },
+}
+
+/// Items of a transaction that become readable later than its other items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LateItems {
+    /// The messages.
+    Messages,
+    /// The numbered changes of a chat.
+    Changes,
+    MessagesAndChanges,
+    /// What messages contained before.
+    PreviousContents,
+    /// All items of a chat except its state.
+    AllButState,
+    /// The state of a chat.
+    State,
+}
+
+impl LateItems {
+    pub fn contains(self, (pk, sk): &ItemKey) -> bool {
+        match self {
+            Self::Messages => sk.starts_with("MSG#"),
+            Self::Changes => sk.starts_with("CHG#"),
+            Self::MessagesAndChanges => sk.starts_with("MSG#") || sk.starts_with("CHG#"),
+            Self::PreviousContents => sk.starts_with("HIST#"),
+            Self::AllButState => pk.starts_with("CHAT#") && sk != "STATE",
+            Self::State => sk == "STATE",
+        }
+    }
+}
+
+/// How long something lasts.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    Elapsed(Duration),
+    /// Until the test releases it.
+    Released,
 }
 
 impl FaultEffect {
@@ -52,14 +110,20 @@ impl FaultEffect {
 impl Fault {
     /// A fault for one kind of operation.
     pub fn new(operation: &'static str, effect: FaultEffect) -> Self {
-        let operation = Some(operation);
-        Self { operation, effect }
+        let operations = Operations::Named(operation);
+        Self { operations, effect }
     }
 
     /// A fault for every operation.
     pub fn on_all(effect: FaultEffect) -> Self {
-        let operation = None;
-        Self { operation, effect }
+        let operations = Operations::All;
+        Self { operations, effect }
+    }
+
+    /// A fault for every operation that changes items.
+    pub fn on_writes(effect: FaultEffect) -> Self {
+        let operations = Operations::Writes;
+        Self { operations, effect }
     }
 
     /// Any response.
@@ -84,8 +148,20 @@ impl Fault {
     }
 
     pub(super) fn applies_to(&self, operation: &str) -> bool {
-        self.operation.is_none_or(|name| name == operation)
+        match self.operations {
+            Operations::All => true,
+            Operations::Writes => is_write(operation),
+            Operations::Named(name) => name == operation,
+        }
     }
+}
+
+/// Whether an operation changes items.
+pub fn is_write(operation: &str) -> bool {
+    matches!(
+        operation,
+        "TransactWriteItems" | "UpdateItem" | "PutItem" | "DeleteItem"
+    )
 }
 
 /// The body of a DynamoDB error.
@@ -101,4 +177,14 @@ pub(super) fn cancellation(reasons: Value) -> Value {
     let mut body = error_body("TransactionCanceledException");
     body["CancellationReasons"] = reasons;
     body
+}
+
+/// Removes all failed conditions except the last one from the response to a cancelled transaction.
+pub(super) fn report_one_failure(body: &mut Value) {
+    let reasons = body["CancellationReasons"].as_array_mut();
+    let reasons = reasons.into_iter().flatten();
+    let failed = reasons.filter(|reason| reason["Code"] == "ConditionalCheckFailed");
+    for reason in failed.rev().skip(1) {
+        *reason = json!({"Code": "None"});
+    }
 }

@@ -6,10 +6,12 @@
 //! shows that no permission is missing. That needs `/proc` to find the calling function; on systems
 //! other than Linux the proxy records and injects faults, but allows every operation.
 
+mod batches;
 mod faults;
 mod iam;
 mod index_lag;
 mod processes;
+mod torn_reads;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -34,7 +36,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Notify};
 
-pub use faults::{Fault, FaultEffect, error_body};
+pub use batches::batch_keys;
+pub use faults::{Fault, FaultEffect, LateItems, Until, error_body};
 
 use crate::{
     Table, TestStack, eventually,
@@ -79,6 +82,13 @@ pub struct Cost {
     pub operations: Vec<Operation>,
 }
 
+impl Operation {
+    /// Whether it changes items.
+    pub fn is_write(&self) -> bool {
+        faults::is_write(&self.name)
+    }
+}
+
 impl Cost {
     /// Sequential round trips: operations that overlap in time count once.
     pub fn round_trips(&self) -> usize {
@@ -96,14 +106,18 @@ impl Cost {
     }
 
     pub fn write_units(&self) -> f64 {
-        let operations = self.operations.iter();
-        let writes = operations.filter(|operation| operation.name == "TransactWriteItems");
+        let writes = self
+            .operations
+            .iter()
+            .filter(|operation| operation.is_write());
         writes.map(|operation| operation.units).sum()
     }
 
     pub fn read_units(&self) -> f64 {
-        let operations = self.operations.iter();
-        let reads = operations.filter(|operation| operation.name != "TransactWriteItems");
+        let reads = self
+            .operations
+            .iter()
+            .filter(|operation| !operation.is_write());
         reads.map(|operation| operation.units).sum()
     }
 }
@@ -135,6 +149,7 @@ impl ProxiedStack {
             permissions: permissions.collect(),
             http: reqwest::Client::new(),
             data: Mutex::default(),
+            commits: tokio::sync::RwLock::default(),
             index_order: tokio::sync::Mutex::default(),
             blocked: Notify::new(),
             released: Notify::new(),
@@ -163,6 +178,11 @@ impl ProxiedStack {
         }
     }
 
+    /// How many operations have ended since the last call of [`ProxiedStack::drain_cost`].
+    pub fn operation_count(&self) -> usize {
+        self.proxy.data().operations.len()
+    }
+
     /// The connections that functions opened by a request to the endpoint's health check.
     pub fn health_checks(&self) -> Vec<u16> {
         self.proxy.data().health_checks.clone()
@@ -173,9 +193,15 @@ impl ProxiedStack {
         self.proxy.data().next_faults = faults.into_iter().collect();
     }
 
-    /// Injects this fault into every operation of its kind from now on; `None` ends that.
-    pub fn inject_always(&self, fault: Option<Fault>) {
-        self.proxy.data().permanent_fault = fault;
+    /// Injects these faults into every operation of their kinds from now on, the first one that applies; `None`
+    /// ends that.
+    pub fn inject_always(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.proxy.data().permanent_faults = faults.into_iter().collect();
+    }
+
+    /// Whether faults that [`ProxiedStack::inject_next`] has announced are still to come.
+    pub fn has_pending_faults(&self) -> bool {
+        !self.proxy.data().next_faults.is_empty()
     }
 
     /// Injects the faults of this plan from now on. The indexes have followed all earlier changes.
@@ -201,7 +227,7 @@ impl ProxiedStack {
         within_limit("an operation is blocked in the proxy", blocked).await;
     }
 
-    /// Forwards the held operation.
+    /// Forwards the held operation, or makes the rest of a transaction readable.
     pub fn release_held(&self) {
         self.proxy.released.notify_one();
     }
@@ -232,6 +258,9 @@ struct ProxyState {
     permissions: BTreeMap<String, BTreeSet<Permission>>,
     http: reqwest::Client,
     data: Mutex<ProxyData>,
+    /// Held exclusively while a transaction is applied in parts, so that no operation sees it change back and
+    /// forth.
+    commits: tokio::sync::RwLock<()>,
     /// Held while a transaction changes rows of the indexes, and while a late index is queried. So the
     /// remembered rows fit the rows in the response.
     index_order: tokio::sync::Mutex<()>,
@@ -249,16 +278,15 @@ struct ProxyData {
     operations: Vec<Operation>,
     health_checks: Vec<u16>,
     next_faults: VecDeque<Fault>,
-    permanent_fault: Option<Fault>,
+    permanent_faults: Vec<Fault>,
     fault_plan: FaultPlan,
     fault_counts: BTreeMap<FaultKind, u64>,
     conflict_stats: ConflictStats,
-    /// Items of transactions in flight, if the fault plan makes overlapping transactions conflict.
+    /// Items of transactions in flight, if the fault plan makes overlapping transactions conflict, and items
+    /// that become readable late.
     locked_items: BTreeSet<ItemKey>,
     /// The tokens of those transactions.
     locking_tokens: BTreeSet<String>,
-    /// Items that nobody can read yet.
-    hidden_items: BTreeSet<ItemKey>,
     /// The latest rows of the indexes, if the fault plan has index lag.
     row_history: RowHistory,
     late_index_queries: u64,
@@ -272,6 +300,9 @@ struct ItemLocks {
     keys: Vec<ItemKey>,
     duration: Duration,
 }
+
+/// The status and the body of a response.
+type RawResponse = (StatusCode, Bytes);
 
 /// When an operation reaches the table.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -324,6 +355,15 @@ async fn accept_connections(listener: TcpListener, state: Arc<ProxyState>) {
     }
 }
 
+/// An operation as the proxy has received it.
+struct Received {
+    name: String,
+    ports: Ports,
+    headers: HeaderMap,
+    request: Value,
+    body: Bytes,
+}
+
 /// Records one operation, and forwards it unless a fault or a missing permission prevents that.
 async fn handle(
     state: &ProxyState,
@@ -339,85 +379,32 @@ async fn handle(
         state.data().health_checks.push(ports.caller);
         return Ok(Response::new(Full::from("healthy: localhost")));
     };
-    let target = target.to_str().unwrap().to_owned();
-    let name = target.rsplit('.').next().unwrap().to_owned();
-    let request: Value = serde_json::from_slice(&body).unwrap();
-    let forward = async |delivery: Delivery| {
-        let body = body.clone();
-        state
-            .forward(&name, &headers, &request, body, delivery)
-            .await
+    let target = target.to_str().unwrap();
+    let received = Received {
+        name: target.rsplit('.').next().unwrap().to_owned(),
+        ports,
+        request: serde_json::from_slice(&body).unwrap(),
+        headers,
+        body,
     };
-    let required_permissions = iam::required_permissions(&name, &request);
+    let Received { name, request, .. } = &received;
+    let required_permissions = iam::required_permissions(name, request);
     let effect = if state.allows(function.as_deref(), &required_permissions) {
-        state.next_effect(&name, &request)
+        state.next_effect(name, request)
     } else {
         let denied = error_body("AccessDeniedException");
         Some(FaultEffect::Respond(400, denied))
     };
-    let (status, body) = match effect {
-        None => forward(Delivery::Immediate).await,
-        Some(FaultEffect::Respond(status, body)) => {
-            let status = StatusCode::from_u16(status).unwrap();
-            (status, Bytes::from(body.to_string()))
-        }
-        Some(FaultEffect::NeverRespond) => {
-            state.blocked.notify_one();
-            std::future::pending().await
-        }
-        Some(FaultEffect::Hold) => forward(Delivery::Held).await,
-        Some(FaultEffect::LoseResponse) => {
-            forward(Delivery::Immediate).await;
-            let body = error_body("InternalServerError").to_string();
-            (StatusCode::INTERNAL_SERVER_ERROR, Bytes::from(body))
-        }
-        Some(FaultEffect::Delay(delay)) => {
-            let response = forward(Delivery::Immediate).await;
-            tokio::time::sleep(delay).await;
-            response
-        }
-        Some(FaultEffect::DropBefore) => return Err(ConnectionDropped),
-        Some(FaultEffect::DropAfter) => {
-            forward(Delivery::Immediate).await;
-            return Err(ConnectionDropped);
-        }
-        Some(FaultEffect::KillBefore) => {
-            processes::kill_calling_process(ports);
-            return Err(ConnectionDropped);
-        }
-        Some(FaultEffect::KillAfter) => {
-            forward(Delivery::Immediate).await;
-            processes::kill_calling_process(ports);
-            return Err(ConnectionDropped);
-        }
-        Some(FaultEffect::TornRead(delay)) => {
-            let messages: BTreeSet<_> = item_keys(&request)
-                .into_iter()
-                .filter(|(_, sk)| sk.starts_with("MSG#"))
-                .collect();
-            state.data().hidden_items.extend(messages.iter().cloned());
-            let response = forward(Delivery::Immediate).await;
-            // A cancelled transaction has written nothing that could be hidden.
-            if response.0.is_success() {
-                tokio::time::sleep(delay).await;
-            }
-            let is_visible = |key: &ItemKey| !messages.contains(key);
-            state.data().hidden_items.retain(is_visible);
-            response
-        }
-        Some(FaultEffect::IndexLag { seed }) => {
-            state.query_late_index(&headers, &request, seed).await
-        }
-    };
+    let (status, body) = state.respond(&received, effect).await?;
     let round_trip = state.data().fault_plan.round_trip;
     tokio::time::sleep(round_trip).await;
     let text = |name: &str| request[name].as_str().map(str::to_owned);
     let operation = Operation {
         function,
         required_permissions,
-        name,
+        name: name.clone(),
         index: text("IndexName"),
-        consistent: request["ConsistentRead"] == true,
+        consistent: is_consistent(request),
         token: text("ClientRequestToken"),
         connection: ports.caller,
         units: capacity_units(&serde_json::from_slice(&body).unwrap_or_default()),
@@ -464,51 +451,113 @@ impl ProxyState {
         if data.next_faults.front().is_some_and(applies) {
             return data.next_faults.pop_front().map(|fault| fault.effect);
         }
-        if let Some(fault) = data.permanent_fault.clone().filter(applies) {
-            return Some(fault.effect);
+        if let Some(fault) = data.permanent_faults.iter().find(|fault| applies(fault)) {
+            return Some(fault.effect.clone());
         }
         let (kind, effect) = data.fault_plan.next_fault(operation, request)?;
         *data.fault_counts.entry(kind).or_default() += 1;
         Some(effect)
     }
 
-    /// Sends an operation to the table. A transaction first locks its items if the fault plan says
-    /// so. Hidden items are left out of responses.
-    async fn forward(
+    /// The response to an operation that meets this fault.
+    async fn respond(
         &self,
-        operation: &str,
-        headers: &HeaderMap,
-        request: &Value,
-        body: Bytes,
-        delivery: Delivery,
-    ) -> (StatusCode, Bytes) {
-        if operation != "TransactWriteItems" {
+        received: &Received,
+        effect: Option<FaultEffect>,
+    ) -> Result<RawResponse, ConnectionDropped> {
+        let Some(effect) = effect else {
+            return Ok(self.forward(received, Delivery::Immediate).await);
+        };
+        let forward = async || self.forward(received, Delivery::Immediate).await;
+        Ok(match effect {
+            FaultEffect::Respond(status, body) => {
+                let status = StatusCode::from_u16(status).unwrap();
+                (status, Bytes::from(body.to_string()))
+            }
+            FaultEffect::NeverRespond => {
+                self.blocked.notify_one();
+                std::future::pending().await
+            }
+            FaultEffect::Hold => self.forward(received, Delivery::Held).await,
+            FaultEffect::Conflict if received.name == "TransactWriteItems" => {
+                let reasons = item_keys(&received.request).into_iter();
+                let reasons = reasons.map(|_| json!({"Code": "TransactionConflict"}));
+                bad_request(&faults::cancellation(reasons.collect()))
+            }
+            FaultEffect::Conflict => bad_request(&error_body("TransactionConflictException")),
+            FaultEffect::LoseResponse => {
+                forward().await;
+                let body = error_body("InternalServerError").to_string();
+                (StatusCode::INTERNAL_SERVER_ERROR, Bytes::from(body))
+            }
+            FaultEffect::Delay(delay) => {
+                let response = forward().await;
+                tokio::time::sleep(delay).await;
+                response
+            }
+            FaultEffect::DropBefore => return Err(ConnectionDropped),
+            FaultEffect::DropAfter => {
+                forward().await;
+                return Err(ConnectionDropped);
+            }
+            FaultEffect::KillBefore => {
+                processes::kill_calling_process(received.ports);
+                return Err(ConnectionDropped);
+            }
+            FaultEffect::KillAfter => {
+                forward().await;
+                processes::kill_calling_process(received.ports);
+                return Err(ConnectionDropped);
+            }
+            FaultEffect::TornRead { late, until } => {
+                self.apply_in_parts(received, late, until).await
+            }
+            FaultEffect::Unprocessed { seed } => self.read_part_of_batch(received, seed).await,
+            FaultEffect::ReportOneFailure => {
+                let (status, body) = forward().await;
+                let mut body: Value = serde_json::from_slice(&body).unwrap();
+                if !status.is_success() {
+                    faults::report_one_failure(&mut body);
+                }
+                (status, Bytes::from(body.to_string()))
+            }
+            FaultEffect::IndexLag { seed } => {
+                let Received {
+                    headers, request, ..
+                } = received;
+                self.query_late_index(headers, request, seed).await
+            }
+        })
+    }
+
+    /// Sends an operation to the table. A transaction first locks its items if the fault plan says so.
+    async fn forward(&self, received: &Received, delivery: Delivery) -> RawResponse {
+        let Received { name, request, .. } = received;
+        if name != "TransactWriteItems" {
             if delivery == Delivery::Held {
                 self.wait_for_release().await;
             }
-            let (status, response) = self.send(headers, body).await;
-            return (status, self.without_hidden_items(request, response));
+            if faults::is_write(name) && self.is_locked(&item_keys(request)) {
+                return bad_request(&error_body("TransactionConflictException"));
+            }
+            let _commit = self.commits.read().await;
+            return self.send_and_remember_rows(received).await;
         }
-        let token = request["ClientRequestToken"].to_string();
-        let locks = match self.lock_items(&token, item_keys(request)) {
+        let locks = match self.lock_items(request) {
             Ok(locks) => locks,
-            Err(error) => return (StatusCode::BAD_REQUEST, Bytes::from(error.to_string())),
+            Err(error) => return bad_request(&error),
         };
         if delivery == Delivery::Held {
             self.wait_for_release().await;
         } else if let Some(locks) = &locks {
             tokio::time::sleep(locks.duration).await;
         }
-        let remembers_rows = self.data().fault_plan.has_index_lag();
-        let response = if remembers_rows {
-            self.send_and_remember_rows(headers, request, body).await
-        } else {
-            self.send(headers, body).await
+        let response = {
+            let _commit = self.commits.read().await;
+            self.send_and_remember_rows(received).await
         };
         if let Some(locks) = locks {
-            let data = &mut *self.data();
-            data.locked_items.retain(|key| !locks.keys.contains(key));
-            data.locking_tokens.remove(&token);
+            self.unlock_items(request, &locks.keys);
         }
         response
     }
@@ -520,43 +569,59 @@ impl ProxyState {
 
     /// Locks a transaction's items, or returns DynamoDB's error when another transaction has locked
     /// one of them. `None` if transactions do not conflict in this fault plan.
-    fn lock_items(&self, token: &str, mut keys: Vec<ItemKey>) -> Result<Option<ItemLocks>, Value> {
+    fn lock_items(&self, transaction: &Value) -> Result<Option<ItemLocks>, Value> {
         let data = &mut *self.data();
-        let Some(duration) = data.fault_plan.lock_time else {
-            return Ok(None);
-        };
+        let (token, mut keys) = (transaction_token(transaction), item_keys(transaction));
+        let lock_time = data.fault_plan.lock_time;
         if data.fault_plan.single_counter {
             for (_, sk) in keys.iter_mut().filter(|(_, sk)| sk.starts_with("TOTALS#")) {
                 "TOTALS".clone_into(sk);
             }
         }
-        data.conflict_stats.attempts += 1;
-        if data.locking_tokens.contains(token) {
+        data.conflict_stats.attempts += u64::from(lock_time.is_some());
+        if data.locking_tokens.contains(&token) {
             return Err(error_body("TransactionInProgressException"));
         }
         if keys.iter().any(|key| data.locked_items.contains(key)) {
-            data.conflict_stats.conflicts += 1;
+            data.conflict_stats.conflicts += u64::from(lock_time.is_some());
             let reason = |key: &ItemKey| {
                 let locked = data.locked_items.contains(key);
                 json!({"Code": if locked { "TransactionConflict" } else { "None" }})
             };
             return Err(faults::cancellation(keys.iter().map(reason).collect()));
         }
+        let Some(duration) = lock_time else {
+            return Ok(None);
+        };
         data.locked_items.extend(keys.iter().cloned());
-        data.locking_tokens.insert(token.to_owned());
+        data.locking_tokens.insert(token);
         Ok(Some(ItemLocks { keys, duration }))
     }
 
-    /// Sends a transaction, and remembers how it changes the rows of the indexes. Those are the states of
-    /// chats.
-    async fn send_and_remember_rows(
-        &self,
-        headers: &HeaderMap,
-        request: &Value,
-        body: Bytes,
-    ) -> (StatusCode, Bytes) {
+    fn unlock_items(&self, transaction: &Value, keys: &[ItemKey]) {
+        let data = &mut *self.data();
+        data.locked_items.retain(|key| !keys.contains(key));
+        data.locking_tokens.remove(&transaction_token(transaction));
+    }
+
+    /// Whether a transaction in flight has locked one of these items.
+    fn is_locked(&self, keys: &[ItemKey]) -> bool {
+        let data = self.data();
+        keys.iter().any(|key| data.locked_items.contains(key))
+    }
+
+    /// Sends an operation. If it is a write and the fault plan has index lag, remembers how it changes the rows of
+    /// the indexes. Those are the states of chats. The caller has locked `commits`.
+    async fn send_and_remember_rows(&self, received: &Received) -> RawResponse {
+        let Received {
+            headers, request, ..
+        } = received;
+        let body = received.body.clone();
         let mut keys = item_keys(request);
         keys.retain(|(_, sk)| sk == "STATE");
+        if keys.is_empty() || !self.data().fault_plan.has_index_lag() {
+            return self.send(headers, body).await;
+        }
         let _order = self.index_order.lock().await;
         let before = self.read_items(headers, request, &keys).await;
         let response = self.send(headers, body).await;
@@ -570,33 +635,34 @@ impl ProxyState {
         response
     }
 
-    /// Reads items of a transaction's table, with the headers of the transaction. `None` stands for an
-    /// item that does not exist.
+    /// Reads items of a write's table, with the headers of the write. `None` stands for an item that does not
+    /// exist.
     async fn read_items(
         &self,
         headers: &HeaderMap,
-        transaction: &Value,
+        write: &Value,
         keys: &[ItemKey],
     ) -> Vec<Option<Value>> {
-        let mut parts = transaction["TransactItems"][0]
-            .as_object()
-            .unwrap()
-            .values();
-        let table = &parts.next().unwrap()["TableName"];
-        let mut headers = headers.clone();
-        let get_item = HeaderValue::from_static("DynamoDB_20120810.GetItem");
-        headers.insert("x-amz-target", get_item);
+        let table = table_name(write);
         let mut items = Vec::new();
-        for (pk, sk) in keys {
-            let key = json!({"pk": {"S": pk}, "sk": {"S": sk}});
-            let request = json!({"TableName": table, "Key": key, "ConsistentRead": true});
-            let body = Bytes::from(request.to_string());
-            let (status, body) = self.send(&headers, body).await;
-            assert!(status.is_success(), "{status} {body:?}");
-            let mut response: Value = serde_json::from_slice(&body).unwrap();
+        for key in keys {
+            let request =
+                json!({"TableName": table, "Key": key_attributes(key), "ConsistentRead": true});
+            let mut response = self.call(headers, "GetItem", &request).await;
             items.push(response.as_object_mut().unwrap().remove("Item"));
         }
         items
+    }
+
+    /// Sends an operation of the proxy itself, with the headers of another operation.
+    async fn call(&self, headers: &HeaderMap, operation: &str, request: &Value) -> Value {
+        let mut headers = headers.clone();
+        let target = HeaderValue::try_from(format!("DynamoDB_20120810.{operation}")).unwrap();
+        headers.insert("x-amz-target", target);
+        let body = Bytes::from(request.to_string());
+        let (status, body) = self.send(&headers, body).await;
+        assert!(status.is_success(), "{status} {body:?}");
+        serde_json::from_slice(&body).unwrap()
     }
 
     /// Answers a query on an index as if the index had not followed the latest changes yet.
@@ -605,8 +671,9 @@ impl ProxyState {
         headers: &HeaderMap,
         request: &Value,
         seed: u64,
-    ) -> (StatusCode, Bytes) {
+    ) -> RawResponse {
         let query = IndexQuery::new(request);
+        let _commit = self.commits.read().await;
         let _order = self.index_order.lock().await;
         let late = self.choose_late_rows(&query, seed);
         let request = query.request_with_room(request, &late);
@@ -628,7 +695,7 @@ impl ProxyState {
         late
     }
 
-    async fn send(&self, headers: &HeaderMap, body: Bytes) -> (StatusCode, Bytes) {
+    async fn send(&self, headers: &HeaderMap, body: Bytes) -> RawResponse {
         let mut forwarded = self.http.post(&self.endpoint).body(body);
         // The client sets these two. The body can have another length than in the caller's request.
         let is_set_by_client = |name: &str| matches!(name, "host" | "content-length");
@@ -640,39 +707,54 @@ impl ProxyState {
         let response = forwarded.send().await.unwrap();
         (response.status(), response.bytes().await.unwrap())
     }
+}
 
-    fn without_hidden_items(&self, request: &Value, response: Bytes) -> Bytes {
-        let data = self.data();
-        if data.hidden_items.is_empty() {
-            return response;
-        }
-        let is_hidden =
-            |item: &Value| item_key(item).is_some_and(|key| data.hidden_items.contains(&key));
-        let mut body: Value = serde_json::from_slice(&response).unwrap();
-        if is_hidden(&request["Key"]) {
-            body.as_object_mut().unwrap().remove("Item");
-        }
-        if let Some(items) = body["Items"].as_array_mut() {
-            items.retain(|item| !is_hidden(item));
-        }
-        Bytes::from(body.to_string())
+fn bad_request(error: &Value) -> RawResponse {
+    (StatusCode::BAD_REQUEST, Bytes::from(error.to_string()))
+}
+
+/// The keys of the items that a write changes or checks. Empty if the operation is a read.
+pub fn item_keys(request: &Value) -> Vec<ItemKey> {
+    let key = |part: &Value| item_key(&part["Item"]).or_else(|| item_key(&part["Key"]));
+    if let Some(parts) = request["TransactItems"].as_array() {
+        let parts = parts
+            .iter()
+            .flat_map(|part| part.as_object().unwrap().values());
+        let key = |part| key(part).expect("a part of a transaction has a key");
+        return parts.map(key).collect();
+    }
+    let is_update = request["UpdateExpression"].is_string() || request["Item"].is_object();
+    key(request).filter(|_| is_update).into_iter().collect()
+}
+
+/// The table of a write.
+fn table_name(write: &Value) -> &Value {
+    match write["TransactItems"][0].as_object() {
+        Some(part) => &part.values().next().unwrap()["TableName"],
+        None => &write["TableName"],
     }
 }
 
-/// The keys of the items that a transaction writes.
-fn item_keys(request: &Value) -> Vec<ItemKey> {
-    let parts = request["TransactItems"].as_array();
-    let key = |part: &Value| {
-        let put = item_key(&part["Put"]["Item"]);
-        put.or_else(|| item_key(&part["Update"]["Key"]))
-            .expect("a transaction consists of puts and updates")
-    };
-    parts.into_iter().flatten().map(key).collect()
+/// Identifies the repeats of a transaction.
+fn transaction_token(transaction: &Value) -> String {
+    transaction["ClientRequestToken"].to_string()
 }
 
 fn item_key(item: &Value) -> Option<ItemKey> {
     let text = |name: &str| item[name]["S"].as_str().map(str::to_owned);
     Some((text("pk")?, text("sk")?))
+}
+
+fn key_attributes((pk, sk): &ItemKey) -> Value {
+    json!({"pk": {"S": pk}, "sk": {"S": sk}})
+}
+
+/// Whether a read is strongly consistent.
+fn is_consistent(request: &Value) -> bool {
+    match request["RequestItems"].as_object() {
+        Some(tables) => tables.values().all(|table| table["ConsistentRead"] == true),
+        None => request["ConsistentRead"] == true,
+    }
 }
 
 /// The capacity units in a response. `ConsumedCapacity` is one object or, for a transaction, a list
