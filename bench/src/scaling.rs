@@ -165,7 +165,8 @@ impl ScalingBenchmark {
         for unread in powers_of_ten(max) {
             eprintln!("Marking {unread} messages as read …");
             let prepare = async || self.set_unread(chat, count, unread).await;
-            let mark = async |store: &Store| Ok(store.mark_messages_read(reader, chat, None).await?);
+            let mark =
+                async |store: &Store| Ok(store.mark_messages_read(reader, chat, None).await?);
             marks.push(self.measure(unread, prepare, mark).await?);
         }
         Ok((vec![("messages", pages)], vec![("mark", marks)]))

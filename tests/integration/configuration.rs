@@ -298,7 +298,7 @@ async fn with_the_safety_features_off_nothing_new_is_written_and_no_item_is_read
     let options = options_with(&[("SAFETY_FEATURES", "off")]);
     let proxied = ProxiedStack::start_with(options).await;
     let stack = &proxied.stack;
-    let (ann, ben, chat) = chat_with_messages(stack).await;
+    let (ann, ben, _) = chat_with_messages(stack).await;
     let cat = stack.api.user();
     cat.request_chat(&ann).await.expect_status(201);
     let before = stack.table.everything().await;

@@ -828,7 +828,7 @@ impl ObservedResponse {
     pub fn without_times(mut self) -> Self {
         for_each_object(&mut self.body, &mut |object: &mut Map<String, Value>| {
             object.retain(|name, _| name != "createdAt" && name != "updatedAt");
-            for (name, value) in object.iter_mut() {
+            for (name, value) in object {
                 if TIMES.contains(&name.as_str()) {
                     *value = (!value.is_null()).into();
                 }

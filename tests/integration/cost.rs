@@ -283,7 +283,8 @@ async fn editing_costs_two_round_trips_and_10_units() {
         assert_cost(&proxied, "edit again", [1.0, 0.0, 2.0], again).await;
     }
     ben.mark_read(&chat).await.expect_status(200);
-    let edit = ann.edit_text(&chat, 1, &short_text());
+    let text = short_text();
+    let edit = ann.edit_text(&chat, 1, &text);
     assert_cost(&proxied, "edit a read message", [2.0, 10.0, 2.0], edit).await;
 }
 

@@ -153,7 +153,8 @@ async fn the_log_contains_no_secret_no_token_and_no_text() {
     ben.messages(&chat, "").await.expect_status(200);
     let edited = ann.edit_text(&chat, 1, "a private edit").await;
     edited.expect_status(200);
-    let edited = ann.edit(&chat, 1, &json!({"text": "private", "note": "private"}));
+    let body = json!({"text": "private", "note": "private"});
+    let edited = ann.edit(&chat, 1, &body);
     edited.await.expect_status(400);
     for note in ["a private note", &"private ".repeat(200)] {
         let report = json!({"userId": ann.id, "seq": 1, "reason": "other", "note": note});

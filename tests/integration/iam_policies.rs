@@ -195,6 +195,23 @@ async fn change_messages(proxied: &ProxiedStack, ann: &User, ben: &User) {
     for query in ["", "?after=2", "?after=99", "?limit=1"] {
         ben.changes(&chat, query).await.expect_status(200);
     }
+    mark_after_an_expired_change(proxied, ann, ben).await;
+}
+
+/// Marks up to a message while the newest change is missing: the transaction requires that it does not exist.
+async fn mark_after_an_expired_change(proxied: &ProxiedStack, ann: &User, ben: &User) {
+    let chat = ann.chat_id_with(ben);
+    for text in ["one", "two"] {
+        ann.send(&chat, text).await.expect_status(201);
+    }
+    let state = ben.get_chat(&chat).await.expect_status(200).body;
+    let [seq, rev] = [&state["lastMessage"]["seq"], &state["rev"]].map(|n| n.as_u64().unwrap());
+    let table = &proxied.stack.table;
+    let sk = format!("CHG#{rev:016}");
+    table.delete(&format!("CHAT#{chat}"), &sk).await;
+    ben.mark_up_to(&chat, seq - 1).await.expect_status(200);
+    let unread = ben.get_chat(&chat).await.expect_status(200).body["unreadCount"].clone();
+    assert_eq!(unread, json!(1));
 }
 
 /// Blocks: without a chat, with nothing and something unread, with requests in both directions, again, refused,
@@ -220,7 +237,7 @@ async fn block_users(ann: &User, ben: &User) {
         ann.unblock(other).await.expect_status(200);
         ann.unblock(other).await.expect_status(200);
     }
-    ann.send_with_key(&chat, "another key", "refused")
+    ann.send_with_key(&chat, "another-key", "refused")
         .await
         .expect_status(409);
     ben.unblock(ann).await.expect_status(200);

@@ -31,7 +31,8 @@ pub async fn admin_findings(table: &Table) -> Vec<String> {
         CheckEvent::Progress(_) => {}
     };
     let store = TableClient::new(table.client.clone(), &table.name).store_at(Timestamp::now());
-    check_table(&store, CHECK, &mut report).await.unwrap();
+    let check = Box::pin(check_table(&store, CHECK, &mut report));
+    check.await.unwrap();
     lines.sort();
     lines
 }

@@ -21,7 +21,7 @@
 mod contents;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, Mutex, mpsc},
     time::{Duration, Instant},
 };
@@ -176,7 +176,8 @@ impl Specification for ChatSpecification {
 
 /// Leaves out the contents of messages, and these messages of a page.
 fn without_contents(mut response: ObservedResponse, overtaken: &BTreeSet<u64>) -> ObservedResponse {
-    if let Some(messages) = response.body["messages"].as_array_mut() {
+    let messages = response.body.get_mut("messages");
+    if let Some(messages) = messages.and_then(Value::as_array_mut) {
         let is_overtaken = |message: &Value| {
             let seq = message["seq"].as_u64();
             seq.is_some_and(|seq| overtaken.contains(&seq))

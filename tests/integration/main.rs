@@ -18,9 +18,11 @@
 //! | `retries` | retries of failed operations, concurrent changes, and the response when time runs out |
 //! | `side_by_side` | items of a newer and of an older version in one table |
 //! | `signing_keys` | access tokens: rotating secrets, public keys and key sets |
+//! | `single_faults` | each kind of change with one fault in one of its operations |
 //! | `soak` | fifty clients at once for some seconds |
 //! | `stored_items` | the items in the table after each kind of request |
 //! | `table_check` | the operator's consistency check of a table, and its repairs |
+//! | `torn_reads` | requests while another transaction is readable only in part |
 //!
 //! The tests share these modules:
 //!
@@ -60,9 +62,11 @@ mod outages;
 mod retries;
 mod side_by_side;
 mod signing_keys;
+mod single_faults;
 mod soak;
 mod stored_items;
 mod table_check;
+mod torn_reads;
 
 use std::{
     collections::{BTreeMap, HashMap},

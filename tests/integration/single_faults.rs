@@ -61,9 +61,9 @@ async fn check_each_change(fault: &Fault) {
     let (first, others) = CHANGES.split_at(CHANGES.len() / 3);
     let (second, third) = others.split_at(others.len() / 2);
     tokio::join!(
-        check_changes(fault, first),
-        check_changes(fault, second),
-        check_changes(fault, third),
+        Box::pin(check_changes(fault, first)),
+        Box::pin(check_changes(fault, second)),
+        Box::pin(check_changes(fault, third)),
     );
 }
 

@@ -160,7 +160,8 @@ impl Versions {
         };
         let client = TableClient::new(self.table.client.clone(), &self.table.name);
         let store = client.store_at(Timestamp::now());
-        let summary = check_table(&store, REPAIR, &mut report).await.unwrap();
+        let check = Box::pin(check_table(&store, REPAIR, &mut report));
+        let summary = check.await.unwrap();
         assert_eq!(summary.repaired, summary.violations, "{lines:#?}");
         lines
     }

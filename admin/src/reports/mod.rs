@@ -33,7 +33,7 @@ pub use view::{
 use crate::table::{DynamoTable, KeyRange, UpdateOutcome, item_key};
 
 /// The maximum time to delete a message. The store itself repeats a transaction without a limit.
-const MAX_DELETE_TIME: Duration = Duration::from_secs(60);
+const MAX_DELETE_TIME: Duration = Duration::from_mins(1);
 
 /// The id of a report, written `17-42/17/9`: the chat, the member who reported, and the number of the
 /// message, or 0 if the other member was reported and not a message.
@@ -128,7 +128,7 @@ impl ReportId {
 
     /// The sort key in the queue of open reports.
     pub(crate) fn queue_key(self, made_at: Timestamp) -> String {
-        format!("{}#{self}", start_of_queue_key(made_at))
+        ReportItem::queue_key(made_at, &self.to_string())
     }
 
     /// The reported user.
@@ -270,12 +270,11 @@ pub async fn report_details(
     let chat = table.get(&ChatItem::key(id.chat)).await?;
     let chat = chat.map(ChatItem::read).transpose()?;
     let chat = chat.map(|chat| ChatView::new(id.chat, &chat));
-    let (first, last) = match id.seq.map(Seq::get) {
-        Some(seq) => (seq.saturating_sub(context), seq.saturating_add(context)),
-        None => {
-            let last = chat.as_ref().map_or(0, |chat| chat.seq);
-            (last.saturating_sub(context).saturating_add(1), last)
-        }
+    let (first, last) = if let Some(seq) = id.seq.map(Seq::get) {
+        (seq.saturating_sub(context), seq.saturating_add(context))
+    } else {
+        let last = chat.as_ref().map_or(0, |chat| chat.seq);
+        (last.saturating_sub(context).saturating_add(1), last)
     };
     let context = messages_between(table, id.chat, first, last).await?;
     let previous_contents = match id.seq {

@@ -293,7 +293,10 @@ fn error_response(codes: &[ErrorCode]) -> Response {
 }
 
 /// When an error code is returned, and an example of the error.
-#[expect(clippy::too_many_lines, reason = "a table with one entry for each code")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a table with one entry for each code"
+)]
 fn about(code: ErrorCode) -> (&'static str, Error) {
     use crate::domain::TransitionError;
     match code {

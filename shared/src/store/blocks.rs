@@ -55,6 +55,8 @@ impl Store {
             if change(current.as_ref(), self.now()) == Transition::Unchanged {
                 return Ok(current);
             }
+            let version = |chat: &Chat| chat.blocks.version;
+            let before = current.as_ref().map(version);
             let found = match &plan(self.now())?.0[..] {
                 // Nothing but the chat changes. The version of the blocks makes the update idempotent.
                 [_] => {
@@ -66,7 +68,16 @@ impl Store {
                     };
                     match self.update_planned(update).await? {
                         Ok(chat) => return Ok(Some(chat)),
-                        Err(found) => found,
+                        Err(failure) => {
+                            let found = failure.item.map(|item| self.read_chat(item));
+                            current = found.transpose()?;
+                            if let Some(planned) = failure.may_be
+                                && current.as_ref().map(version) != before
+                            {
+                                return confirm(&planned, current);
+                            }
+                            continue;
+                        }
                     }
                 }
                 _ => match self.transact_planned(plan).await? {
@@ -76,5 +87,16 @@ impl Store {
             };
             current = found.map(|item| self.read_chat(item)).transpose()?;
         }
+    }
+}
+
+/// Whether an update whose response was lost was applied. If the blocks have changed again since then, nobody can
+/// tell: repeating the update could undo what another device of the same user did later.
+fn confirm(planned: &Chat, found: Option<Chat>) -> Result<Option<Chat>, Error> {
+    match found {
+        Some(found) if found.blocks == planned.blocks => Ok(Some(found)),
+        _ => Err(Error::Unavailable(
+            "the response to an update was lost, and the item has changed since then".into(),
+        )),
     }
 }

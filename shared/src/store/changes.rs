@@ -176,7 +176,8 @@ impl Store {
         update.require("rev", absent_if_zero(chat.rev().get()).as_ref());
         update.require("v", absent_if_zero(chat.blocks.version).as_ref());
         update.set("rev", Some(number(after.rev)));
-        if lowers_unread {
+        if is_unread {
+            // The response says whether the message is read, and a deletion counts on it.
             update.require_that(read_seq, "<", number(before.seq));
         }
         if lowers_total {
@@ -271,21 +272,17 @@ impl Store {
                 changes.push((rev, change));
             }
             let now = self.now();
-            let is_complete = changes.len() as u64 == expected;
-            let Some((_, first)) = changes.first() else {
+            let Some((first_rev, first)) = changes.first() else {
                 self.wait_before_retry().await;
                 continue;
             };
-            if first.expires_at <= now.seconds() {
+            let is_first_missing = *first_rev != after.next();
+            let is_settled = Timestamp::from_millis(first.at) + MAX_COMMIT_TIME <= now;
+            if first.expires_at <= now.seconds() || (is_first_missing && is_settled) {
                 return Err(Error::ChangesExpired);
             }
-            if is_complete {
+            if !is_first_missing && is_dense(&changes) && changes.len() as u64 == expected {
                 return Ok(changes);
-            }
-            if Timestamp::from_millis(first.at) + MAX_COMMIT_TIME <= now
-                && changes.first().is_some_and(|(rev, _)| *rev != after.next())
-            {
-                return Err(Error::ChangesExpired);
             }
             self.wait_before_retry().await;
         }
@@ -322,6 +319,11 @@ impl Store {
         };
         Ok(changes.iter().filter_map(message).collect())
     }
+}
+
+fn is_dense(changes: &[(Rev, ChangeItem)]) -> bool {
+    let mut pairs = changes.iter().zip(changes.iter().skip(1));
+    pairs.all(|((rev, _), (next, _))| rev.next() == *next)
 }
 
 /// The first changes that are the last one of their message, at most `max`.

@@ -183,14 +183,20 @@ impl Store {
         for member in [to.id.low(), to.id.high()] {
             let (unread, _) = ChatItem::member_attributes(to.id, member);
             let counts = [unread, ChatItem::held_attribute(to.id, member)];
-            let is_changed = |count: &&str| before.get(*count) != after.get(*count);
-            if from.is_some() && counts.iter().any(is_changed) {
+            // A block moves these counts. If they are 0, a message that arrives in between must make it fail.
+            let moves_counts =
+                from.is_some_and(|from| from.has_blocked(member) != to.has_blocked(member));
+            if moves_counts {
                 for count in counts {
                     update.require(count, before.get(count));
                 }
             }
         }
         update.change_to(&before, &after);
+        if !after.contains_key(ChatItem::HIDDEN) {
+            // A version that does not know it leaves it behind when it answers a hidden request.
+            update.set(ChatItem::HIDDEN, None);
+        }
         Ok(self.update_item(ChatItem::key(to.id), &update))
     }
 

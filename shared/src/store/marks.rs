@@ -1,15 +1,17 @@
 //! Marking messages as read.
 
+use std::collections::HashMap;
+
 use super::{
     KeyQuery, Store,
     items::{ChangeItem, ChatItem, MessageItem, MessageSummary, TotalsItem},
-    messages::MAX_REREADS,
+    messages::{MAX_COMMIT_TIME, MAX_REREADS},
     transaction::{Write, number},
     update::{ItemUpdate, absent_if_zero},
 };
 use crate::{
     Error,
-    domain::{Chat, ChatId, MemberState, Seq, UserId},
+    domain::{Chat, ChatId, MemberState, Rev, Seq, Timestamp, UserId},
 };
 
 /// Maximum number of messages after the last one that is marked. They are counted.
@@ -54,25 +56,44 @@ impl Store {
             }
             let remaining = match last {
                 Some(last) => self.count_unread_after(&chat, reader, last).await?,
-                None => 0,
+                None => Remaining::default(),
             };
-            let marked = before.unread.saturating_sub(remaining);
+            let marked = before.unread.saturating_sub(remaining.unread);
+            let missing_change = remaining
+                .missing_change
+                .map(|rev| self.require_absent(ChangeItem::key(id, rev)));
             if marked == 0 {
-                return Ok(());
+                let Some(check) = missing_change else {
+                    return Ok(());
+                };
+                // Nothing to mark, if the missing change has expired.
+                match self
+                    .transact_planned(|_| Ok((vec![check.clone()], ())))
+                    .await?
+                {
+                    Ok(()) => return Ok(()),
+                    Err(_) => continue,
+                }
             }
             let written = self.transact_planned(|_| {
-                let mark = self.mark(&chat, reader, last, before, remaining);
                 let change = -i64::try_from(marked).unwrap_or(i64::MAX);
-                let count = self.count_total(TotalsItem::UNREAD, reader, id, change);
-                Ok((vec![mark, count], ()))
+                let mut writes = vec![
+                    self.mark(&chat, reader, last, before, remaining.unread),
+                    self.count_total(TotalsItem::UNREAD, reader, id, change),
+                ];
+                writes.extend(missing_change.clone());
+                Ok((writes, ()))
             });
             let Err(mut failures) = written.await? else {
                 return Ok(());
             };
-            chat = failures
-                .take_old_item(STATE)
-                .map(|item| self.read_chat(item))
-                .ok_or(Error::ChatNotFound)??;
+            // If only the change was readable too late, the chat has not changed.
+            if failures.failed(STATE) {
+                chat = failures
+                    .take_old_item(STATE)
+                    .map(|item| self.read_chat(item))
+                    .ok_or(Error::ChatNotFound)??;
+            }
         }
     }
 
@@ -113,31 +134,25 @@ impl Store {
         chat: &Chat,
         reader: UserId,
         last: Seq,
-    ) -> Result<u64, Error> {
+    ) -> Result<Remaining, Error> {
         let expected = chat.seq().get() - last.get();
         if expected == 0 {
-            return Ok(0);
+            return Ok(Remaining::default());
         }
         let mut messages = Vec::new();
+        let mut changes = Vec::new();
         for _ in 0..=MAX_REREADS {
             let read = self.messages_after(chat, last);
-            let changes;
             (messages, changes) = tokio::try_join!(read, self.recent_changes(chat))?;
-            let is_current = |change: &ChangeItem| {
-                change.seq <= last.get()
-                    || messages.iter().any(|message: &MessageSummary| {
-                        message.seq().get() == change.seq
-                            && ChangeItem::rev(&change.sk)
-                                .is_some_and(|rev| message.rev >= rev.get())
-                    })
+            let revs: HashMap<u64, u64> = messages
+                .iter()
+                .map(|message: &MessageSummary| (message.seq().get(), message.rev))
+                .collect();
+            let is_seen = |(rev, change): &(Rev, ChangeItem)| {
+                let message = revs.get(&change.seq);
+                change.seq <= last.get() || message.is_some_and(|message| *message >= rev.get())
             };
-            let newest = changes
-                .first()
-                .and_then(|change| ChangeItem::rev(&change.sk));
-            if messages.len() as u64 == expected
-                && newest.unwrap_or_default() == chat.rev()
-                && changes.iter().all(is_current)
-            {
+            if messages.len() as u64 == expected && changes.iter().all(is_seen) {
                 break;
             }
             self.wait_before_retry().await;
@@ -145,7 +160,10 @@ impl Store {
         let is_unread = |message: &&MessageSummary| {
             message.sender_id != reader.get() && message.deleted_at.is_none()
         };
-        Ok(messages.iter().filter(is_unread).count() as u64)
+        Ok(Remaining {
+            unread: messages.iter().filter(is_unread).count() as u64,
+            missing_change: missing_change(chat.rev(), &changes, self.now()),
+        })
     }
 
     async fn messages_after(&self, chat: &Chat, last: Seq) -> Result<Vec<MessageSummary>, Error> {
@@ -166,7 +184,7 @@ impl Store {
     }
 
     /// The latest changes that the state of the chat includes, latest first.
-    async fn recent_changes(&self, chat: &Chat) -> Result<Vec<ChangeItem>, Error> {
+    async fn recent_changes(&self, chat: &Chat) -> Result<Vec<(Rev, ChangeItem)>, Error> {
         if chat.rev().get() == 0 {
             return Ok(Vec::new());
         }
@@ -182,8 +200,38 @@ impl Store {
             projection: None,
         };
         let items = self.query(query, RECENT_CHANGES).await?.into_iter();
-        items.map(ChangeItem::read).collect()
+        let with_rev = |item| {
+            let change = ChangeItem::read(item)?;
+            Ok((ChangeItem::rev(&change.sk).unwrap_or_default(), change))
+        };
+        items.map(with_rev).collect()
     }
+}
+
+/// What remains unread after a mark.
+#[derive(Default)]
+struct Remaining {
+    unread: u64,
+    /// A recent change that could not be read. The transaction requires that it does not exist, because it could be the
+    /// deletion of a message that was counted.
+    missing_change: Option<Rev>,
+}
+
+/// The latest change that the state of the chat includes and that could not be read: either it has expired, or it is
+/// not readable yet.
+fn missing_change(newest: Rev, changes: &[(Rev, ChangeItem)], now: Timestamp) -> Option<Rev> {
+    let mut expected = newest;
+    for (rev, change) in changes {
+        if *rev != expected {
+            return Some(expected);
+        }
+        // All earlier changes are readable or expired.
+        if Timestamp::from_millis(change.at) + MAX_COMMIT_TIME <= now {
+            return None;
+        }
+        expected = Rev::new(expected.get().saturating_sub(1));
+    }
+    (changes.len() < RECENT_CHANGES && expected > Rev::ZERO).then_some(expected)
 }
 
 /// `last` is `up_to`, if there is something to mark.
@@ -200,4 +248,50 @@ fn check_range(chat: &Chat, up_to: Option<Seq>, last: Option<Seq>) -> Result<(),
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::items::Item;
+    use aws_sdk_dynamodb::types::AttributeValue;
+
+    const NOW: u64 = 1_000_000;
+
+    /// The changes `revs`, of which the first is `age` seconds old.
+    fn changes(revs: &[u64], age: u64) -> Vec<(Rev, ChangeItem)> {
+        let at = NOW - age * 1_000;
+        let attribute = |name: &str, value: AttributeValue| (name.to_owned(), value);
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let change = |rev: &u64| {
+            let item = Item::from([
+                attribute("pk", text("CHAT#17-42")),
+                attribute("sk", text(&ChangeItem::sk(Rev::new(*rev)))),
+                attribute("type", text(ChangeItem::ENTITY_TYPE)),
+                attribute("seq", number(1)),
+                attribute("at", number(at)),
+                attribute("expiresAt", number(at)),
+            ]);
+            (Rev::new(*rev), ChangeItem::read(item).unwrap())
+        };
+        revs.iter().map(change).collect()
+    }
+
+    #[test]
+    fn a_recent_change_that_cannot_be_read_is_missing() {
+        let missing = |newest, revs: &[u64], age| {
+            let changes = changes(revs, age);
+            missing_change(Rev::new(newest), &changes, Timestamp::from_millis(NOW)).map(Rev::get)
+        };
+        assert_eq!(missing(0, &[], 0), None);
+        assert_eq!(missing(3, &[3, 2, 1], 0), None);
+        assert_eq!(missing(3, &[], 0), Some(3));
+        assert_eq!(missing(3, &[2, 1], 0), Some(3));
+        assert_eq!(missing(3, &[3, 1], 0), Some(2));
+        assert_eq!(missing(3, &[3], 9), Some(2));
+        // The newest change was 10 seconds ago, so the one before it has expired.
+        assert_eq!(missing(3, &[3], 10), None);
+        let newest: Vec<_> = (81..=100).rev().collect();
+        assert_eq!(missing(100, &newest, 0), None);
+    }
 }

@@ -3,6 +3,7 @@
 use super::{
     Store,
     items::{PreviousContentItem, ReportItem},
+    messages::{MAX_COMMIT_TIME, MAX_REREADS},
 };
 use crate::{
     Error,
@@ -82,12 +83,29 @@ impl Store {
             return Err(Error::MessageNotFound);
         }
         if message.content.is_none() {
-            let key = PreviousContentItem::key(id, seq, message.rev);
-            let previous = self.get(key).await?.map(PreviousContentItem::read);
-            message.content = previous.transpose()?.map(|item| {
-                MessageContent::from_parts(item.text, item.image_url, item.link_preview_url)
-            });
+            message.content = self.previous_content(&message).await?;
         }
         Ok((Some(chat), Some(message)))
+    }
+
+    /// What a deleted message contained, unless that was deleted, too.
+    async fn previous_content(&self, deleted: &Message) -> Result<Option<MessageContent>, Error> {
+        let key = PreviousContentItem::key(deleted.chat_id, deleted.seq, deleted.rev);
+        let mut item = self.get(key.clone()).await?;
+        // The message can be readable earlier than the other items of the same transaction.
+        let is_settled = |at| at + MAX_COMMIT_TIME <= self.now();
+        if !deleted.deleted_at.is_some_and(is_settled) {
+            for _ in 0..MAX_REREADS {
+                if item.is_some() {
+                    break;
+                }
+                self.wait_before_retry().await;
+                item = self.get(key.clone()).await?;
+            }
+        }
+        let item = item.map(PreviousContentItem::read).transpose()?;
+        Ok(item.map(|item| {
+            MessageContent::from_parts(item.text, item.image_url, item.link_preview_url)
+        }))
     }
 }

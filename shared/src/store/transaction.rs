@@ -23,7 +23,7 @@ use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
     operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
     types::{
-        AttributeValue, CancellationReason, Put, ReturnConsumedCapacity,
+        AttributeValue, CancellationReason, ConditionCheck, Put, ReturnConsumedCapacity,
         ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
     },
 };
@@ -67,6 +67,14 @@ impl ConditionFailures {
     pub(super) fn take_last_old_item(&mut self) -> Option<Item> {
         self.take_old_item(self.0.len().checked_sub(1)?)
     }
+}
+
+/// The condition of a single update failed.
+pub(super) struct UpdateFailure<T> {
+    /// The item for which it failed.
+    pub item: Option<Item>,
+    /// The plan, if an earlier attempt may have been applied.
+    pub may_be: Option<T>,
 }
 
 /// One write of a transaction, with its condition.
@@ -147,20 +155,22 @@ impl Store {
     }
 
     /// Applies the single update that `plan` returns for the current time. It costs half of what a transaction does.
-    /// Its condition must fail once the update is applied: it has no token, so after a lost response it may be
-    /// sent again.
+    /// Its condition must fail once the update is applied, because an update has no token: after a lost response, the
+    /// same update is sent again, and a failed condition can mean that the first attempt was applied.
     ///
     /// # Errors
-    /// The inner error, with the old item, if the condition failed; otherwise only 5xx and the errors of `plan`.
+    /// The inner error if the condition failed; otherwise only 5xx and the errors of `plan`.
     pub(super) async fn update_planned<T>(
         &self,
         plan: impl Fn(Timestamp) -> Result<(Update, T), Error>,
-    ) -> Result<Result<T, Option<Item>>, Error> {
+    ) -> Result<Result<T, UpdateFailure<T>>, Error> {
+        let mut planned = plan(self.now())?;
+        let mut may_be_applied = false;
         let mut attempts = Attempts::new(self.table.attempt_timeout);
         let usage = &self.table.usage;
         usage.count_operation();
         loop {
-            let (update, planned) = plan(self.now())?;
+            let update = planned.0.clone();
             let on_failure = update.return_values_on_condition_check_failure;
             let request = self
                 .client()
@@ -177,22 +187,33 @@ impl Store {
             let error = match attempts.run(Box::pin(request)).await {
                 Ok(output) => {
                     usage.count_write(output.consumed_capacity.as_slice());
-                    return Ok(Ok(planned));
+                    return Ok(Ok(planned.1));
                 }
                 Err(error) => error,
             };
+            let mut is_rejected = is_throttled(&error);
             match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                    return Ok(Err(failed.item().cloned()));
+                    return Ok(Err(UpdateFailure {
+                        item: failed.item().cloned(),
+                        may_be: may_be_applied.then_some(planned.1),
+                    }));
                 }
-                Some(UpdateItemError::TransactionConflictException(_)) => usage.count_conflict(),
+                Some(UpdateItemError::TransactionConflictException(_)) => {
+                    is_rejected = true;
+                    usage.count_conflict();
+                }
                 _ => {}
             }
             match classify_error(error) {
                 Error::Unavailable(cause) => usage.record_error(&cause),
                 error => return Err(error),
             }
+            may_be_applied |= !is_rejected;
             self.wait_before_retry().await;
+            if !may_be_applied {
+                planned = plan(self.now())?;
+            }
         }
     }
 
@@ -217,6 +238,18 @@ impl Store {
         }
         let put = put.build().expect("the table and the item are set");
         Write::builder().put(put).build()
+    }
+
+    /// Requires that an item does not exist.
+    pub(super) fn require_absent(&self, key: ItemKey) -> Write {
+        let check = ConditionCheck::builder()
+            .table_name(self.table_name())
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .condition_expression("attribute_not_exists(pk)")
+            .build();
+        let check = check.expect("the table, the key and the condition are set");
+        Write::builder().condition_check(check).build()
     }
 
     /// Writes a new item. Another condition of the transaction must ensure that its key is unique.
@@ -315,7 +348,7 @@ fn classify(error: SdkError<TransactWriteItemsError>) -> TransactionError {
 }
 
 /// Whether the table rejected the request before it did anything.
-fn is_throttled(error: &SdkError<TransactWriteItemsError>) -> bool {
+fn is_throttled<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     let SdkError::ServiceError(context) = error else {
         return false;
     };

@@ -16,7 +16,7 @@ use super::{
 #[derive(Default)]
 pub(super) struct ItemUpdate {
     assignments: Vec<String>,
-    removals: Vec<String>,
+    removals: BTreeSet<String>,
     conditions: Vec<String>,
     names: BTreeSet<String>,
     values: Vec<(String, AttributeValue)>,
@@ -52,7 +52,8 @@ impl ItemUpdate {
     pub fn set(&mut self, attribute: &str, value: Option<AttributeValue>) {
         let name = self.name(attribute);
         let Some(value) = value else {
-            return self.removals.push(name);
+            self.removals.insert(name);
+            return;
         };
         let placeholder = format!(":{attribute}");
         self.assignments.push(format!("{name} = {placeholder}"));
@@ -91,6 +92,11 @@ impl ItemUpdate {
     }
 }
 
+fn join(parts: &BTreeSet<String>) -> String {
+    let parts: Vec<_> = parts.iter().map(String::as_str).collect();
+    parts.join(", ")
+}
+
 /// The value of a number that is absent while it is 0.
 pub(super) fn absent_if_zero(value: u64) -> Option<AttributeValue> {
     (value > 0).then(|| number(value))
@@ -104,7 +110,7 @@ impl Store {
             clauses.push(format!("SET {}", update.assignments.join(", ")));
         }
         if !update.removals.is_empty() {
-            clauses.push(format!("REMOVE {}", update.removals.join(", ")));
+            clauses.push(format!("REMOVE {}", join(&update.removals)));
         }
         let condition = update.conditions.join(" AND ");
         let names = update.names.iter();

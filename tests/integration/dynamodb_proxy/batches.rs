@@ -35,6 +35,7 @@ impl ProxyState {
         }
         let part = Received {
             name: received.name.clone(),
+            is_from_function: received.is_from_function,
             ports: received.ports,
             headers: received.headers.clone(),
             body: Bytes::from(request.to_string()),

@@ -81,15 +81,12 @@ impl ProxyState {
     ) {
         let table = table_name(transaction);
         for (key, item) in keys.iter().zip(items) {
-            match item {
-                Some(item) => {
-                    let request = json!({"TableName": table, "Item": item});
-                    self.call(headers, "PutItem", &request).await;
-                }
-                None => {
-                    let request = json!({"TableName": table, "Key": key_attributes(key)});
-                    self.call(headers, "DeleteItem", &request).await;
-                }
+            if let Some(item) = item {
+                let request = json!({"TableName": table, "Item": item});
+                self.call(headers, "PutItem", &request).await;
+            } else {
+                let request = json!({"TableName": table, "Key": key_attributes(key)});
+                self.call(headers, "DeleteItem", &request).await;
             }
         }
     }

@@ -198,7 +198,7 @@ fn start_of_each_version(log: &EventLog) -> BTreeMap<(u64, Option<String>), usiz
         let ClientRequest::Pair(request) = &log.attempts[number].request else {
             continue;
         };
-        let written = match request {
+        let written: Vec<(u64, Option<String>)> = match request {
             // The number of a message that is being sent is not known, and there are few.
             PairRequest::Send { content, .. } => {
                 (1..=100).map(|seq| (seq, content.text.clone())).collect()

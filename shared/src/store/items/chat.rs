@@ -182,6 +182,9 @@ impl ChatItem {
     const STATUS_NONE: &str = "none";
     const STATUS_WITHDRAWN: &str = "withdrawn";
 
+    /// The name of the attribute [`ChatItem::hid`].
+    pub const HIDDEN: &str = "hid";
+
     /// The key of a chat.
     #[must_use]
     pub fn key(id: ChatId) -> ItemKey {

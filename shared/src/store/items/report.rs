@@ -92,6 +92,12 @@ impl ReportItem {
         ItemKey::new(Partition::Chat(id).pk(), sk)
     }
 
+    /// The sort key of the queue: the time of the report, then its id.
+    #[must_use]
+    pub fn queue_key(at: Timestamp, id: &str) -> String {
+        format!("{:015}#{id}", at.millis())
+    }
+
     /// The reporter and the message in a sort key. `None` if no report has this sort key.
     #[must_use]
     pub fn reporter_and_seq(sk: &str) -> Option<(UserId, Option<Seq>)> {
@@ -136,7 +142,7 @@ impl ReportItem {
             edited_at: message.and_then(|message| message.edited_at.map(Timestamp::millis)),
             deleted_at: message.and_then(|message| message.deleted_at.map(Timestamp::millis)),
             requester_key: Some(Self::QUEUE.to_owned()),
-            activity: format!("{:015}#{id}", now.millis()),
+            activity: Self::queue_key(now, &id),
             resolved_at: None,
             resolved_by: None,
             action: None,
