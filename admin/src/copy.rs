@@ -18,6 +18,9 @@
 //! - *A message whose number another message of the target has*, or whose version in the target is older.
 //! - *An idempotency key that would refer to another message than before.* A repeated request would
 //!   get that message as its response.
+//! - *The state of a chat whose blocks the target does not know yet.* The state exists in the target, so it
+//!   stays as it is, and a user who has blocked the other may have to do it again. The other items of the chat
+//!   are copied.
 //!
 //! Reports stand on their own. They may exist without a chat, and all that are missing are copied.
 //!
@@ -62,6 +65,8 @@ const CHANGED_ATTRIBUTES: [&str; 5] = [
     "deletedAt",
 ];
 const REV: &str = "rev";
+/// The attribute of a chat's state that counts the changes of its blocks.
+const BLOCK_VERSION: &str = "v";
 
 /// Options of a copy.
 #[derive(Clone, Copy, Debug)]
@@ -186,6 +191,8 @@ enum Difference {
     Other,
     /// The target has an older version of the message.
     Older,
+    /// The target has the state of the same chat, from a time before the last block or unblocking.
+    NewerBlocks,
 }
 
 /// An item of the source that the target does not have.
@@ -327,8 +334,9 @@ impl CopyRun<'_> {
         &mut self,
         candidates: &[Candidate],
     ) -> Result<BTreeMap<ChatId, Coverage>, Error> {
-        let chats = candidates.iter();
-        let mut chats: Vec<_> = chats
+        let candidates = candidates.iter();
+        let mut chats: Vec<_> = candidates
+            .filter(|candidate| candidate.difference != Difference::NewerBlocks)
             .filter_map(|candidate| chat_of(&candidate.key))
             .collect();
         chats.dedup();
@@ -509,7 +517,7 @@ async fn newest(table: &DynamoTable, state_key: &ItemKey, kind: ItemKind) -> Res
     };
     let range = KeyRange {
         projection: Some("pk, sk"),
-        only_last: true,
+        last: Some(1),
         ..range
     };
     let page = table.query_page(&range, None).await?;
@@ -536,18 +544,25 @@ async fn look_up(table: &DynamoTable, keys: &[ItemKey]) -> Result<HashMap<ItemKe
     Ok(found.into_iter().flatten().collect())
 }
 
-/// How an item that exists in both tables differs; `None` if it needs no attention. Only messages and
-/// `createdAt` of chats can contradict each other.
+/// How an item that exists in both tables differs; `None` if it needs no attention. Only messages, and
+/// `createdAt` and the blocks of chats can contradict each other.
 fn difference(key: &ItemKey, item: &Item, existing: &Item) -> Option<Difference> {
     match (chat_of(key), ItemKind::of(key)) {
         (Some(_), Some(ItemKind::Message)) => message_difference(item, existing),
-        // The first request after a block sets `createdAt`.
-        (Some(_), Some(ItemKind::Chat)) if !is_without_chat(item) => {
-            let is_other = item.get("createdAt") != existing.get("createdAt");
-            is_other.then_some(Difference::Other)
-        }
+        (Some(_), Some(ItemKind::Chat)) => state_difference(item, existing),
         _ => None,
     }
+}
+
+/// How the state of a chat differs from that of the target. Newer blocks in the target are no difference.
+fn state_difference(state: &Item, existing: &Item) -> Option<Difference> {
+    // The first request after a block sets `createdAt`.
+    if !is_without_chat(state) && state.get("createdAt") != existing.get("createdAt") {
+        return Some(Difference::Other);
+    }
+    // Each block and each unblocking raises this number.
+    let version = |state| read_count_or_zero(state, BLOCK_VERSION);
+    (version(state) > version(existing)).then_some(Difference::NewerBlocks)
 }
 
 /// How a message differs from that of the target. A newer version in the target is no difference.
@@ -602,12 +617,15 @@ fn decide(candidate: &Candidate, coverage: &BTreeMap<ChatId, Coverage>, dry_run:
     let Some(id) = chat_of(key) else {
         return Decision::Copy;
     };
+    if *difference == Difference::NewerBlocks {
+        return Decision::refused("its blocks are newer than in the target");
+    }
     let Some(Coverage::UpTo { last, changed }) = coverage.get(&id) else {
         return Decision::ChatRefused;
     };
     let kind = ItemKind::of(key);
     match difference {
-        Difference::Missing => {}
+        Difference::Missing | Difference::NewerBlocks => {}
         Difference::Other if kind == Some(ItemKind::Message) => {
             return Decision::refused("the target has another message with this number");
         }
@@ -881,7 +899,7 @@ mod tests {
     }
 
     #[test]
-    fn only_messages_and_the_start_of_a_chat_must_be_the_same_in_both_tables() {
+    fn only_messages_and_the_start_and_the_blocks_of_a_chat_must_be_the_same_in_both_tables() {
         let message = "MSG#0000000000000001";
         for (sk, attribute, expected) in [
             (message, "senderId", Some(Difference::Other)),
@@ -907,6 +925,45 @@ mod tests {
         let mut block = item(&[("createdAt", "1")]);
         block.insert("status".to_owned(), AttributeValue::S("none".to_owned()));
         assert_eq!(difference(&key, &block, &item(&[("createdAt", "2")])), None);
+    }
+
+    #[test]
+    fn blocks_that_the_target_does_not_know_are_named_and_only_the_state_is_refused() {
+        let key = ItemKey::new("CHAT#17-42", "STATE");
+        let state = |version: &str| item(&[("createdAt", "1"), ("v", version)]);
+        let without_blocks = item(&[("createdAt", "1")]);
+        for (source, target) in [
+            (&state("1"), &without_blocks),
+            (&state("10"), &state("9")),
+            (&state("1"), &state("x")),
+        ] {
+            let found = difference(&key, source, target);
+            assert_eq!(found, Some(Difference::NewerBlocks));
+        }
+        // A block that users have made or removed since.
+        assert_eq!(difference(&key, &state("9"), &state("10")), None);
+        assert_eq!(difference(&key, &without_blocks, &state("1")), None);
+        // Another chat is refused as a whole.
+        let other = item(&[("createdAt", "2"), ("v", "1")]);
+        let found = difference(&key, &other, &without_blocks);
+        assert_eq!(found, Some(Difference::Other));
+        // A block without a chat, although the target has a chat that began later.
+        let mut block = other;
+        let none = AttributeValue::S("none".to_owned());
+        block.insert("status".to_owned(), none);
+        let found = difference(&key, &block, &without_blocks);
+        assert_eq!(found, Some(Difference::NewerBlocks));
+
+        let candidate = Candidate {
+            difference: Difference::NewerBlocks,
+            ..missing(key, state("1"))
+        };
+        let refused = Decision::refused("its blocks are newer than in the target");
+        for coverage in [BTreeMap::new(), BTreeMap::from([(id(), up_to_3_and_2())])] {
+            for dry_run in [true, false] {
+                assert_eq!(decide(&candidate, &coverage, dry_run), refused);
+            }
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@ mod report_commands;
 use std::{
     collections::BTreeMap,
     fmt::Display,
-    io::Write as _,
+    io::{ErrorKind, Write as _},
     process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -29,10 +30,14 @@ const EXIT_SUCCESS: u8 = 0;
 const EXIT_VIOLATIONS: u8 = 1;
 /// Exit code of a copy that leaves out items.
 const EXIT_NOT_COPIED: u8 = 1;
-/// Exit code of a command that could not read or write a table. Wrong arguments end with the same code.
+/// Exit code of a command that could not read or write a table, or write its output. Wrong arguments end with
+/// the same code.
 const EXIT_FAILED: u8 = 2;
-/// Exit code of a check that could not evaluate every counter.
+/// Exit code of a check that could not evaluate everything.
 const EXIT_INCONCLUSIVE: u8 = 3;
+
+/// Whether a line could not be written to stdout.
+static HAS_LOST_OUTPUT: AtomicBool = AtomicBool::new(false);
 
 const CHECK_HELP: &str = "\
 Example: check the table `chats` on AWS, with the region and credentials of your environment. It has
@@ -59,8 +64,8 @@ Exit codes:
   0  The table has no violations, or the check repaired all of them
   1  Violations remain: they cannot be repaired, or a repair failed
   2  The table could not be checked, for example because it has other keys or an index is still
-     being built, or the arguments are wrong
-  3  No violations remain, but some counters could not be evaluated (`inconclusive`)";
+     being built; the output could not be written; or the arguments are wrong
+  3  No violations remain, but something could not be evaluated (`inconclusive`)";
 
 const COPY_HELP: &str = "\
 Example: a mistake deleted messages from the table `chats`. Restore it as `chats-restored` to a time
@@ -78,10 +83,15 @@ Limits:
   - It copies all items that are missing, also those that somebody has deleted on purpose.
   - It does not copy a chat that the users have started again, because its state was lost. Its
     `createdAt` differs, and new messages have the numbers of old ones. One line names the chat. To
-    bring back the old chat, delete all items of the new one, then copy.
+    bring back the old chat, delete all items of the new one except reports (FLAG#), then copy. If
+    the target has only a block, as the line then says, this deletes the block: block again after
+    the copy, with PUT /blocks/{userId} as the user who blocks.
+  - It does not copy blocks that are newer than in the target. One line names the chat. Block again,
+    or unblock again.
   - It does not copy a message that the chat in the target does not count, because a new message
     would replace it, and no idempotency key whose message is another one in the target. It reports
-    messages that differ between the tables. Each is one line.
+    messages that differ between the tables, unless they were edited or deleted since. Each is one
+    line.
   - It does not copy a message that was edited or deleted after the time of the restore: what a user
     has deleted must not come back. Restore a later time to bring back its last version.
   - Both tables must be in the same account and region, or at the same endpoint.
@@ -92,8 +102,8 @@ GetItem, BatchGetItem, Query and PutItem on --to.
 Exit codes:
   0  Everything that was missing is copied (with --dry-run: can be copied)
   1  Some items were not copied, because they contradict the target
-  2  A table could not be read or written, or the arguments are wrong. A line says what was copied
-     before. Repeat the command; it copies the rest";
+  2  A table could not be read or written, the output could not be written, or the arguments are
+     wrong. A line says what was copied before. Repeat the command; it copies the rest";
 
 /// Operator tool of the chat backend: checks and repairs its DynamoDB table, restores items, and works on
 /// reports.
@@ -112,7 +122,7 @@ enum Command {
     /// is safe while the table serves traffic, but not while one of its indexes is being built. It
     /// reads each chat and user several times, so it consumes read capacity.
     ///
-    /// A line that says `inconclusive` is no violation: the check could not evaluate a counter, and
+    /// A line that says `inconclusive` is no violation: the check could not evaluate something, and
     /// the line says why. Items of a type that this version does not know are counted on stderr, and
     /// are no violations.
     #[command(after_help = CHECK_HELP)]
@@ -200,12 +210,17 @@ fn parse_endpoint_url(url: &str) -> Result<String, String> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match Cli::parse().command {
+    let exit_code = match Cli::parse().command {
         Command::Check(args) => check(&args).await,
         Command::Copy(args) => copy(&args).await,
         Command::Reports(args) => report_commands::reports(&args).await,
         Command::Report(ReportCommand::Show(args)) => report_commands::show(&args).await,
         Command::Report(ReportCommand::Resolve(args)) => report_commands::resolve(&args).await,
+    };
+    if HAS_LOST_OUTPUT.load(Ordering::Relaxed) {
+        ExitCode::from(EXIT_FAILED)
+    } else {
+        exit_code
     }
 }
 
@@ -343,9 +358,15 @@ async fn run_copy(
     copy_missing_items(&source, &target, options, &mut report).await
 }
 
-/// Prints a line to stdout. A closed stdout, as with `| head`, must not stop a repair or a copy.
+/// Prints a line to stdout. A closed stdout, as with `| head`, is no error. Nor must any other error, such as a full
+/// disk, stop a repair or a copy: the first one is printed to stderr, and the command fails at its end.
 fn print_line(line: &impl Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    if let Err(error) = writeln!(std::io::stdout(), "{line}")
+        && error.kind() != ErrorKind::BrokenPipe
+        && !HAS_LOST_OUTPUT.swap(true, Ordering::Relaxed)
+    {
+        eprintln!("error: cannot write to stdout: {error}");
+    }
 }
 
 async fn connect(endpoint_url: Option<&str>) -> Result<Client, Error> {

@@ -4,8 +4,8 @@ use std::{num::NonZeroUsize, process::ExitCode, time::Duration};
 
 use chat_admin::{
     reports::{
-        Action, NewResolution, QueueOptions, QueuePage, ReportId, ReportTable, ResolveOutcome,
-        list_open_reports, report_details, resolve_report, to_json,
+        Action, NewResolution, QueueOptions, QueuePage, ReportDetails, ReportId, ReportTable,
+        ResolveOutcome, list_open_reports, report_details, resolve_report, to_json,
     },
     table::{DynamoTable, TableUse, error_cause},
 };
@@ -27,17 +27,22 @@ user 42.
 
   $ chat-admin reports --table chats
   ID          AGE  REASON      REPORTED  REPORTER  TEXT
-  17-42/17/9  21h  harassment  42        17        the start of the message
+  17-42/17/9  21h  harassment  42        17        \"the start of the message\"
   17-42/17/0  3h   spam        42        17        (the user)
   open reports: 2
 
-Example: a scheduled job that sends a mail while a report waits for more than 20 hours.
+Example: a script for cron that sends a mail while a report waits for more than 20 hours, and when
+the command fails. cron knows neither your PATH nor your region and credentials: set them.
 
-  chat-admin reports --table chats --older-than 20h > waiting.txt ||
+  #!/bin/sh
+  export PATH=/usr/local/bin:/usr/bin:/bin AWS_REGION=eu-central-1 AWS_PROFILE=moderation
+  chat-admin reports --table chats --older-than 20h > waiting.txt 2>&1 ||
     mail -s 'Reports wait' moderators@example.com < waiting.txt
 
-A text is one line. Control characters, line breaks, direction marks and invisible characters are
-escaped, so that a reported text cannot change what you see.
+A text that somebody wrote is one line in double quotes. Double quotes, backslashes, control
+characters, line breaks, direction marks and invisible characters in it are escaped, so that a
+reported text cannot change what you see. Joiners and variation selectors are not escaped, because
+emoji and some scripts need them.
 
 --json prints one array, one report per line, with the fields id, chatId, reporterId, userId, seq,
 reason, note, createdAt, state, message (text, imageUrl, linkPreviewUrl, createdAt, editedAt,
@@ -49,7 +54,8 @@ Permissions: dynamodb:DescribeTable on the table, and Query on its index byReque
 Exit codes:
   0  The open reports are listed; with --older-than: there are none
   1  With --older-than: there are some
-  2  The table or a report could not be read, or the arguments are wrong";
+  2  The table or a report could not be read, the output could not be written, or the arguments are
+     wrong";
 
 const SHOW_HELP: &str = "\
 Example: the report of user 17 on message 9 of the chat 17-42, with two messages before and two
@@ -60,23 +66,28 @@ after it.
     reason     harassment
   ...
 
-It prints the message when it was reported, the message now, what the message contained before it
-was edited or deleted (kept for 30 days), the state of the chat, who has blocked whom, and the
-messages around it. For a report of a user, it prints the last messages of the chat.
+It prints the message when it was reported, the message now, what it contained before it was edited
+or deleted (kept for 30 days; the newest 20), the state of the chat, who has blocked whom, and the
+messages around it. For a report of a user, it prints the last messages of the chat. A message that
+was deleted is marked with (deleted), and shown with what it contained, while that is kept.
 
-A text is one line. Control characters, line breaks, direction marks and invisible characters are
-escaped.
+A text that somebody wrote is one line in double quotes. Double quotes, backslashes, control
+characters, line breaks, direction marks and invisible characters in it are escaped. Joiners and
+variation selectors are not escaped, because emoji and some scripts need them.
 
 --json prints one object: the fields of `reports --json`, where resolution has action, by, note and
-at; currentMessage; previousContents, each with replacedAt; chat (status, requesterId, seq, rev,
-updatedAt, blocks) or null; context, a list of messages.
+at; currentMessage; previousContents, newest first, each with replacedAt; hasMorePreviousContents;
+chat (status, requesterId, seq, rev, updatedAt, blocks) or null; context, a list of messages, each
+with lastContent (what a deleted message contained, or null); unreadable, a list of the items that
+could not be read.
 
 Permissions: dynamodb:DescribeTable, GetItem and Query on the table.
 
 Exit codes:
   0  The report is printed
   1  There is no such report
-  2  The table or an item could not be read, or the arguments are wrong";
+  2  The table or an item could not be read, the output could not be written, or the arguments are
+     wrong. An item that could not be read is a line on stderr; the others are printed all the same";
 
 const RESOLVE_HELP: &str = "\
 Examples:
@@ -90,17 +101,21 @@ Examples:
 The report keeps who resolved it, when, and with which note. Nobody else sees them.
 
 delete-message deletes the message as its sender could, at any time after it was sent: both members
-see a deleted message, and an unread one is no longer counted. The message is deleted first. If the
-command is interrupted, repeat it.
+see a deleted message, and an unread one is no longer counted. The message is deleted first, then
+the report is resolved. If the command is interrupted or fails, the message may already be deleted.
+Repeat the command; it does the rest.
+
+A report that was resolved with none can be resolved again with delete-message. The note then also
+contains the earlier resolution. No other resolution can be changed.
 
 Permissions: dynamodb:DescribeTable, GetItem and UpdateItem on the table; for delete-message also
-BatchGetItem and PutItem.
+PutItem.
 
 Exit codes:
   0  The report is resolved. Also if it was resolved before with the same action, note and name
   1  Nothing was resolved: there is no such report, or it was resolved before in another way
-  2  The table could not be read or written, there is no message to delete, or the arguments are
-     wrong. The report is still open";
+  2  The table could not be read or written, there is no message to delete, the output could not be
+     written, or the arguments are wrong";
 
 #[derive(Args)]
 pub(crate) struct ReportsArgs {
@@ -124,7 +139,7 @@ pub(crate) enum ReportCommand {
     /// Show one report with its evidence
     #[command(after_help = SHOW_HELP)]
     Show(ShowArgs),
-    /// Resolve one report that is open
+    /// Resolve one report
     #[command(after_help = RESOLVE_HELP)]
     Resolve(ResolveArgs),
 }
@@ -337,28 +352,35 @@ impl ReportsOutput {
 
 /// Shows a report.
 pub(crate) async fn show(args: &ShowArgs) -> ExitCode {
-    let now = Timestamp::now();
-    match show_report(args, now).await {
-        Ok(true) => ExitCode::from(EXIT_SUCCESS),
-        Ok(false) => not_found(args.id, &args.table),
-        Err(error) => fail(&format!("show report {} of", args.id), &args.table, &error),
+    let details = match show_report(args, Timestamp::now()).await {
+        Ok(Some(details)) => details,
+        Ok(None) => return not_found(args.id, &args.table),
+        Err(error) => return fail(&format!("show report {} of", args.id), &args.table, &error),
+    };
+    for name in &details.unreadable {
+        eprintln!("error: {name} cannot be read; chat-admin check names the attribute");
     }
+    ExitCode::from(if details.unreadable.is_empty() {
+        EXIT_SUCCESS
+    } else {
+        EXIT_FAILED
+    })
 }
 
-/// Prints a report. Returns whether it exists.
-async fn show_report(args: &ShowArgs, now: Timestamp) -> Result<bool, Error> {
+/// Prints a report, and returns it. `None` if there is no such report.
+async fn show_report(args: &ShowArgs, now: Timestamp) -> Result<Option<ReportDetails>, Error> {
     let table = open_table(&args.table, TableUse::Items).await?;
-    let Some(details) = report_details(&table, args.id, args.context, now).await? else {
-        return Ok(false);
-    };
-    if args.json {
-        print_line(&to_json(&details)?);
-    } else {
-        for line in details.lines(now) {
-            print_line(&line);
+    let details = report_details(&table, args.id, args.context, now).await?;
+    if let Some(details) = &details {
+        if args.json {
+            print_line(&to_json(details)?);
+        } else {
+            for line in details.lines(now) {
+                print_line(&line);
+            }
         }
     }
-    Ok(true)
+    Ok(details)
 }
 
 fn not_found(id: ReportId, table: &TableArgs) -> ExitCode {
@@ -374,9 +396,22 @@ pub(crate) async fn resolve(args: &ResolveArgs) -> ExitCode {
         by: args.by.clone(),
         note: args.note.clone(),
     };
-    let outcome = match resolve_open_report(args, &resolution).await {
+    let what = format!("resolve report {id} of");
+    let table = match open_table(&args.table, TableUse::Items).await {
+        Ok(table) => table,
+        Err(error) => return fail(&what, &args.table, &error),
+    };
+    let outcome = match resolve_report(&table, id, &resolution, Timestamp::now()).await {
         Ok(outcome) => outcome,
-        Err(error) => return fail(&format!("resolve report {id} of"), &args.table, &error),
+        Err(error) => {
+            let exit_code = fail(&what, &args.table, &error);
+            if resolution.action == Action::DeleteMessage {
+                eprintln!(
+                    "The message may already be deleted. Repeat the command; it does the rest."
+                );
+            }
+            return exit_code;
+        }
     };
     let action = resolution.action.as_str();
     ExitCode::from(match outcome {
@@ -422,14 +457,6 @@ pub(crate) async fn resolve(args: &ResolveArgs) -> ExitCode {
             EXIT_FAILED
         }
     })
-}
-
-async fn resolve_open_report(
-    args: &ResolveArgs,
-    resolution: &NewResolution,
-) -> Result<ResolveOutcome, Error> {
-    let table = open_table(&args.table, TableUse::Items).await?;
-    resolve_report(&table, args.id, resolution, Timestamp::now()).await
 }
 
 #[cfg(test)]

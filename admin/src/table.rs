@@ -80,8 +80,9 @@ pub(crate) struct KeyRange<'a> {
     pub values: Vec<(&'a str, String)>,
     /// The attributes to return; `None` for all.
     pub projection: Option<&'a str>,
-    /// Whether to return only the item with the greatest sort key.
-    pub only_last: bool,
+    /// The number of items to return, from the greatest sort key downwards; `None` for all items, in ascending
+    /// order.
+    pub last: Option<usize>,
 }
 
 impl KeyRange<'_> {
@@ -109,7 +110,7 @@ impl KeyRange<'_> {
             condition,
             values,
             projection: None,
-            only_last: false,
+            last: None,
         }
     }
 }
@@ -277,13 +278,15 @@ impl DynamoTable {
 
     /// Reads all items of a range of keys. Use it only for ranges that are small.
     pub(crate) async fn query_all(&self, range: &KeyRange<'_>) -> Result<Vec<Item>, Error> {
+        let max = range.last.unwrap_or(usize::MAX);
         let mut items = Vec::new();
         let mut start_key: Option<Item> = None;
         loop {
             let page = self.query_page(range, start_key.as_ref()).await?;
             items.extend(page.items);
             start_key = page.next_key;
-            if start_key.is_none() {
+            if start_key.is_none() || items.len() >= max {
+                items.truncate(max);
                 return Ok(items);
             }
         }
@@ -307,8 +310,9 @@ impl DynamoTable {
         for (name, value) in &range.values {
             request = request.expression_attribute_values(*name, AttributeValue::S(value.clone()));
         }
-        if range.only_last {
-            request = request.scan_index_forward(false).limit(1);
+        if let Some(count) = range.last {
+            let limit = i32::try_from(count).unwrap_or(i32::MAX);
+            request = request.scan_index_forward(false).limit(limit);
         }
         let output = retry_transient(|| async {
             let output = request.clone().send().await;

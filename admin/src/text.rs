@@ -24,26 +24,29 @@ impl fmt::Display for OneLine<'_> {
     }
 }
 
-/// Displays a text that a user wrote, on one line. A terminal shows it and obeys nothing in it: control
-/// characters, line breaks, direction marks and invisible characters are escaped. Unlike [`OneLine`], it
-/// leaves the combining marks of all scripts as they are, because people must be able to read the text.
+/// Displays a text that somebody wrote, on one line and in double quotes. Double quotes and backslashes in it are
+/// escaped, so that it cannot look like something else that the tool prints. A terminal shows it and obeys
+/// nothing in it: control characters, line breaks, direction marks and invisible characters are escaped. Unlike
+/// [`OneLine`], it leaves the combining marks of all scripts as they are, because people must be able to read
+/// the text.
 pub(crate) struct UserText<'a>(pub &'a str);
 
 impl fmt::Display for UserText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
         for c in self.0.chars() {
-            if is_deceptive(c) {
+            if matches!(c, '"' | '\\') || is_deceptive(c) {
                 c.escape_default().try_for_each(|c| f.write_char(c))?;
             } else {
                 f.write_char(c)?;
             }
         }
-        Ok(())
+        f.write_char('"')
     }
 }
 
-/// Escapes the same characters as [`UserText`] in JSON on one line. It stays the same JSON, because only strings
-/// contain them.
+/// Escapes the characters that could control a terminal or deceive a reader in JSON on one line. It stays the same
+/// JSON, because only strings contain them.
 pub(crate) fn escape_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
@@ -71,9 +74,15 @@ fn is_deceptive(c: char) -> bool {
 
 /// The start of a value, and `…` if the value is longer.
 pub(crate) fn shorten(value: &str) -> String {
+    let (start, mark) = start_of(value);
+    format!("{start}{mark}")
+}
+
+/// The start of a value, and the mark `…` if the value is longer, otherwise an empty mark.
+pub(crate) fn start_of(value: &str) -> (&str, &'static str) {
     match value.char_indices().nth(MAX_VALUE_CHARS) {
-        Some((end, _)) => format!("{}…", &value[..end]),
-        None => value.to_owned(),
+        Some((end, _)) => (&value[..end], "…"),
+        None => (value, ""),
     }
 }
 
@@ -96,7 +105,7 @@ mod tests {
     #[test]
     fn a_text_of_a_user_is_readable_in_all_scripts_and_cannot_control_a_terminal() {
         for (text, printed) in [
-            ("it's \"fine\" \\", "it's \"fine\" \\"),
+            ("it's \"fine\" \\", "it's \\\"fine\\\" \\\\"),
             ("नमस्ते สวัสดี مرحبًا é e\u{301}", "नमस्ते สวัสดี مرحبًا é e\u{301}"),
             ("👩\u{200d}👧 ❤\u{fe0f}", "👩\u{200d}👧 ❤\u{fe0f}"),
             ("a\nb\r\tc", "a\\nb\\r\\tc"),
@@ -110,7 +119,7 @@ mod tests {
                 "\\u{2028}\\u{200b}\\u{feff}\\u{e0041}",
             ),
         ] {
-            assert_eq!(UserText(text).to_string(), printed);
+            assert_eq!(UserText(text).to_string(), format!("\"{printed}\""));
         }
     }
 

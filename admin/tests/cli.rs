@@ -453,7 +453,7 @@ async fn open_reports_are_a_table_oldest_first() {
     let both = on_chats(endpoint, &["reports"]);
     assert_eq!(both.status.code(), Some(0));
     let headings = "ID          AGE  REASON  REPORTED  REPORTER  TEXT\n";
-    let first = "17-42/17/9  21h  spam    42        17        one\n";
+    let first = "17-42/17/9  21h  spam    42        17        \"one\"\n";
     let second = "17-42/17/0  3h   spam    42        17        (the user)\n";
     assert_eq!(stdout(&both), format!("{headings}{first}{second}"));
     assert_eq!(stderr(&both), "open reports: 2\n");
@@ -639,7 +639,9 @@ async fn the_evidence_of_a_deleted_message_is_shown() {
             "{line:?}: {shown}"
         );
     }
-    assert_eq!(shown.matches("  text       insult").count(), 2, "{shown}");
+    let text_line = "  text       \"insult\"";
+    assert_eq!(shown.matches(text_line).count(), 2, "{shown}");
+    assert!(shown.contains(" 42: (deleted) \"insult\""), "{shown}");
     assert!(!shown.contains("expired"), "{shown}");
 
     let output = on_chats(endpoint, &["report", "show", "17-42/17/1", "--json"]);
@@ -652,9 +654,218 @@ async fn the_evidence_of_a_deleted_message_is_shown() {
     assert_eq!(previous.len(), 1);
     assert_eq!(previous[0]["text"], "insult");
     assert!(previous[0]["replacedAt"].is_string());
+    assert_eq!(report["hasMorePreviousContents"], false);
     assert_eq!(report["chat"]["status"], "active");
     assert_eq!(report["chat"]["blocks"], json!([]));
     assert_eq!(report["context"][0]["seq"], 1);
+    assert_eq!(report["context"][0]["lastContent"]["text"], "insult");
+    assert_eq!(report["unreadable"], json!([]));
+}
+
+/// Writes what message 1 contained before a change.
+async fn put_previous_content(client: &Client, rev: u64, content: &str) {
+    let now = Timestamp::now();
+    let values = [
+        ("type", text("PreviousContent")),
+        ("senderId", number(42)),
+        ("text", text(content)),
+        ("createdAt", number(now.millis() - 30 * HOUR)),
+        ("replacedAt", number(now.millis() - HOUR)),
+        ("expiresAt", number(now.seconds() + 60)),
+    ];
+    let sk = format!("HIST#{:016}#{rev:016}", 1);
+    put(client, "chats", ("CHAT#17-42", &sk), &values).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_newest_previous_contents_of_a_message_are_shown() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let endpoint = dynamodb.endpoint();
+    let client = client_for_endpoint(endpoint);
+    put_report(&client, 1, 21, "insult").await;
+    for rev in 1..=20 {
+        put_previous_content(&client, rev, &format!("version {rev}")).await;
+    }
+    let show = |more: &[&str]| {
+        let command = ["report", "show", "17-42/17/1"];
+        on_chats(endpoint, &[&command[..], more].concat())
+    };
+    let more = "… and more that it contained before";
+    let shown = stdout(&show(&[]));
+    assert_eq!(shown.matches("Message 1 until ").count(), 20, "{shown}");
+    assert!(!shown.contains(more), "{shown}");
+
+    put_previous_content(&client, 21, "version 21").await;
+    let output = show(&[]);
+    assert_eq!(output.status.code(), Some(0));
+    let shown = stdout(&output);
+    assert_eq!(shown.matches("Message 1 until ").count(), 20, "{shown}");
+    assert!(shown.contains(more), "{shown}");
+    let report = json_of(&show(&["--json"]));
+    let previous = report["previousContents"].as_array().unwrap();
+    assert_eq!(previous.len(), 20);
+    assert_eq!(previous[0]["text"], "version 21");
+    assert_eq!(previous[19]["text"], "version 2");
+    assert_eq!(report["hasMorePreviousContents"], true);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_that_cannot_be_read_does_not_hide_the_rest_of_a_report() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let endpoint = dynamodb.endpoint();
+    let client = client_for_endpoint(endpoint);
+    put_chat(&client, "insult").await;
+    put_report(&client, 1, 21, "insult").await;
+    put_report(&client, 0, 21, "").await;
+    put_report(&client, 2, 21, "two").await;
+    put_previous_content(&client, 1, "before").await;
+    for sk in [
+        "MSG#0000000000000002",
+        "HIST#0000000000000001#0000000000000002",
+        "STATE",
+    ] {
+        put(&client, "chats", ("CHAT#17-42", sk), &[]).await;
+    }
+    let line = |name: &str| {
+        format!("error: {name} cannot be read; chat-admin check names the attribute\n")
+    };
+    let [message, content, state] = [
+        "message 2",
+        "what message 1 contained before change 2",
+        "the state of the chat",
+    ]
+    .map(line);
+
+    let output = on_chats(endpoint, &["report", "show", "17-42/17/1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(stderr(&output), format!("{state}{content}{message}"));
+    let shown = stdout(&output);
+    for part in [
+        "Report 17-42/17/1",
+        "  text       \"before\"",
+        "Chat 17-42\n  cannot be read\n",
+        " 42: \"insult\"",
+    ] {
+        assert!(shown.contains(part), "{part:?}: {shown}");
+    }
+    let output = on_chats(endpoint, &["report", "show", "17-42/17/1", "--json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let report = json_of(&output);
+    assert_eq!(report["chat"], Value::Null);
+    assert_eq!(report["context"].as_array().unwrap().len(), 1);
+    let unreadable = [
+        "the state of the chat",
+        "what message 1 contained before change 2",
+        "message 2",
+    ];
+    assert_eq!(report["unreadable"], json!(unreadable));
+
+    // The last messages are found without the state.
+    let output = on_chats(endpoint, &["report", "show", "17-42/17/0"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(stderr(&output), format!("{state}{message}"));
+    assert!(stdout(&output).contains(" 42: \"insult\""));
+
+    // The reported message itself.
+    let output = on_chats(endpoint, &["report", "show", "17-42/17/2"]);
+    assert_eq!(output.status.code(), Some(2));
+    let shown = stdout(&output);
+    let now = "Message 2 now\n  cannot be read\n";
+    assert!(shown.contains(now), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_message_near_a_report_is_shown_with_what_it_contained() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let endpoint = dynamodb.endpoint();
+    let client = client_for_endpoint(endpoint);
+    put_report(&client, 0, 21, "").await;
+    put_report(&client, 2, 21, "(deleted)").await;
+    let message = |seq: u64, more: &[(&'static str, AttributeValue)]| {
+        let sk = format!("MSG#{seq:016}");
+        let mut values = vec![
+            ("type", text("Message")),
+            ("senderId", number(42)),
+            ("createdAt", number(1_767_225_600_000)),
+        ];
+        values.extend_from_slice(more);
+        (sk, values)
+    };
+    let deleted = |rev| {
+        [
+            ("deletedAt", number(1_767_225_600_000)),
+            ("rev", number(rev)),
+        ]
+    };
+    for (sk, values) in [
+        message(1, &deleted(2)),
+        message(2, &[("text", text("(deleted)"))]),
+        message(3, &deleted(3)),
+    ] {
+        put(&client, "chats", ("CHAT#17-42", &sk), &values).await;
+    }
+    // Message 1 was edited, then deleted. What message 3 contained is not kept any more.
+    put_previous_content(&client, 1, "one").await;
+    put_previous_content(&client, 2, "one, edited").await;
+    for id in ["17-42/17/0", "17-42/17/2"] {
+        let output = on_chats(endpoint, &["report", "show", id]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let shown = stdout(&output);
+        let lines: Vec<_> = shown
+            .lines()
+            .filter_map(|line| line.split_once(" 42: "))
+            .map(|(_, content)| content)
+            .collect();
+        let expected = ["(deleted) \"one, edited\"", "\"(deleted)\"", "(deleted)"];
+        assert_eq!(lines, expected);
+    }
+    // The newest messages, oldest first.
+    let last = ["report", "show", "17-42/17/0", "--json", "--context", "2"];
+    let report = json_of(&on_chats(endpoint, &last));
+    let context = report["context"].as_array().unwrap();
+    let seqs = context.iter().map(|message| message["seq"].as_u64());
+    assert_eq!(seqs.collect::<Vec<_>>(), [Some(2), Some(3)]);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn output_that_cannot_be_written_is_exit_code_2_unless_nobody_reads_it() {
+    use std::process::Stdio;
+
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let client = client_for_endpoint(dynamodb.endpoint());
+    put_report(&client, 1, 21, "one").await;
+    put_wrong_counter(&dynamodb).await;
+    let start = |command: &[&str], stdout: Stdio| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_chat-admin"));
+        program
+            .args(command)
+            .args(["--table", "chats", "--endpoint-url", dynamodb.endpoint()])
+            .stdout(stdout)
+            .stderr(Stdio::piped());
+        program.spawn().unwrap()
+    };
+    let commands: [(&[&str], i32); 4] = [
+        (&["reports"], 0),
+        (&["reports", "--json"], 0),
+        (&["report", "show", "17-42/17/1"], 0),
+        (&["check", "--settle", "0"], 1),
+    ];
+    for (command, exit_code) in commands {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let output = start(command, full.unwrap().into());
+        let output = output.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command:?}");
+        let error = stderr(&output);
+        let count = error.matches("error: cannot write to stdout: ").count();
+        assert_eq!(count, 1, "{error}");
+
+        let mut reader_is_gone = start(command, Stdio::piped());
+        drop(reader_is_gone.stdout.take());
+        let output = reader_is_gone.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(exit_code), "{command:?}");
+        assert!(!stderr(&output).contains("error: "), "{}", stderr(&output));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -680,7 +891,7 @@ async fn the_report_of_a_user_is_shown_with_the_block_and_the_last_messages() {
     let block = "  blocked    by 17, since 2026-01-01T00:00:00.000Z";
     assert!(shown.lines().any(|line| line == block), "{shown}");
     assert!(shown.contains("Last messages of the chat"), "{shown}");
-    assert!(shown.contains(" 42: hello"), "{shown}");
+    assert!(shown.contains(" 42: \"hello\""), "{shown}");
     let output = on_chats(
         endpoint,
         &["report", "show", "17-42/17/0", "--json", "--context", "0"],
@@ -721,7 +932,7 @@ async fn a_report_is_resolved_once_and_keeps_who_when_and_why() {
 
     let again = resolve("no violation", "ann");
     assert_eq!(again.status.code(), Some(0));
-    let start = "Report 17-42/17/1 was already resolved: none, by ann at ";
+    let start = "Report 17-42/17/1 was already resolved: none, by \"ann\" at ";
     assert!(stdout(&again).starts_with(start), "{}", stdout(&again));
     for (note, by) in [("other", "ann"), ("no violation", "ben")] {
         let other = resolve(note, by);
@@ -729,13 +940,93 @@ async fn a_report_is_resolved_once_and_keeps_who_when_and_why() {
         assert_eq!(stdout(&other), "");
         let error = stderr(&other);
         assert!(
-            error.contains("was already resolved: none, by ann"),
+            error.contains("was already resolved: none, by \"ann\""),
             "{error}"
         );
     }
     assert_eq!(chat_item(&client, FIRST_REPORT).await, report);
     let shown = stdout(&on_chats(endpoint, &["report", "show", "17-42/17/1"]));
-    assert!(shown.contains("  resolved   none, by ann at "), "{shown}");
+    let resolved = "  resolved   none, by \"ann\" at ";
+    assert!(shown.contains(resolved), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_can_be_deleted_after_its_report_was_resolved_without_an_action() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let endpoint = dynamodb.endpoint();
+    let client = client_for_endpoint(endpoint);
+    put_chat(&client, "insult").await;
+    put_report(&client, 1, 21, "insult").await;
+    let resolve = |action: &str, note: &str, by: &str| {
+        let command = ["report", "resolve", "17-42/17/1", "--action", action];
+        let more = ["--note", note, "--by", by];
+        on_chats(endpoint, &[&command[..], &more].concat())
+    };
+    let first = resolve("none", "fine", "ann");
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    let second = resolve("delete-message", "insult", "ben");
+    assert_eq!(second.status.code(), Some(0), "{}", stderr(&second));
+    let lines = "Message 1 of chat 17-42 is deleted.\n\
+                 Report 17-42/17/1 is resolved: delete-message.\n";
+    assert_eq!(stdout(&second), lines);
+    let message = chat_item(&client, FIRST_MESSAGE).await;
+    assert!(message.contains_key("deletedAt"));
+    let report = chat_item(&client, FIRST_REPORT).await;
+    for (attribute, expected) in [
+        ("state", "resolved"),
+        ("resolvedBy", "ben"),
+        ("action", "delete-message"),
+    ] {
+        assert_eq!(report[attribute], text(expected), "{attribute}");
+    }
+    let note = report["resolution"].as_s().unwrap();
+    let earlier = "insult (earlier: none, by \"ann\" at ";
+    assert!(note.starts_with(earlier), "{note}");
+    assert!(note.ends_with(", with the note \"fine\")"), "{note}");
+
+    let again = resolve("delete-message", "insult", "ben");
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert!(stdout(&again).contains("was already resolved: delete-message"));
+    for (action, note, by) in [
+        ("none", "fine", "ann"),
+        ("delete-message", "spam", "ben"),
+        ("delete-message", "insult", "ann"),
+    ] {
+        let other = resolve(action, note, by);
+        assert_eq!(other.status.code(), Some(1), "{action} {note} {by}");
+    }
+    assert_eq!(chat_item(&client, FIRST_REPORT).await, report);
+    assert_eq!(stdout(&check(endpoint, &[])), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resolution_that_fails_after_the_deletion_can_be_repeated_and_says_so() {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let client = client_for_endpoint(dynamodb.endpoint());
+    put_chat(&client, "insult").await;
+    put_report(&client, 1, 21, "insult").await;
+    // The proxy rejects the update of the report, but not the transaction that deletes the message.
+    let proxy = start_read_only_proxy(dynamodb.endpoint()).await;
+    let resolve = |endpoint: &str| {
+        let command = ["report", "resolve", "17-42/17/1", "--note", "insult"];
+        let more = ["--action", "delete-message", "--by", "ann"];
+        on_chats(endpoint, &[&command[..], &more].concat())
+    };
+    let failed = resolve(&proxy);
+    assert_eq!(failed.status.code(), Some(2));
+    assert_eq!(stdout(&failed), "");
+    let error = stderr(&failed);
+    let hint = "The message may already be deleted. Repeat the command; it does the rest.\n";
+    assert!(error.ends_with(hint), "{error}");
+    let message = chat_item(&client, FIRST_MESSAGE).await;
+    assert!(message.contains_key("deletedAt"));
+    let report = chat_item(&client, FIRST_REPORT).await;
+    assert_eq!(report["state"], text("open"));
+
+    let repeated = resolve(dynamodb.endpoint());
+    assert_eq!(repeated.status.code(), Some(0), "{}", stderr(&repeated));
+    let report = chat_item(&client, FIRST_REPORT).await;
+    assert_eq!(report["action"], text("delete-message"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -889,6 +1180,8 @@ fn help_names_every_command_and_option_with_an_example() {
                 "--json",
                 "--older-than",
                 "--limit",
+                "2>&1",
+                "AWS_REGION",
                 "chat-admin reports --table chats",
                 "Permissions",
                 "Exit codes",
@@ -940,6 +1233,8 @@ fn help_names_every_command_and_option_with_an_example() {
     }
     let help = stdout(&run(&["copy", "--help"]));
     for text in [
+        "PUT /blocks/{userId}",
+        "blocks that are newer",
         "--from",
         "--to",
         "--endpoint-url",

@@ -504,6 +504,15 @@ async fn a_seq_that_is_not_the_canonical_number_of_a_message_is_not_found() {
         ] {
             response.expect_error(404, "message_not_found");
         }
+        // Whether the chat exists is checked first.
+        let no_chat = ann.chat_id_with(&ann.api.user());
+        let path = format!("/chats/{no_chat}/messages/{seq}");
+        for response in [
+            ann.patch(&path, &json!({"text": "a"})).await,
+            ann.delete(&path).await,
+        ] {
+            response.expect_error(404, "chat_not_found");
+        }
     }
     assert_unchanged(&ann, &chat, &before).await;
     // A path parameter is percent-decoded.

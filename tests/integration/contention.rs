@@ -136,13 +136,20 @@ async fn change_message(table: TableClient, seq: u64) {
     let store = table.store_at(Timestamp::now());
     let number = Seq::new(seq);
     match seq % 4 {
-        0 => drop(store.delete_message(sender, chat, number).await.unwrap()),
+        0 => drop(
+            store
+                .delete_message(sender, chat, Some(number))
+                .await
+                .unwrap(),
+        ),
         1 => {
             let change = ContentChange {
                 text: Some(Some(format!("edit of {seq}"))),
                 ..ContentChange::default()
             };
-            let edited = store.edit_message(sender, chat, number, &change).await;
+            let edited = store
+                .edit_message(sender, chat, Some(number), &change)
+                .await;
             drop(edited.unwrap());
         }
         2 => {

@@ -542,16 +542,16 @@ impl Pair {
         if message.sender != caller {
             return error_response(403, "not_the_sender");
         }
+        let edited = message.content.as_ref().map(|content| edit.apply(content));
+        if edited.as_ref().is_some_and(Content::is_empty) {
+            return error_response(400, "invalid_request");
+        }
         if you_blocked {
             return error_response(409, "you_blocked");
         }
-        let Some(content) = &message.content else {
+        let (Some(content), Some(edited)) = (&message.content, edited) else {
             return error_response(409, "message_deleted");
         };
-        let edited = edit.apply(content);
-        if edited.is_empty() {
-            return error_response(400, "invalid_request");
-        }
         if peer_blocked {
             return error_response(409, "peer_unavailable");
         }

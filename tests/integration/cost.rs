@@ -334,6 +334,36 @@ async fn the_first_page_of_changes_costs_three_round_trips_and_one_unit_a_messag
 }
 
 #[tokio::test]
+async fn a_page_skips_many_messages_that_were_changed_again_in_few_round_trips() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat_with_messages(&proxied, 30).await;
+    for text in ["first", "second"] {
+        for seq in 1..=30 {
+            ann.edit_text(&chat, seq, text).await.expect_status(200);
+        }
+    }
+    // The state, one change and its message, then all other changes and their messages.
+    let changes = ben.changes(&chat, "?limit=1");
+    let cost = assert_cost(&proxied, "one", [5.0, 0.0, 35.0], changes).await;
+    assert_eq!(cost.operations.len(), 5, "{cost:?}");
+    let changes = ben.changes(&chat, "?after=30");
+    assert_cost(&proxied, "the rest", [3.0, 0.0, 17.0], changes).await;
+}
+
+#[tokio::test]
+async fn marking_up_to_a_message_costs_2_units_more_after_the_newest_change_has_expired() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat_with_messages(&proxied, 5).await;
+    ann.edit_text(&chat, 1, "edited").await.expect_status(200);
+    let table = &proxied.stack.table;
+    let sk = "CHG#0000000000000001";
+    table.delete(&format!("CHAT#{chat}"), sk).await;
+    let mark = ben.mark_up_to(&chat, 3);
+    assert_cost(&proxied, "some", [3.0, 8.0, 3.0], mark).await;
+    ben.mark_up_to(&chat, 3).await.expect_status(200);
+}
+
+#[tokio::test]
 async fn marking_up_to_a_message_costs_three_round_trips_and_6_units() {
     let proxied = ProxiedStack::start().await;
     let (ann, ben, chat) = active_chat_with_messages(&proxied, 12).await;

@@ -209,6 +209,8 @@ async fn mark_after_an_expired_change(proxied: &ProxiedStack, ann: &User, ben: &
     let table = &proxied.stack.table;
     let sk = format!("CHG#{rev:016}");
     table.delete(&format!("CHAT#{chat}"), &sk).await;
+    let expired = ben.changes(&chat, &format!("?after={}", rev - 1)).await;
+    expired.expect_error(410, "changes_expired");
     ben.mark_up_to(&chat, seq - 1).await.expect_status(200);
     let unread = ben.get_chat(&chat).await.expect_status(200).body["unreadCount"].clone();
     assert_eq!(unread, json!(1));

@@ -403,6 +403,9 @@ async fn a_change_that_does_not_fit_its_message_is_a_line_and_nothing_is_compute
     assert_eq!(
         lines,
         [
+            "CHAT#11-22 HIST#0000000000000002#0000000000000001: is of message 2, but change 1 is of \
+             message 1"
+                .to_owned(),
             "CHAT#11-22 MSG#0000000000000001: rev is 0, but change 1 is of this message".to_owned(),
             "CHAT#11-22 MSG#0000000000000002: rev is 1, but no change 1 of this message exists"
                 .to_owned(),
@@ -415,7 +418,7 @@ async fn a_change_that_does_not_fit_its_message_is_a_line_and_nothing_is_compute
             ),
         ]
     );
-    assert_eq!((summary.violations, summary.repaired), (4, 1));
+    assert_eq!((summary.violations, summary.repaired), (5, 1));
 
     table.delete(&fixture.pk, FIRST_CHANGE).await;
     fixture.set("STATE", "rev", number(3)).await;
@@ -890,6 +893,36 @@ async fn a_chat_that_began_after_a_block_is_not_a_chat_that_was_started_again() 
     assert_eq!((summary.copied, summary.not_copied), (1, 0));
     assert_eq!(check(table, CHECK).await.0, [""; 0]);
     assert_eq!(ann.totals().await, [1, 1, 0]);
+}
+
+#[tokio::test]
+async fn blocks_that_are_newer_than_in_the_target_are_named_and_the_rest_of_the_chat_is_copied() {
+    let fixture = Fixture::new().await;
+    let (table, ann, ben) = (fixture.table(), &fixture.ann, &fixture.ben);
+    let eve = fixture.stack.api.user_with_id(55);
+    ben.block(&eve).await.expect_status(200);
+    let restored = fixture.restored_table().await;
+    ann.block(ben).await.expect_status(200);
+    ben.unblock(&eve).await.expect_status(200);
+    let before = restored.everything().await;
+    restored.delete(&fixture.pk, FIRST_MESSAGE).await;
+    let lines = ["CHAT#11-22", "CHAT#22-55"];
+    let reason = "its blocks are newer than in the target";
+    let lines = lines.map(|chat| format!("{chat} STATE: not copied: {reason}"));
+    for dry_run in [true, false] {
+        let (found, summary) = copy(table, &restored, dry_run).await;
+        assert_eq!(found, lines);
+        assert_eq!((summary.copied, summary.not_copied), (1, 2));
+    }
+    let sorted = |mut items: Vec<(String, String, serde_json::Value)>| {
+        items.sort_by_key(|(pk, sk, _)| (pk.clone(), sk.clone()));
+        items
+    };
+    assert_eq!(sorted(restored.everything().await), sorted(before));
+    // The other way round, the target knows the blocks.
+    let (found, summary) = copy(&restored, table, false).await;
+    assert_eq!(found, [""; 0]);
+    assert_eq!((summary.copied, summary.not_copied), (0, 0));
 }
 
 #[tokio::test]

@@ -101,6 +101,11 @@ impl<'a> Attributes<'a> {
         ));
     }
 
+    /// Reports that something about the item could not be evaluated. The reason must not contain texts of the item.
+    pub(super) fn report_inconclusive(&mut self, reason: String) {
+        self.push(Violation::inconclusive(self.key.clone(), reason));
+    }
+
     pub(super) fn push(&mut self, violation: Violation) {
         self.violations.push(violation);
     }

@@ -9,9 +9,9 @@ use super::{
     message::{ChangeFacts, MessageFacts},
 };
 
-/// The maximum number of changed messages of a chat whose changes are compared with the messages. It limits
+/// The maximum number of changes of a chat, and of changed messages, that are compared with other items. It limits
 /// the memory for a chat.
-const MAX_CHANGED_MESSAGES: usize = 100_000;
+const MAX_CHANGES: usize = 100_000;
 
 /// The changes of a chat, which it takes in the order of their numbers.
 ///
@@ -27,6 +27,8 @@ pub(super) struct ChangeTally {
     last_changes: BTreeMap<u64, u64>,
     /// Whether `last_changes` lacks messages.
     is_partial: bool,
+    /// The message of each change.
+    messages: BTreeMap<u64, u64>,
 }
 
 impl ChangeTally {
@@ -39,6 +41,7 @@ impl ChangeTally {
             is_last_kept,
             last_changes: BTreeMap::new(),
             is_partial: false,
+            messages: BTreeMap::new(),
         }
     }
 
@@ -51,13 +54,21 @@ impl ChangeTally {
             .expires_at
             .is_some_and(|expires_at| expires_at > deadline.seconds());
         if let Some(seq) = change.seq {
-            if self.last_changes.len() < MAX_CHANGED_MESSAGES {
+            if self.last_changes.len() < MAX_CHANGES {
                 self.last_changes.insert(seq, rev);
             } else {
                 self.is_partial = true;
             }
+            if self.messages.len() < MAX_CHANGES {
+                self.messages.insert(rev, seq);
+            }
         }
         gap
+    }
+
+    /// The message that a change has changed. `None` if the change is not known, for example because it has expired.
+    pub(super) fn message_of(&self, rev: u64) -> Option<u64> {
+        self.messages.get(&rev).copied()
     }
 
     /// A description of the changes up to that of the chat's state which are missing at the end.
@@ -167,6 +178,14 @@ mod tests {
         assert_eq!(changes.missing_at_end(7), None);
         let end = changes.missing_at_end(8);
         assert_eq!(end.as_deref(), Some("change 8 is missing"));
+    }
+
+    #[test]
+    fn a_change_is_of_one_message() {
+        let mut changes = tally(200);
+        changes.add(3, &change(3, 10));
+        assert_eq!(changes.message_of(3), Some(1));
+        assert_eq!(changes.message_of(2), None);
     }
 
     #[test]

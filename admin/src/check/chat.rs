@@ -130,7 +130,12 @@ impl ChatTally {
             return;
         };
         self.newest_rev = self.newest_rev.max(rev);
-        if let Some(sender) = content.sender {
+        if let Some(changed) = self.changes.message_of(rev)
+            && changed != seq
+        {
+            let problem = format!("is of message {seq}, but change {rev} is of message {changed}");
+            self.unrepairable(&key, "rev", problem);
+        } else if let Some(sender) = content.sender {
             self.add_reference(key.sk, seq, sender);
         }
     }

@@ -4,6 +4,8 @@
 //! Content of messages is checked only against rules that every version of the service had. The rules
 //! for new messages may become stricter, but old messages stay valid.
 
+use std::time::Duration;
+
 use chat_shared::{
     domain::{
         ChatId, MAX_SAFE_INTEGER, MAX_TEXT_CODE_POINTS, MAX_URL_BYTES, Message,
@@ -51,7 +53,7 @@ pub(super) struct ChangeFacts {
     pub rev: Option<u64>,
     /// The changed message.
     pub seq: Option<u64>,
-    /// In seconds since 1970.
+    /// In seconds since 1970. `None` also if the time of the change contradicts it.
     pub expires_at: Option<u64>,
 }
 
@@ -151,8 +153,8 @@ fn read_last_change(
     (rev, changed_at)
 }
 
-/// Whether a message, or what it contained before, has no content of this version, but attributes that this version does not know.
-/// A newer version may write messages with another content.
+/// Whether a message, or what it contained before, has no content of this version, but attributes that this version
+/// does not know. A newer version may write messages with another content.
 fn has_only_unknown_content(item: &Item) -> bool {
     let is_content = |name: &str| PARTS.contains(&name);
     let is_known = |name: &str| {
@@ -233,8 +235,7 @@ impl ChangeFacts {
             attributes.report_item("key", problem);
         }
         let seq = attributes.number("seq", 1..=MAX_SAFE_INTEGER);
-        attributes.time("at", now);
-        let expires_at = attributes.time_in_seconds(EXPIRES_AT);
+        let expires_at = read_expiry(&mut attributes, "at", ChangeItem::LIFETIME, now);
         let is_valid = attributes.is_valid();
         let mut violations = attributes.into_violations();
         if is_valid && ChangeItem::read(item).is_err() {
@@ -268,8 +269,8 @@ impl PreviousContentFacts {
         }
         let sender = attributes.member("senderId", id);
         attributes.time("createdAt", now);
-        attributes.time("replacedAt", now);
-        attributes.time_in_seconds(EXPIRES_AT);
+        let lifetime = PreviousContentItem::LIFETIME;
+        read_expiry(&mut attributes, "replacedAt", lifetime, now);
         if !has_only_unknown_content(&item) {
             check_content(&mut attributes);
         }
@@ -284,6 +285,29 @@ impl PreviousContentFacts {
         };
         (facts, violations)
     }
+}
+
+/// Reads when an item expires: a fixed time after the time in another attribute. `None` also if the two contradict
+/// each other.
+fn read_expiry(
+    attributes: &mut Attributes<'_>,
+    attribute: &str,
+    lifetime: Duration,
+    now: Timestamp,
+) -> Option<u64> {
+    let time = attributes.time(attribute, now);
+    let expires_at = attributes.time_in_seconds(EXPIRES_AT)?;
+    if let Some(time) = time {
+        let expected = (Timestamp::from_millis(time) + lifetime).seconds();
+        if expires_at != expected {
+            let days = lifetime.as_secs() / 86_400;
+            let problem =
+                format!("is {expires_at}, but {days} days after {attribute} is {expected}");
+            attributes.report(EXPIRES_AT, problem);
+            return None;
+        }
+    }
+    Some(expires_at)
 }
 
 /// Whether a number can be that of a message or a change.

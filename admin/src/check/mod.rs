@@ -35,7 +35,7 @@
 //!
 //! **Blocks.** A version of the service that knows no blocks may work on the same table. It counts a message
 //! to a member who has blocked its sender in `unread` and in the totals, and it does not hide a request.
-//! Neither is a violation: what it counts, it also takes back. The sum of `unread` and `held` must be right.
+//! Neither is a violation: it later subtracts what it has added. The sum of `unread` and `held` must be right.
 
 mod attributes;
 mod changes;
@@ -109,8 +109,7 @@ pub struct CheckSummary {
     pub repairable: u64,
     /// Violations that it repaired; part of `repairable`.
     pub repaired: u64,
-    /// Findings that name a counter that could not be evaluated, and the reason. They are not part of
-    /// `violations`.
+    /// Findings that name what could not be evaluated, and the reason. They are not part of `violations`.
     pub inconclusive: u64,
 }
 
@@ -119,7 +118,7 @@ pub struct CheckSummary {
 pub enum CheckEvent<'a> {
     /// The check has finished a page of the scan.
     Progress(CheckSummary),
-    /// The check has confirmed a violation, or could not evaluate a counter.
+    /// The check has confirmed a violation, or could not evaluate something.
     Violation(&'a Violation),
     /// The table contains items of types that only another version of the service knows. They were not
     /// checked, and are no violations. Contains the types with the number of their items.

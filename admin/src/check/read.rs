@@ -108,7 +108,7 @@ impl Checker<'_> {
             condition: "pk = :pk AND sk >= :first",
             values: vec![(":pk", first.pk), (":first", first.sk)],
             projection: None,
-            only_last: false,
+            last: None,
         };
         let mut counts = StoredCounts::default();
         let mut start_key: Option<Item> = None;
@@ -144,7 +144,7 @@ impl Checker<'_> {
                     condition: index.condition(false),
                     values: vec![(":key", key)],
                     projection: Some("pk"),
-                    only_last: false,
+                    last: None,
                 };
                 let mut start_key: Option<Item> = None;
                 loop {

@@ -10,7 +10,7 @@ use super::{
     attributes::Attributes,
     violation::{Value, Violation},
 };
-use crate::{reports::ReportId, text::shorten};
+use crate::reports::ReportId;
 
 /// The states of a report.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,13 +37,18 @@ pub(super) fn check_report(
     if let Some(reason) = attributes.text("reason")
         && ReportReason::parse(reason).is_none()
     {
-        attributes.report("reason", "is no reason that this version knows");
+        report_unknown_value(&mut attributes, "reason");
     }
     for attribute in ["note", "text", "imageUrl", "linkPreviewUrl"] {
         attributes.optional_text(attribute);
     }
-    for attribute in ["messageCreatedAt", "editedAt", "deletedAt"] {
+    for attribute in ["editedAt", "deletedAt"] {
         attributes.optional_time(attribute, now);
+    }
+    if id.is_some_and(|id| id.seq.is_some()) {
+        attributes.time("messageCreatedAt", now);
+    } else {
+        attributes.optional_time("messageCreatedAt", now);
     }
     let created_at = attributes.time("createdAt", now);
     let state = read_state(&mut attributes);
@@ -60,6 +65,12 @@ pub(super) fn check_report(
         violations.push(Violation::unreadable(key.clone()));
     }
     violations
+}
+
+/// A newer version may write values that this version does not know.
+fn report_unknown_value(attributes: &mut Attributes<'_>, attribute: &str) {
+    let reason = format!("{attribute} has a value that this version does not know");
+    attributes.report_inconclusive(reason);
 }
 
 /// Compares the attributes that say who reports what with the key, which says the same.
@@ -102,8 +113,7 @@ fn read_state(attributes: &mut Attributes<'_>) -> Option<State> {
         ReportItem::STATE_OPEN => Some(State::Open),
         ReportItem::STATE_RESOLVED => Some(State::Resolved),
         _ => {
-            let problem = format!("is {}, not open or resolved", shorten(name));
-            attributes.report("state", problem);
+            report_unknown_value(attributes, "state");
             None
         }
     }

@@ -112,13 +112,28 @@ fn each_damaged_sort_key_of_a_change_or_a_report_is_named() {
         let line = format!("CHAT#11-22 {to}: {problem}");
         assert_eq!(lines_after_move(content, to), [line]);
     }
-    let other_message = "HIST#0000000000000009#0000000000000001";
-    let line = format!("CHAT#11-22 {other_message}: refers to message 9, but seq is 3");
-    assert_eq!(lines_after_move(content, other_message), [line]);
-    let other_sender = "HIST#0000000000000003#0000000000000001";
-    let problem = "refers to message 3, which another member sent";
-    let line = format!("CHAT#11-22 {other_sender}: {problem}");
-    assert_eq!(lines_after_move(content, other_sender), [line]);
+    let no_change = "HIST#0000000000000002#0000000000000003";
+    let line = "CHAT#11-22 STATE: rev is 2, but change 3 exists";
+    assert_eq!(lines_after_move(content, no_change), [line]);
+    for (seq, reference) in [
+        (9, "refers to message 9, but seq is 3"),
+        (3, "refers to message 3, which another member sent"),
+    ] {
+        let other_message = format!("HIST#{seq:016}#0000000000000001");
+        let start = format!("CHAT#11-22 {other_message}: ");
+        let problem = format!("is of message {seq}, but change 1 is of message 2");
+        let lines = lines_after_move(content, &other_message);
+        assert_eq!(lines, [format!("{start}{problem}")]);
+        // A change may be lost, or have expired.
+        let lines = lines_after(|table| {
+            table.remove(&ItemKey::new("CHAT#11-22", "CHG#0000000000000001"));
+            let item = table.remove(&ItemKey::new("CHAT#11-22", content));
+            let mut item = item.unwrap();
+            item.insert("sk".to_owned(), text(&other_message));
+            table.insert(ItemKey::new("CHAT#11-22", &other_message), item);
+        });
+        assert!(lines.contains(&format!("{start}{reference}")), "{lines:#?}");
+    }
 
     let report = "FLAG#11#0000000000000003";
     for to in ["FLAG#11#3", "FLAG#99#0000000000000003", "FLAG#11", "FLAG#"] {
@@ -411,10 +426,28 @@ fn a_change_that_is_missing_is_named_at_the_message_and_at_the_chat() {
     );
     let (lines, repairable) = lines_after_setting(&[("CHG#0000000000000002", "seq", number(9))]);
     let expected = [
+        "CHAT#11-22 HIST#0000000000000002#0000000000000002: is of message 2, but change 2 is of \
+         message 9",
         "CHAT#11-22 MSG#0000000000000002: rev is 2, but no change 2 of this message exists",
         "CHAT#11-22 CHG#0000000000000002: refers to message 9, but seq is 3",
     ];
     assert_eq!((lines, repairable), (expected.map(str::to_owned).into(), 0));
+}
+
+#[test]
+fn a_change_and_what_a_message_contained_expire_at_a_fixed_time() {
+    for (sk, attribute, days) in [
+        ("CHG#0000000000000001", "at", 90),
+        ("HIST#0000000000000002#0000000000000001", "replacedAt", 30),
+    ] {
+        let expected = CREATED / 1_000 + days * 86_400;
+        for wrong in [expected - 1, expected + 1] {
+            let (lines, repairable) = lines_after_setting(&[(sk, "expiresAt", number(wrong))]);
+            let problem = format!("is {wrong}, but {days} days after {attribute} is {expected}");
+            let line = format!("CHAT#11-22 {sk}: expiresAt {problem}");
+            assert_eq!((lines, repairable), (vec![line], 0));
+        }
+    }
 }
 
 #[test]
@@ -489,4 +522,36 @@ fn an_open_report_that_is_not_in_the_queue_can_be_put_back() {
         change("seq", Some(number(1))),
         "seq must not exist: the sort key names no message"
     );
+}
+
+#[test]
+fn the_report_of_a_message_says_when_the_message_was_sent() {
+    let lines = lines_after(|table| {
+        let key = ItemKey::new("CHAT#11-22", "FLAG#11#0000000000000003");
+        set(table.get_mut(&key).unwrap(), "messageCreatedAt", None);
+    });
+    let line = "CHAT#11-22 FLAG#11#0000000000000003: messageCreatedAt is missing";
+    assert_eq!(lines, [line]);
+}
+
+#[test]
+fn a_report_with_a_value_of_a_newer_version_is_inconclusive() {
+    for (chat, sk) in [
+        ("CHAT#11-22", "FLAG#11#0000000000000003"),
+        ("CHAT#22-44", "FLAG#22#0000000000000000"),
+    ] {
+        for attribute in ["reason", "state"] {
+            let mut table = valid_table();
+            let report = table.get_mut(&ItemKey::new(chat, sk)).unwrap();
+            set(report, attribute, Some(text("new\n")));
+            let violations = evaluate(&table);
+            assert_eq!(violations.len(), 1, "{violations:#?}");
+            assert!(violations[0].is_inconclusive());
+            let problem = "has a value that this version does not know";
+            assert_eq!(
+                violations[0].to_string(),
+                format!("{chat} {sk}: inconclusive: {attribute} {problem}")
+            );
+        }
+    }
 }

@@ -8,7 +8,7 @@ use chat_shared::store::items::ItemKey;
 use super::attributes::{StoredCount, type_name};
 use crate::text::{OneLine, shorten};
 
-/// A violated invariant of one item, or a counter that could not be evaluated. `Display` is one line:
+/// A violated invariant of one item, or something that could not be evaluated. `Display` is one line:
 /// the item's key, the value that it has and the value that it should have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
@@ -40,7 +40,7 @@ pub(super) enum Finding {
         subject: String,
         description: String,
     },
-    /// The check could not evaluate a counter, for this reason. This is not a violation.
+    /// The check could not evaluate something, for this reason. This is not a violation.
     Inconclusive(String),
 }
 
@@ -93,7 +93,7 @@ impl Violation {
         matches!(self.finding, Finding::Mismatch { .. })
     }
 
-    /// Whether this is no violation, but a counter that could not be evaluated.
+    /// Whether this is no violation, but something that could not be evaluated.
     #[must_use]
     pub fn is_inconclusive(&self) -> bool {
         matches!(self.finding, Finding::Inconclusive(_))

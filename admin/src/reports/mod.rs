@@ -4,11 +4,12 @@
 //! within about a second. It is read page by page, so that a queue of any length fits into memory.
 //!
 //! **Evidence.** A report has a copy of its message. What the message contained before it was edited or
-//! deleted is kept for 30 days. DynamoDB deletes it some time later, and it is not shown after its time.
+//! deleted is kept for 30 days. DynamoDB deletes it some time later, and it is not shown after its time. An
+//! item that cannot be read is named, and does not hide the others.
 //!
-//! **Resolution.** It is written on condition that the report is open. A message is deleted before that, so
-//! that a report whose message should be deleted stays open until it is. Both steps can be repeated after a
-//! crash.
+//! **Resolution.** It is written on condition that the report is open, or that nothing was done about it
+//! before: an operator may delete a message after all. A message is deleted before that, so that a report whose
+//! message should be deleted stays as it is until the message is deleted. Both steps can be repeated after a crash.
 
 mod text;
 mod view;
@@ -18,9 +19,10 @@ use std::{fmt, str::FromStr, time::Duration};
 use aws_sdk_dynamodb::types::AttributeValue;
 use chat_shared::{
     Error,
-    domain::{ChatId, MAX_SAFE_INTEGER, Seq, Timestamp, UserId},
+    domain::{ChatId, MAX_SAFE_INTEGER, Message, Seq, Timestamp, UserId},
     store::items::{
-        ChatItem, Index, Item, ItemKey, MessageItem, Partition, PreviousContentItem, ReportItem,
+        ChatItem, Index, Item, ItemKey, ItemKind, MessageItem, Partition, PreviousContentItem,
+        ReportItem,
     },
 };
 
@@ -30,8 +32,15 @@ pub use view::{
     ReportedMessage, Resolution, Time, to_json,
 };
 
-use crate::table::{DynamoTable, KeyRange, UpdateOutcome, item_key};
+use crate::{
+    table::{DynamoTable, KeyRange, UpdateOutcome, item_key},
+    text::OneLine,
+};
 
+/// The maximum number of previous contents of a message that are read.
+const MAX_PREVIOUS_CONTENTS: usize = 20;
+/// Precedes the earlier resolution in the note of the one that replaces it.
+const EARLIER: &str = " (earlier: ";
 /// The maximum time to delete a message. The store itself repeats a transaction without a limit.
 const MAX_DELETE_TIME: Duration = Duration::from_mins(1);
 
@@ -96,7 +105,7 @@ pub enum ResolveOutcome {
     Resolved,
     /// The report was resolved earlier, with the same action, operator and note.
     AlreadyResolved(Resolution),
-    /// The report was resolved earlier in another way. It was not changed.
+    /// The report was resolved earlier in another way, which the new one does not replace. It was not changed.
     ResolvedDifferently {
         /// How it was resolved.
         existing: Resolution,
@@ -202,7 +211,23 @@ impl Action {
 impl NewResolution {
     fn is_same_as(&self, existing: &Resolution) -> bool {
         let Self { action, by, note } = self;
-        existing.action == action.as_str() && existing.by == *by && existing.note == *note
+        let rest = existing.note.strip_prefix(note.as_str());
+        let is_same_note = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(EARLIER));
+        existing.action == action.as_str() && existing.by == *by && is_same_note
+    }
+
+    /// Whether this resolution replaces an earlier one: an operator may delete a message after all.
+    fn replaces(&self, earlier: &Resolution) -> bool {
+        self.action == Action::DeleteMessage && earlier.action == Action::None.as_str()
+    }
+
+    /// The note, with the earlier resolution that this one replaces.
+    fn note_after(&self, earlier: Option<&Resolution>) -> String {
+        let note = &self.note;
+        earlier.map_or_else(
+            || note.clone(),
+            |earlier| format!("{note}{EARLIER}{earlier})"),
+        )
     }
 }
 
@@ -225,7 +250,7 @@ pub async fn list_open_reports(
         condition: index.condition(options.made_before.is_some()),
         values,
         projection: None,
-        only_last: false,
+        last: None,
     };
     let mut remaining = options.limit.unwrap_or(usize::MAX);
     let mut start_key: Option<Item> = None;
@@ -252,12 +277,12 @@ pub async fn list_open_reports(
     }
 }
 
-/// Reads one report with all its evidence, and up to `context` messages before and after the reported one. If
-/// a user was reported, it reads the last messages of the chat. `None` if there is no such report.
+/// Reads one report with its evidence, and up to `context` messages before and after the reported one. If a user
+/// was reported, it reads the last `context` messages of the chat. `None` if there is no such report.
 ///
 /// # Errors
 /// [`Error::Unavailable`] when DynamoDB does not respond for several minutes, and [`Error::Internal`]
-/// when it rejects a read or an item is damaged.
+/// when it rejects a read or the report is damaged. [`ReportDetails::unreadable`] names other items that are damaged.
 pub async fn report_details(
     table: &DynamoTable,
     id: ReportId,
@@ -267,31 +292,35 @@ pub async fn report_details(
     let Some(report) = find_report(table, id).await? else {
         return Ok(None);
     };
-    let chat = table.get(&ChatItem::key(id.chat)).await?;
-    let chat = chat.map(ChatItem::read).transpose()?;
-    let chat = chat.map(|chat| ChatView::new(id.chat, &chat));
-    let (first, last) = if let Some(seq) = id.seq.map(Seq::get) {
-        (seq.saturating_sub(context), seq.saturating_add(context))
-    } else {
-        let last = chat.as_ref().map_or(0, |chat| chat.seq);
-        (last.saturating_sub(context).saturating_add(1), last)
+    let mut evidence = Evidence {
+        table,
+        chat: id.chat,
+        now,
+        unreadable: Vec::new(),
     };
-    let context = messages_between(table, id.chat, first, last).await?;
-    let previous_contents = match id.seq {
-        Some(seq) => previous_contents(table, id.chat, seq, now).await?,
-        None => Vec::new(),
+    let chat = evidence.chat().await?;
+    let (previous_contents, has_more_previous_contents) = match id.seq {
+        Some(seq) => evidence.previous_contents(seq).await?,
+        None => (Vec::new(), false),
+    };
+    let context = match id.seq {
+        Some(seq) => evidence.messages_around(seq, context).await?,
+        None => evidence.last_messages(context).await?,
     };
     let is_reported = |message: &&MessageView| Some(message.seq) == id.seq.map(Seq::get);
     Ok(Some(ReportDetails {
         current_message: context.iter().find(is_reported).cloned(),
         report,
         previous_contents,
+        has_more_previous_contents,
         chat,
         context,
+        unreadable: evidence.unreadable,
     }))
 }
 
-/// Resolves a report that is open, and deletes its message before that if the action says so.
+/// Resolves a report that is open, or about which nothing was done before, and deletes its message before that if
+/// the action says so.
 ///
 /// # Errors
 /// [`Error::Unavailable`] when DynamoDB does not respond for some minutes, and [`Error::Internal`] when
@@ -305,25 +334,58 @@ pub async fn resolve_report(
     let Some(report) = find_report(table, id).await? else {
         return Ok(ResolveOutcome::NotFound);
     };
-    if let Some(existing) = report.resolution {
-        return Ok(compare_resolutions(resolution, existing, false));
-    }
-    let deletes_message = resolution.action == Action::DeleteMessage;
-    if deletes_message {
-        let Some(seq) = id.seq else {
-            return Ok(ResolveOutcome::NamesNoMessage);
+    let mut existing = report.resolution;
+    let mut is_message_deleted = false;
+    loop {
+        let earlier = match existing {
+            Some(existing) if !resolution.replaces(&existing) => {
+                return Ok(compare_resolutions(
+                    resolution,
+                    existing,
+                    is_message_deleted,
+                ));
+            }
+            earlier => earlier,
         };
-        if !delete_message(table, id.chat, seq, now).await? {
-            return Ok(ResolveOutcome::MessageNotFound);
+        if resolution.action == Action::DeleteMessage && !is_message_deleted {
+            let Some(seq) = id.seq else {
+                return Ok(ResolveOutcome::NamesNoMessage);
+            };
+            if !delete_message(table, id.chat, seq, now).await? {
+                return Ok(ResolveOutcome::MessageNotFound);
+            }
+            is_message_deleted = true;
         }
+        let outcome = write_resolution(table, id, resolution, earlier.as_ref(), now).await?;
+        let UpdateOutcome::Rejected(item) = outcome else {
+            return Ok(ResolveOutcome::Resolved);
+        };
+        // Another operator was first, or the response to an earlier attempt was lost.
+        let report = item.and_then(|item| read_report(&id.key(), item));
+        let found = report.and_then(|report| report.resolution);
+        existing = Some(found.ok_or_else(damaged_report)?);
     }
+}
+
+/// Writes a resolution if the report is open, or if it still has the earlier resolution, whose action is `none`.
+async fn write_resolution(
+    table: &DynamoTable,
+    id: ReportId,
+    resolution: &NewResolution,
+    earlier: Option<&Resolution>,
+    now: Timestamp,
+) -> Result<UpdateOutcome, Error> {
     let text = |text: &str| AttributeValue::S(text.to_owned());
-    let outcome = table
+    let (condition, before) = match earlier {
+        None => ("#state = :before", ReportItem::STATE_OPEN),
+        Some(_) => ("#action = :before", Action::None.as_str()),
+    };
+    table
         .update(
             &id.key(),
             "SET #state = :resolved, #at = :at, #by = :by, #action = :action, #note = :note \
              REMOVE #queue",
-            "#state = :open",
+            condition,
             &[
                 ("#state", "state"),
                 ("#at", "resolvedAt"),
@@ -333,23 +395,15 @@ pub async fn resolve_report(
                 ("#queue", "requesterKey"),
             ],
             vec![
-                (":open", text(ReportItem::STATE_OPEN)),
+                (":before", text(before)),
                 (":resolved", text(ReportItem::STATE_RESOLVED)),
                 (":at", AttributeValue::N(now.millis().to_string())),
                 (":by", text(&resolution.by)),
                 (":action", text(resolution.action.as_str())),
-                (":note", text(&resolution.note)),
+                (":note", text(&resolution.note_after(earlier))),
             ],
         )
-        .await?;
-    let UpdateOutcome::Rejected(item) = outcome else {
-        return Ok(ResolveOutcome::Resolved);
-    };
-    // Another operator was first, or the response to an earlier attempt was lost.
-    let report = item.and_then(|item| read_report(&id.key(), item));
-    let existing = report.and_then(|report| report.resolution);
-    let existing = existing.ok_or_else(damaged_report)?;
-    Ok(compare_resolutions(resolution, existing, deletes_message))
+        .await
 }
 
 fn compare_resolutions(
@@ -381,7 +435,7 @@ async fn delete_message(
         Ok(Err(Error::ChatNotFound | Error::MessageNotFound)) => Ok(false),
         Ok(Err(error)) => Err(error),
         Err(_) => {
-            let cause = "the message could not be deleted within a minute; repeat the command";
+            let cause = "the message could not be deleted within a minute";
             Err(Error::Unavailable(cause.into()))
         }
     }
@@ -405,42 +459,127 @@ fn read_report(key: &ItemKey, item: Item) -> Option<ReportView> {
     Some(ReportView::new(id, ReportItem::read(item).ok()?))
 }
 
-/// The messages from `first` to `last`, as far as they exist.
-async fn messages_between(
-    table: &DynamoTable,
+/// Reads the evidence of a report. It keeps the names of the items that cannot be read, and goes on.
+struct Evidence<'a> {
+    table: &'a DynamoTable,
     chat: ChatId,
-    first: u64,
-    last: u64,
-) -> Result<Vec<MessageView>, Error> {
-    let (first, last) = (first.max(1), last.min(MAX_SAFE_INTEGER));
-    if first > last {
-        return Ok(Vec::new());
-    }
-    let [first, last] = [first, last].map(|seq| MessageItem::key(chat, Seq::new(seq)));
-    let items = table.query_all(&KeyRange::between(first, last)).await?;
-    let messages = items.into_iter();
-    messages
-        .map(|item| Ok(MessageView::new(&MessageItem::read(item, chat)?)))
-        .collect()
+    now: Timestamp,
+    /// See [`ReportDetails::unreadable`].
+    unreadable: Vec<String>,
 }
 
-/// What a message contained before each of its changes, oldest first.
-async fn previous_contents(
-    table: &DynamoTable,
-    chat: ChatId,
-    seq: Seq,
-    now: Timestamp,
-) -> Result<Vec<PreviousContentView>, Error> {
-    let pk = Partition::Chat(chat).pk();
-    let range = KeyRange::starting_with(&pk, &PreviousContentItem::sk_prefix(seq));
-    let items = table.query_all(&range).await?.into_iter();
-    let contents: Vec<_> = items
-        .map(PreviousContentItem::read)
-        .collect::<Result<_, _>>()?;
-    let kept = contents
-        .into_iter()
-        .filter(|content| content.expires_at > now.seconds());
-    Ok(kept.map(PreviousContentView::new).collect())
+impl Evidence<'_> {
+    async fn chat(&mut self) -> Result<Option<ChatView>, Error> {
+        let key = ChatItem::key(self.chat);
+        let Some(item) = self.table.get(&key).await? else {
+            return Ok(None);
+        };
+        let chat = self.readable(&key, ChatItem::read(item));
+        Ok(chat.map(|chat| ChatView::new(self.chat, &chat)))
+    }
+
+    /// What a message contained before its last changes, newest first, and whether there is more.
+    async fn previous_contents(
+        &mut self,
+        seq: Seq,
+    ) -> Result<(Vec<PreviousContentView>, bool), Error> {
+        let pk = Partition::Chat(self.chat).pk();
+        let range = KeyRange {
+            last: Some(MAX_PREVIOUS_CONTENTS + 1),
+            ..KeyRange::starting_with(&pk, &PreviousContentItem::sk_prefix(seq))
+        };
+        let mut items = self.table.query_all(&range).await?;
+        let more = items.split_off(items.len().min(MAX_PREVIOUS_CONTENTS));
+        let mut read = |item| self.previous_content(item);
+        let contents = items.into_iter().filter_map(&mut read).collect();
+        let has_more = more.into_iter().filter_map(read).count() > 0;
+        Ok((contents, has_more))
+    }
+
+    /// `None` also if the item has expired: DynamoDB deletes it some time later.
+    fn previous_content(&mut self, item: Item) -> Option<PreviousContentView> {
+        let key = item_key(&item);
+        let content = self.readable(&key, PreviousContentItem::read(item))?;
+        let is_kept = content.expires_at > self.now.seconds();
+        is_kept.then(|| PreviousContentView::new(content))
+    }
+
+    /// A message, and up to `count` messages before and after it, oldest first.
+    async fn messages_around(&mut self, seq: Seq, count: u64) -> Result<Vec<MessageView>, Error> {
+        let first = seq.get().saturating_sub(count).max(1);
+        let last = seq.get().saturating_add(count).min(MAX_SAFE_INTEGER);
+        let [first, last] = [first, last].map(|seq| MessageItem::key(self.chat, Seq::new(seq)));
+        let items = self
+            .table
+            .query_all(&KeyRange::between(first, last))
+            .await?;
+        self.messages(items).await
+    }
+
+    /// The last messages of the chat, oldest first. Its state may be damaged, so it is not needed.
+    async fn last_messages(&mut self, count: u64) -> Result<Vec<MessageView>, Error> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let range = KeyRange {
+            last: usize::try_from(count).ok(),
+            // Messages sort directly before the state.
+            ..KeyRange::before(&ChatItem::key(self.chat))
+        };
+        let mut items = self.table.query_all(&range).await?;
+        items.retain(|item| ItemKind::of(&item_key(item)) == Some(ItemKind::Message));
+        items.reverse();
+        self.messages(items).await
+    }
+
+    async fn messages(&mut self, items: Vec<Item>) -> Result<Vec<MessageView>, Error> {
+        let mut messages = Vec::with_capacity(items.len());
+        for item in items {
+            let key = item_key(&item);
+            let Some(message) = self.readable(&key, MessageItem::read(item, self.chat)) else {
+                continue;
+            };
+            let last_content = if message.deleted_at.is_some() {
+                self.last_content(&message).await?
+            } else {
+                None
+            };
+            messages.push(MessageView::new(&message, last_content));
+        }
+        Ok(messages)
+    }
+
+    /// What a deleted message contained, if that is still kept.
+    async fn last_content(&mut self, message: &Message) -> Result<Option<Content>, Error> {
+        let key = PreviousContentItem::key(self.chat, message.seq, message.rev);
+        let item = self.table.get(&key).await?;
+        let content = item.and_then(|item| self.previous_content(item));
+        Ok(content.map(|content| content.content))
+    }
+
+    /// Keeps the name of an item that cannot be read.
+    fn readable<T>(&mut self, key: &ItemKey, read: Result<T, Error>) -> Option<T> {
+        if read.is_err() {
+            let name = name_of(key);
+            if !self.unreadable.contains(&name) {
+                self.unreadable.push(name);
+            }
+        }
+        read.ok()
+    }
+}
+
+/// The name of an item in [`ReportDetails::unreadable`].
+fn name_of(key: &ItemKey) -> String {
+    if let Some(seq) = MessageItem::seq(&key.sk) {
+        ReportDetails::message_name(seq.get())
+    } else if let Some((seq, rev)) = PreviousContentItem::seq_and_rev(&key.sk) {
+        format!("what message {seq} contained before change {rev}")
+    } else if ItemKind::of(key) == Some(ItemKind::Chat) {
+        ReportDetails::CHAT_STATE.to_owned()
+    } else {
+        format!("{} {}", OneLine(&key.pk), OneLine(&key.sk))
+    }
 }
 
 #[cfg(test)]
@@ -506,6 +645,11 @@ mod tests {
         };
         for (existing, is_same) in [
             (existing("delete-message", "ann", "insult"), true),
+            (
+                existing("delete-message", "ann", "insult (earlier: none)"),
+                true,
+            ),
+            (existing("delete-message", "ann", "insult again"), false),
             (existing("none", "ann", "insult"), false),
             (existing("delete-message", "ben", "insult"), false),
             (existing("delete-message", "ann", "spam"), false),
@@ -513,6 +657,55 @@ mod tests {
             let outcome = compare_resolutions(&resolution, existing, false);
             let found = matches!(outcome, ResolveOutcome::AlreadyResolved(_));
             assert_eq!(found, is_same, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_deletion_replaces_a_resolution_that_did_nothing_and_keeps_it_in_the_note() {
+        let resolution = |action| NewResolution {
+            action,
+            by: "ann".to_owned(),
+            note: "insult".to_owned(),
+        };
+        let existing = |action: &str| Resolution {
+            action: action.to_owned(),
+            by: "ben".to_owned(),
+            note: "fine".to_owned(),
+            at: Some(Time::from_millis(0)),
+        };
+        let deletion = resolution(Action::DeleteMessage);
+        assert!(deletion.replaces(&existing("none")));
+        for action in ["delete-message", "warn", ""] {
+            assert!(!deletion.replaces(&existing(action)), "{action}");
+        }
+        assert!(!resolution(Action::None).replaces(&existing("none")));
+
+        assert_eq!(deletion.note_after(None), "insult");
+        let note = deletion.note_after(Some(&existing("none")));
+        let earlier = "none, by \"ben\" at 1970-01-01T00:00:00.000Z, with the note \"fine\"";
+        assert_eq!(note, format!("insult (earlier: {earlier})"));
+        // So the same command again changes nothing.
+        let replaced = Resolution {
+            action: "delete-message".to_owned(),
+            by: "ann".to_owned(),
+            note,
+            at: None,
+        };
+        assert!(deletion.is_same_as(&replaced));
+    }
+
+    #[test]
+    fn an_item_that_cannot_be_read_is_named() {
+        for (sk, name) in [
+            ("MSG#0000000000000007", "message 7"),
+            (
+                "HIST#0000000000000007#0000000000000003",
+                "what message 7 contained before change 3",
+            ),
+            ("STATE", "the state of the chat"),
+            ("MSG#7\n", "CHAT#17-42 MSG#7\\n"),
+        ] {
+            assert_eq!(name_of(&ItemKey::new("CHAT#17-42", sk)), name);
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Reports as text for people. What users and operators wrote is data: each text is on one line, and a
-//! terminal obeys nothing in it.
+//! Reports as text for people. What users and operators wrote is data: each text is on one line and in double
+//! quotes, and a terminal obeys nothing in it.
 
 use std::fmt::{self, Display, Write as _};
 
 use chat_shared::domain::Timestamp;
 
 use super::view::{Content, MessageView, ReportDetails, ReportView, Resolution, Time};
-use crate::text::{UserText, shorten};
+use crate::text::{OneLine, UserText, start_of};
 
 const HEADINGS: [&str; COLUMNS] = ["ID", "AGE", "REASON", "REPORTED", "REPORTER", "TEXT"];
 const COLUMNS: usize = 6;
@@ -62,13 +62,16 @@ fn cells(report: &ReportView, now: Timestamp) -> [String; COLUMNS] {
         None => "(the user)".to_owned(),
         Some(message) => match &message.content.text {
             None => "(no text)".to_owned(),
-            Some(text) => UserText(&shorten(text)).to_string(),
+            Some(text) => {
+                let (start, mark) = start_of(text);
+                format!("{}{mark}", UserText(start))
+            }
         },
     };
     [
         report.id.clone(),
         age(report.created_at, now),
-        UserText(&report.reason).to_string(),
+        OneLine(&report.reason).to_string(),
         report.user_id.to_string(),
         report.reporter_id.to_string(),
         text,
@@ -118,11 +121,11 @@ impl Display for Resolution {
             note,
             at,
         } = self;
-        write!(f, "{}, by {}", UserText(action), UserText(by))?;
+        write!(f, "{}, by {}", OneLine(action), UserText(by))?;
         if let Some(at) = at {
             write!(f, " at {at}")?;
         }
-        write!(f, ", with the note \"{}\"", UserText(note))
+        write!(f, ", with the note {}", UserText(note))
     }
 }
 
@@ -155,12 +158,12 @@ impl Lines {
 
     fn report(&mut self, report: &ReportView, now: Timestamp) {
         let age = age(report.created_at, now);
-        let state = UserText(&report.state);
+        let state = OneLine(&report.state);
         self.heading(format_args!(
             "Report {} ({state}, made {age} ago)",
             report.id
         ));
-        self.field("reason", UserText(&report.reason));
+        self.field("reason", OneLine(&report.reason));
         self.optional("note", report.note.as_deref().map(UserText));
         self.field("reported", report.user_id);
         self.field("reporter", report.reporter_id);
@@ -178,7 +181,7 @@ impl Lines {
         }
         self.heading(format_args!("Message {seq} now"));
         match &details.current_message {
-            None => self.text("does not exist"),
+            None => self.text(details.absence_of(&ReportDetails::message_name(seq))),
             Some(message) => {
                 self.optional("edited at", message.edited_at);
                 self.optional("deleted at", message.deleted_at);
@@ -189,6 +192,9 @@ impl Lines {
             let replaced_at = previous.replaced_at;
             self.heading(format_args!("Message {seq} until {replaced_at}"));
             self.content(&previous.content);
+        }
+        if details.has_more_previous_contents {
+            self.heading("… and more that it contained before");
         }
     }
 
@@ -204,9 +210,9 @@ impl Lines {
     fn chat(&mut self, details: &ReportDetails) {
         self.heading(format_args!("Chat {}", details.report.chat_id));
         let Some(chat) = &details.chat else {
-            return self.text("does not exist");
+            return self.text(details.absence_of(ReportDetails::CHAT_STATE));
         };
-        self.field("status", UserText(&chat.status));
+        self.field("status", OneLine(&chat.status));
         self.field("requester", chat.requester_id);
         self.field("messages", chat.seq);
         self.field("changes", chat.rev);
@@ -217,24 +223,30 @@ impl Lines {
         }
     }
 
-    /// One line for a message: number, time, sender, content.
+    /// One line for a message: number, time, sender, content. If it was deleted: what it contained before.
     fn message(&mut self, message: &MessageView) {
-        let content = &message.content;
         let mut line = format!(
             "{} {} {}:",
             message.seq, message.created_at, message.sender_id
         );
-        for (name, part) in [
-            ("", &content.text),
-            ("image ", &content.image_url),
-            ("link ", &content.link_preview_url),
-        ] {
-            if let Some(part) = part {
-                let _ = write!(line, " {name}{}", UserText(part));
-            }
-        }
-        if is_empty(content) {
+        let mut content = Some(&message.content);
+        if message.deleted_at.is_some() {
             line.push_str(" (deleted)");
+            content = message.last_content.as_ref();
+        }
+        if let Some(content) = content {
+            for (name, part) in [
+                ("", &content.text),
+                ("image ", &content.image_url),
+                ("link ", &content.link_preview_url),
+            ] {
+                if let Some(part) = part {
+                    let _ = write!(line, " {name}{}", UserText(part));
+                }
+            }
+            if is_empty(content) {
+                line.push_str(" (no content)");
+            }
         }
         self.text(line);
     }
@@ -252,7 +264,7 @@ fn is_empty(content: &Content) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reports::view::{ChatView, ReportedMessage};
+    use crate::reports::view::{ChatView, PreviousContentView, ReportedMessage};
 
     const NOW: u64 = 1_767_225_600_000;
 
@@ -322,13 +334,21 @@ mod tests {
             lines,
             [
                 "ID          AGE  REASON  REPORTED  REPORTER  TEXT",
-                "17-42/17/9  21h  spam    42        17        one\\ntwo",
+                "17-42/17/9  21h  spam    42        17        \"one\\ntwo\"",
                 "1-2/1/0     21h  spam    42        17        (the user)",
             ]
         );
         let lines = table.lines(&[report("1-2/1/7", None)]);
         let line = "1-2/1/7     21h  spam    42        17        (no text)";
         assert_eq!(lines, [line]);
+        let start = "é".repeat(80);
+        for (text, shown) in [
+            ("(no text)".to_owned(), "\"(no text)\"".to_owned()),
+            (format!("{start}é"), format!("\"{start}\"…")),
+        ] {
+            let lines = table.lines(&[report("1-2/1/7", Some(&text))]);
+            assert!(lines[0].ends_with(&format!("  {shown}")), "{lines:#?}");
+        }
     }
 
     #[test]
@@ -339,23 +359,34 @@ mod tests {
             note: "fine\u{9b}".to_owned(),
             at: Some(ago(0)),
         };
-        let text = "none, by ann at 2026-01-01T00:00:00.000Z, with the note \"fine\\u{9b}\"";
+        let text = "none, by \"ann\" at 2026-01-01T00:00:00.000Z, with the note \"fine\\u{9b}\"";
         assert_eq!(resolution.to_string(), text);
         resolution.at = None;
-        let text = "none, by ann, with the note \"fine\\u{9b}\"";
+        let text = "none, by \"ann\", with the note \"fine\\u{9b}\"";
         assert_eq!(resolution.to_string(), text);
     }
 
-    #[test]
-    fn a_report_with_its_evidence_is_data_line_by_line() {
-        let message = MessageView {
+    fn message(content: Content) -> MessageView {
+        MessageView {
             seq: 9,
             sender_id: 42,
-            content: content(None),
+            content,
             created_at: ago(90_000),
             edited_at: None,
+            deleted_at: None,
+            last_content: None,
+        }
+    }
+
+    fn deleted_message(last_content: Option<Content>) -> MessageView {
+        MessageView {
             deleted_at: Some(ago(60)),
-        };
+            last_content,
+            ..message(content(None))
+        }
+    }
+
+    fn details(text: &str, message: MessageView) -> ReportDetails {
         let chat = ChatView {
             status: "active".to_owned(),
             requester_id: 17,
@@ -364,24 +395,31 @@ mod tests {
             updated_at: ago(90_000),
             blocks: Vec::new(),
         };
-        let details = ReportDetails {
-            report: report("17-42/17/9", Some("a\u{202e}b")),
+        ReportDetails {
+            report: report("17-42/17/9", Some(text)),
             current_message: Some(message.clone()),
             previous_contents: Vec::new(),
+            has_more_previous_contents: false,
             chat: Some(chat),
             context: vec![message],
-        };
+            unreadable: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_report_with_its_evidence_is_data_line_by_line() {
+        let details = details("a\u{202e}b", deleted_message(Some(content(Some("a")))));
         let expected = "\
 Report 17-42/17/9 (open, made 21h ago)
   reason     spam
-  note       again\\n\\u{1b}[2J
+  note       \"again\\n\\u{1b}[2J\"
   reported   42
   reporter   17
   made at    2025-12-31T03:00:00.000Z
 
 Message 9 when it was reported
   sent at    2025-12-30T23:00:00.000Z
-  text       a\\u{202e}b
+  text       \"a\\u{202e}b\"
 
 Message 9 now
   deleted at 2025-12-31T23:59:00.000Z
@@ -395,7 +433,58 @@ Chat 17-42
   updated at 2025-12-30T23:00:00.000Z
 
 Messages around it
-  9 2025-12-30T23:00:00.000Z 42: (deleted)";
+  9 2025-12-30T23:00:00.000Z 42: (deleted) \"a\"";
         assert_eq!(details.lines(now()).join("\n"), expected);
+    }
+
+    #[test]
+    fn a_text_cannot_look_like_something_else_that_is_printed() {
+        let with_url = Content {
+            link_preview_url: Some("https://a.example/".to_owned()),
+            ..content(Some("link \"b\" \\"))
+        };
+        for (message, shown) in [
+            (deleted_message(None), "(deleted)"),
+            (message(content(Some("(deleted)"))), "\"(deleted)\""),
+            (message(content(None)), "(no content)"),
+            (
+                message(with_url),
+                "\"link \\\"b\\\" \\\\\" link \"https://a.example/\"",
+            ),
+        ] {
+            let lines = details("a", message).lines(now());
+            let line = format!("  9 2025-12-30T23:00:00.000Z 42: {shown}");
+            assert_eq!(lines.last(), Some(&line));
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_or_cannot_be_read_is_said() {
+        let mut details = details("a", message(content(Some("a"))));
+        details.previous_contents = vec![PreviousContentView {
+            content: content(Some("before")),
+            replaced_at: ago(60),
+        }];
+        details.has_more_previous_contents = true;
+        details.current_message = None;
+        details.chat = None;
+        let section = |details: &ReportDetails, heading: &str| {
+            let lines = details.lines(now());
+            let start = lines.iter().position(|line| line == heading).unwrap();
+            lines[start + 1].clone()
+        };
+        let headings = ["Message 9 now", "Chat 17-42"];
+        for heading in headings {
+            assert_eq!(section(&details, heading), "  does not exist");
+        }
+        let previous = "Message 9 until 2025-12-31T23:59:00.000Z";
+        assert_eq!(section(&details, previous), "  text       \"before\"");
+        let more = "… and more that it contained before".to_owned();
+        assert!(details.lines(now()).contains(&more));
+
+        details.unreadable = vec!["message 9".to_owned(), "the state of the chat".to_owned()];
+        for heading in headings {
+            assert_eq!(section(&details, heading), "  cannot be read");
+        }
     }
 }

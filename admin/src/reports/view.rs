@@ -85,7 +85,7 @@ pub struct Resolution {
     pub at: Option<Time>,
 }
 
-/// A report with its evidence.
+/// A report with its evidence. A value is also `None` if its item cannot be read.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportDetails {
@@ -94,12 +94,16 @@ pub struct ReportDetails {
     pub report: ReportView,
     /// The reported message as it is now. `None` if the user was reported, or if the message is missing.
     pub current_message: Option<MessageView>,
-    /// What the message contained before each of its changes in the last 30 days, oldest first.
+    /// What the message contained before its last changes, newest first. Contents are kept for 30 days.
     pub previous_contents: Vec<PreviousContentView>,
+    /// Whether older previous contents are left out.
+    pub has_more_previous_contents: bool,
     /// The state of the chat. `None` if the pair has neither a chat nor a block.
     pub chat: Option<ChatView>,
     /// The messages around the reported one, or the last messages of the chat, oldest first.
     pub context: Vec<MessageView>,
+    /// The names of the items that cannot be read, such as `message 7`.
+    pub unreadable: Vec<String>,
 }
 
 /// What a message contained before a change.
@@ -130,6 +134,8 @@ pub struct MessageView {
     pub edited_at: Option<Time>,
     /// When it was deleted.
     pub deleted_at: Option<Time>,
+    /// What it contained before it was deleted. `None` if it was not deleted, or after 30 days.
+    pub last_content: Option<Content>,
 }
 
 /// The state of a chat.
@@ -228,7 +234,8 @@ impl PreviousContentView {
 }
 
 impl MessageView {
-    pub(super) fn new(message: &Message) -> Self {
+    /// `last_content` is what a deleted message contained.
+    pub(super) fn new(message: &Message, last_content: Option<Content>) -> Self {
         Self {
             seq: message.seq.get(),
             sender_id: message.sender.get(),
@@ -240,6 +247,26 @@ impl MessageView {
             created_at: Time(message.created_at),
             edited_at: message.edited_at.map(Time),
             deleted_at: message.deleted_at.map(Time),
+            last_content,
+        }
+    }
+}
+
+impl ReportDetails {
+    /// The name of the state of the chat in [`ReportDetails::unreadable`].
+    pub(super) const CHAT_STATE: &str = "the state of the chat";
+
+    /// The name of a message in [`ReportDetails::unreadable`].
+    pub(super) fn message_name(seq: u64) -> String {
+        format!("message {seq}")
+    }
+
+    /// What is said about an item that is not there.
+    pub(super) fn absence_of(&self, name: &str) -> &'static str {
+        if self.unreadable.iter().any(|unreadable| unreadable == name) {
+            "cannot be read"
+        } else {
+            "does not exist"
         }
     }
 }

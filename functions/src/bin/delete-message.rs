@@ -8,7 +8,7 @@ use chat_shared::http::{Response, serve_with_connections};
 async fn main() -> ExitCode {
     // The chat and the message are read at the same time.
     serve_with_connections(2, async |request| {
-        let (id, seq) = (request.chat_id()?, request.seq()?);
+        let (id, seq) = (request.chat_id()?, request.seq());
         let outcome = request
             .store()
             .delete_message(request.caller(), id, seq)

@@ -9,7 +9,7 @@ async fn main() -> ExitCode {
     // The chat and the message are read at the same time.
     serve_with_connections(2, async |request| {
         let change = request.body::<EditMessageBody>()?.change()?;
-        let (id, seq) = (request.chat_id()?, request.seq()?);
+        let (id, seq) = (request.chat_id()?, request.seq());
         let outcome = request
             .store()
             .edit_message(request.caller(), id, seq, &change)

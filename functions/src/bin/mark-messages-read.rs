@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use chat_shared::http::{MarkMessagesReadBody, MarkedAsReadView, Response, serve};
+use chat_shared::http::{MarkMessagesReadBody, MarkedAsReadView, Response, serve_with_connections};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    serve(async |request| {
+    // With a `seq`, the messages after it and the latest changes are read at the same time.
+    serve_with_connections(2, async |request| {
         let body = request.optional_body::<MarkMessagesReadBody>()?;
         let up_to = body.unwrap_or_default().up_to();
         request

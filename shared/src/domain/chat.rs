@@ -419,28 +419,23 @@ impl Chat {
         self.reject_if_blocked_by(reader, Ok(()))
     }
 
-    /// The content of a message that `by` wants to edit.
+    /// Whether `by` can edit a message.
     ///
     /// # Errors
     /// [`TransitionError::NotTheSender`], [`TransitionError::YouBlocked`] or
     /// [`TransitionError::MessageDeleted`].
-    pub fn edit<'a>(
-        &self,
-        by: UserId,
-        message: &'a Message,
-    ) -> Result<&'a MessageContent, TransitionError> {
-        let result = if message.sender == by {
-            message
-                .content
-                .as_ref()
-                .ok_or(TransitionError::MessageDeleted)
-        } else {
+    pub fn edit(&self, by: UserId, message: &Message) -> Result<(), TransitionError> {
+        let result = if message.sender != by {
             Err(TransitionError::NotTheSender)
+        } else if message.deleted_at.is_some() {
+            Err(TransitionError::MessageDeleted)
+        } else {
+            Ok(())
         };
         self.reject_if_blocked_by(by, result)
     }
 
-    /// Replaces the content of a message that [`Chat::edit`] returned. `window` is the time after sending in
+    /// Replaces the content of a message for which [`Chat::edit`] succeeded. `window` is the time after sending in
     /// which a message can be edited. The same content again is allowed after it, and changes nothing.
     ///
     /// # Errors
@@ -1026,7 +1021,7 @@ mod tests {
         assert_eq!(chat.edit(recipient(), &message), error);
         let blocking = blocked(&blocked(&chat, requester()), recipient());
         assert_eq!(blocking.edit(recipient(), &message), error);
-        message.content = None;
+        message.deleted_at = Some(Timestamp::from_millis(NOW));
         let error = Err(TransitionError::MessageDeleted);
         assert_eq!(chat.edit(requester(), &message), error);
         let error = Err(TransitionError::YouBlocked);

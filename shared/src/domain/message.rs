@@ -63,14 +63,15 @@ impl MessageContent {
             image_url.as_deref(),
             link_preview_url.as_deref(),
         )?;
-        if text.is_none() && image_url.is_none() && link_preview_url.is_none() {
+        let content = Self::from_parts(text, image_url, link_preview_url);
+        if content.is_empty() {
             return Err(ContentError::Empty);
         }
-        Ok(Self {
-            text,
-            image_url,
-            link_preview_url,
-        })
+        Ok(content)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.text.is_none() && self.image_url.is_none() && self.link_preview_url.is_none()
     }
 
     /// Content that was validated before it was stored.
@@ -164,11 +165,16 @@ impl ContentChange {
         let changed = |change: &Option<Option<String>>, current: &Option<String>| {
             change.clone().unwrap_or_else(|| current.clone())
         };
-        MessageContent::new(
+        // The parts that stay were valid when they were sent, perhaps by the rules of an earlier version.
+        let content = MessageContent::from_parts(
             changed(&self.text, &content.text),
             changed(&self.image_url, &content.image_url),
             changed(&self.link_preview_url, &content.link_preview_url),
-        )
+        );
+        if content.is_empty() {
+            return Err(ContentError::Empty);
+        }
+        Ok(content)
     }
 }
 

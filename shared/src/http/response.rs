@@ -19,7 +19,6 @@ use super::{
 use crate::{
     Error,
     domain::{Chat, UserId},
-    error::ErrorCode,
     store::{
         ChangePage, ChatList, ChatPage, MessageOutcome, MessagePage, ReportOutcome, SendOutcome,
     },
@@ -27,6 +26,8 @@ use crate::{
 
 /// Seconds to wait before a client retries after a 503.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+/// The same while an operation is not enabled, until an upgrade is finished.
+const RETRY_AFTER_UPGRADE_SECONDS: HeaderValue = HeaderValue::from_static("300");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Chats are private. No cache may store a response.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -164,9 +165,10 @@ impl Response {
                 response.insert_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             Error::MethodNotAllowed(allow) => response.insert_allow(allow),
-            _ if error.code() == ErrorCode::Unavailable => {
-                response.insert_header(RETRY_AFTER, RETRY_AFTER_SECONDS);
+            Error::NotEnabled => {
+                response.insert_header(RETRY_AFTER, RETRY_AFTER_UPGRADE_SECONDS);
             }
+            Error::Unavailable(_) => response.insert_header(RETRY_AFTER, RETRY_AFTER_SECONDS),
             _ => {}
         }
         response
@@ -251,10 +253,13 @@ mod tests {
 
     #[test]
     fn each_503_says_when_to_retry() {
-        for error in [Error::NotEnabled, Error::Unavailable("a test".into())] {
+        for (error, seconds) in [
+            (Error::NotEnabled, "300"),
+            (Error::Unavailable("a test".into()), "1"),
+        ] {
             let response = Response::error(&error, "id");
             assert_eq!(response.status(), 503);
-            assert_eq!(response.0.headers()[RETRY_AFTER], "1");
+            assert_eq!(response.0.headers()[RETRY_AFTER], seconds);
         }
         let other = Response::error(&Error::MessageNotFound, "id");
         assert_eq!(other.0.headers().get(RETRY_AFTER), None);

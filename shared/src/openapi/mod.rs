@@ -399,7 +399,7 @@ fn about(code: ErrorCode) -> (&'static str, Error) {
         ErrorCode::Unavailable => (
             "the service is busy. The request was applied completely or not at all. Retry it with the same \
              `Idempotency-Key`. Or the message says that the operation is not enabled yet, because the deployment is \
-             being upgraded: retry later.",
+             being upgraded: retry after the 5 minutes that `Retry-After` names.",
             Error::Unavailable("not part of the response".into()),
         ),
     }

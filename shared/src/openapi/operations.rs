@@ -331,8 +331,8 @@ fn mark_messages_read(operation: OperationBuilder) -> Description {
         .description(Some(
             "Marks messages of the chat as read by the caller: all existing ones, or with a `seq` in the body all up \
              to this one, so that a message that arrives while the user reads stays unread. A `seq` beyond the newest \
-             message returns 400. So does one with more than 1,000 messages after it: mark all messages, or a newer \
-             one. Safe to repeat.",
+             message returns 400. So does one above `readSeq` with more than 1,000 messages after it while the caller \
+             has unread messages: mark all messages, or a newer one. Safe to repeat.",
         ))
         .parameter(chat_id())
         .request_body(Some(optional_body::<MarkMessagesReadBody>(

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 
 use super::{
-    KeyQuery, Store,
+    KeyQuery, MAX_BATCH_KEYS, Store,
     items::{ChangeItem, ChatItem, MessageItem, PreviewItem, PreviousContentItem, TotalsItem},
     messages::{MAX_COMMIT_TIME, MAX_REREADS},
     transaction::{Write, number},
@@ -18,11 +18,14 @@ use super::{
 };
 use crate::{
     Error,
-    domain::{Chat, ChatId, ContentChange, Message, Rev, Seq, Timestamp, UserId},
+    domain::{Chat, ChatId, ContentChange, Message, Rev, Seq, Timestamp, TransitionError, UserId},
 };
 
-/// The number of changes that are read at once when the first ones do not fill a page.
-const CHANGES_PER_QUERY: usize = 500;
+/// The number of changes that are read at once when the first ones do not fill a page. It grows, so that a chat with
+/// very many changes needs few queries.
+const MIN_CHANGES_AGAIN: usize = 500;
+/// The maximum of that number: about 1 MB, which is what a query reads at once.
+const MAX_CHANGES_AGAIN: usize = 8_000;
 
 /// A message after it was edited or deleted.
 pub struct MessageOutcome {
@@ -47,7 +50,7 @@ pub struct ChangePage {
 }
 
 impl Store {
-    /// `by` edits a message.
+    /// `by` edits a message. `seq` is `None` if no message can have the number in the path.
     ///
     /// # Errors
     /// [`Error::ChatNotFound`]; [`Error::MessageNotFound`]; [`Error::InvalidRequest`] if nothing would remain;
@@ -56,18 +59,24 @@ impl Store {
         &self,
         by: UserId,
         id: ChatId,
-        seq: Seq,
+        seq: Option<Seq>,
         change: &ContentChange,
     ) -> Result<MessageOutcome, Error> {
         let window = self.table.edit_window;
         self.change_message(id, seq, |chat, message, now| {
-            let content = change.apply(chat.edit(by, message)?)?;
+            // A body that leaves nothing is an invalid request, which comes before the state of the chat.
+            let content = match (message.sender == by, &message.content) {
+                (true, Some(content)) => Some(change.apply(content)?),
+                _ => None,
+            };
+            chat.edit(by, message)?;
+            let content = content.ok_or(TransitionError::MessageDeleted)?;
             Ok(chat.replace_content(message, content, window, now)?)
         })
         .await
     }
 
-    /// `by` deletes a message.
+    /// `by` deletes a message. `seq` is `None` if no message can have the number in the path.
     ///
     /// # Errors
     /// [`Error::ChatNotFound`]; [`Error::MessageNotFound`]; [`Error::NotEnabled`]; the errors of [`Chat::delete`].
@@ -75,7 +84,7 @@ impl Store {
         &self,
         by: UserId,
         id: ChatId,
-        seq: Seq,
+        seq: Option<Seq>,
     ) -> Result<MessageOutcome, Error> {
         let window = self.table.delete_window;
         self.change_message(id, seq, |chat, message, now| {
@@ -93,7 +102,7 @@ impl Store {
         id: ChatId,
         seq: Seq,
     ) -> Result<MessageOutcome, Error> {
-        self.change_message(id, seq, |chat, message, now| {
+        self.change_message(id, Some(seq), |chat, message, now| {
             Ok(chat.delete(message.sender, message, None, now)?)
         })
         .await
@@ -103,12 +112,16 @@ impl Store {
     async fn change_message(
         &self,
         id: ChatId,
-        seq: Seq,
+        seq: Option<Seq>,
         change: impl Fn(&Chat, &Message, Timestamp) -> Result<Option<Message>, Error>,
     ) -> Result<MessageOutcome, Error> {
         const STATE: usize = 0;
         const MESSAGE: usize = 1;
 
+        let Some(seq) = seq else {
+            self.get_chat(id).await?;
+            return Err(Error::MessageNotFound);
+        };
         self.require_safety_features()?;
         let (mut chat, message) = tokio::try_join!(self.get_chat(id), self.message(id, seq))?;
         let mut message = self.require_message(&chat, seq, message).await?;
@@ -228,13 +241,23 @@ impl Store {
         let chat = self.get_chat(id).await?;
         let ChangesStart(mut after) = start;
         let mut messages = Vec::with_capacity(limit);
-        let mut max_changes = limit;
+        let (mut max_changes, mut max_messages) = (limit, limit);
         while messages.len() < limit && after < chat.rev() {
             let changes = self.changes_after(&chat, after, max_changes).await?;
-            max_changes = CHANGES_PER_QUERY;
-            let changes = last_changes(changes, limit - messages.len());
-            after = changes.last().map_or(chat.rev(), |(rev, _)| *rev);
-            messages.extend(self.changed_messages(id, &changes).await?);
+            for changes in last_changes(changes).chunks(max_messages) {
+                for (rev, message) in self.changed_messages(id, changes).await? {
+                    if messages.len() < limit {
+                        messages.extend(message);
+                        after = rev;
+                    }
+                }
+                if messages.len() == limit {
+                    break;
+                }
+            }
+            // Most pages are full now. Otherwise messages were changed again, perhaps many times.
+            max_changes = (max_changes * 4).clamp(MIN_CHANGES_AGAIN, MAX_CHANGES_AGAIN);
+            max_messages = MAX_BATCH_KEYS;
         }
         let next = (after < chat.rev()).then_some(after);
         Ok(ChangePage {
@@ -244,8 +267,8 @@ impl Store {
         })
     }
 
-    /// Up to `max_items` changes after `after`. The numbers of changes have no gaps, so a number that stays missing
-    /// is an expired change: the items of a transaction become readable at different times, but soon.
+    /// Up to `max_items` changes after `after`. The numbers of changes have no gaps, so a missing number is a change that
+    /// has expired, or one that is not readable yet: the items of a transaction become readable at different times.
     async fn changes_after(
         &self,
         chat: &Chat,
@@ -271,54 +294,75 @@ impl Store {
                 let rev = ChangeItem::rev(&change.sk).unwrap_or_default();
                 changes.push((rev, change));
             }
-            let now = self.now();
-            let Some((first_rev, first)) = changes.first() else {
-                self.wait_before_retry().await;
-                continue;
-            };
-            let is_first_missing = *first_rev != after.next();
-            let is_settled = Timestamp::from_millis(first.at) + MAX_COMMIT_TIME <= now;
-            if first.expires_at <= now.seconds() || (is_first_missing && is_settled) {
-                return Err(Error::ChangesExpired);
-            }
-            if !is_first_missing && is_dense(&changes) && changes.len() as u64 == expected {
-                return Ok(changes);
+            let first = changes.first().filter(|(rev, _)| *rev == after.next());
+            if let Some((_, first)) = first {
+                if first.expires_at <= self.now().seconds() {
+                    return Err(Error::ChangesExpired);
+                }
+                if is_dense(&changes) && changes.len() as u64 == expected {
+                    return Ok(changes);
+                }
+            } else {
+                // Either it has expired, or it is not readable yet. A transaction knows.
+                let check = self.require_absent(ChangeItem::key(chat.id, after.next()));
+                if self.transact(vec![check]).await?.is_ok() {
+                    return Err(Error::ChangesExpired);
+                }
             }
             self.wait_before_retry().await;
         }
-        Err(Error::ChangesExpired)
+        Err(not_readable_yet())
     }
 
-    /// The messages of changes, without those that were changed again later. Each message occurs once in `changes`.
+    /// For each change its message, or `None` if the message was changed again later. Each message occurs once in
+    /// `changes`.
     async fn changed_messages(
         &self,
         id: ChatId,
-        changes: &[(Rev, Seq)],
-    ) -> Result<Vec<Message>, Error> {
-        let mut found: HashMap<Seq, Message> = HashMap::new();
+        changes: &[(Rev, ChangeItem)],
+    ) -> Result<Vec<(Rev, Option<Message>)>, Error> {
+        let mut found: HashMap<u64, Message> = HashMap::new();
         for attempt in 0..=MAX_REREADS {
             // The change can be readable earlier than the message of the same transaction.
-            let is_missing =
-                |(rev, seq): &&(Rev, Seq)| found.get(seq).is_none_or(|message| message.rev < *rev);
-            let missing = changes.iter().filter(is_missing);
-            let keys: Vec<_> = missing.map(|(_, seq)| MessageItem::key(id, *seq)).collect();
-            if keys.is_empty() {
+            let is_missing = |(rev, change): &&(Rev, ChangeItem)| {
+                let message = found.get(&change.seq);
+                message.is_none_or(|message| message.rev < *rev)
+            };
+            let missing: Vec<_> = changes.iter().filter(is_missing).collect();
+            if missing.is_empty() {
+                break;
+            }
+            if attempt == MAX_REREADS {
+                let is_recent = |change: &ChangeItem| {
+                    Timestamp::from_millis(change.at) + MAX_COMMIT_TIME > self.now()
+                };
+                if missing.iter().any(|(_, change)| is_recent(change)) {
+                    return Err(not_readable_yet());
+                }
+                // Somebody has deleted or replaced an item.
                 break;
             }
             if attempt > 0 {
                 self.wait_before_retry().await;
             }
-            for item in self.batch_get(keys).await? {
+            let keys = missing
+                .iter()
+                .map(|(_, change)| MessageItem::key(id, Seq::new(change.seq)));
+            for item in self.batch_get(keys.collect()).await? {
                 let message = MessageItem::read(item, id)?;
-                found.insert(message.seq, message);
+                found.insert(message.seq.get(), message);
             }
         }
-        let message = |(rev, seq): &(Rev, Seq)| {
-            let message = found.remove(seq)?;
-            (message.rev <= *rev).then_some(message)
+        let message = |(rev, change): &(Rev, ChangeItem)| {
+            let message = found.remove(&change.seq);
+            (*rev, message.filter(|message| message.rev <= *rev))
         };
-        Ok(changes.iter().filter_map(message).collect())
+        Ok(changes.iter().map(message).collect())
     }
+}
+
+fn not_readable_yet() -> Error {
+    Error::Unavailable("changes of messages are not readable yet".into())
 }
 
 fn is_dense(changes: &[(Rev, ChangeItem)]) -> bool {
@@ -326,16 +370,12 @@ fn is_dense(changes: &[(Rev, ChangeItem)]) -> bool {
     pairs.all(|((rev, _), (next, _))| rev.next() == *next)
 }
 
-/// The first changes that are the last one of their message, at most `max`.
-fn last_changes(changes: Vec<(Rev, ChangeItem)>, max: usize) -> Vec<(Rev, Seq)> {
+/// The changes that are the last one of their message among `changes`.
+fn last_changes(mut changes: Vec<(Rev, ChangeItem)>) -> Vec<(Rev, ChangeItem)> {
     let last: HashMap<u64, Rev> = changes
         .iter()
         .map(|(rev, change)| (change.seq, *rev))
         .collect();
+    changes.retain(|(rev, change)| last.get(&change.seq) == Some(rev));
     changes
-        .into_iter()
-        .filter(|(rev, change)| last.get(&change.seq) == Some(rev))
-        .map(|(rev, change)| (rev, Seq::new(change.seq)))
-        .take(max)
-        .collect()
 }

@@ -180,16 +180,22 @@ impl Store {
                 update.require(attribute, before.get(attribute));
             }
         }
+        if from.is_some_and(|from| from.conversation().is_none()) {
+            // A request can be withdrawn and sent again, so the other attributes do not identify it.
+            update.require("updatedAt", before.get("updatedAt"));
+        }
         for member in [to.id.low(), to.id.high()] {
             let (unread, _) = ChatItem::member_attributes(to.id, member);
-            let counts = [unread, ChatItem::held_attribute(to.id, member)];
+            let held = ChatItem::held_attribute(to.id, member);
             // A block moves these counts. If they are 0, a message that arrives in between must make it fail.
             let moves_counts =
                 from.is_some_and(|from| from.has_blocked(member) != to.has_blocked(member));
             if moves_counts {
-                for count in counts {
-                    update.require(count, before.get(count));
-                }
+                let unread_before = from.map_or(0, |from| from.member_state(member).unread);
+                // A request must not fail because the table was changed in another way, to a negative count.
+                let comparison = if unread_before == 0 { "<=" } else { "=" };
+                update.require_that(unread, comparison, number(unread_before));
+                update.require(held, before.get(held));
             }
         }
         update.change_to(&before, &after);

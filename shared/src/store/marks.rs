@@ -27,9 +27,10 @@ impl Store {
     ///   watermark to the `seq` of the chat at the time of the write, not to a `seq` that was read earlier. The count
     ///   and the watermark are therefore consistent, even if other devices mark messages and new messages arrive at
     ///   the same time.
-    /// - **Up to a message**: the messages after it are counted. The transaction is conditional on everything that
-    ///   the count depends on: `seq`, `rev`, the blocks, the unread count and the watermark. With the unread count
-    ///   alone, a late mark could move the watermark back if only own messages lie between two marks.
+    /// - **Up to a message**: the messages after it are counted, because they are fewer than those before it. The
+    ///   difference is subtracted from the unread count and the total. It depends on the watermark, on `rev` and on
+    ///   the blocks, so the transaction is conditional on them. It does not depend on messages that arrive later,
+    ///   so a mark does not fail while the other member writes.
     ///
     /// # Errors
     /// [`Error::ChatNotFound`]; [`Error::InvalidRequest`] if `up_to` is beyond the newest message, or too far before
@@ -78,7 +79,7 @@ impl Store {
             let written = self.transact_planned(|_| {
                 let change = -i64::try_from(marked).unwrap_or(i64::MAX);
                 let mut writes = vec![
-                    self.mark(&chat, reader, last, before, remaining.unread),
+                    self.mark(&chat, reader, last, before, change),
                     self.count_total(TotalsItem::UNREAD, reader, id, change),
                 ];
                 writes.extend(missing_change.clone());
@@ -103,21 +104,20 @@ impl Store {
         reader: UserId,
         last: Option<Seq>,
         before: MemberState,
-        remaining: u64,
+        change: i64,
     ) -> Write {
         let (unread, read_seq) = ChatItem::member_attributes(chat.id, reader);
         let mut update = ItemUpdate::default();
-        update.require(unread, Some(&number(before.unread)));
         update.require("v", absent_if_zero(chat.blocks.version).as_ref());
-        update.set(unread, Some(number(remaining)));
-        match last {
-            Some(last) => {
-                update.require("seq", Some(&number(chat.seq())));
-                update.require("rev", absent_if_zero(chat.rev().get()).as_ref());
-                update.require(read_seq, Some(&number(before.read_seq)));
-                update.set(read_seq, Some(number(last)));
-            }
-            None => update.copy(read_seq, "seq"),
+        if let Some(last) = last {
+            update.require("rev", absent_if_zero(chat.rev().get()).as_ref());
+            update.require(read_seq, Some(&number(before.read_seq)));
+            update.add(unread, change);
+            update.set(read_seq, Some(number(last)));
+        } else {
+            update.require(unread, Some(&number(before.unread)));
+            update.set(unread, Some(number(0)));
+            update.copy(read_seq, "seq");
         }
         self.update_item(ChatItem::key(chat.id), &update)
     }
@@ -244,7 +244,8 @@ fn check_range(chat: &Chat, up_to: Option<Seq>, last: Option<Seq>) -> Result<(),
     }
     if last.is_some_and(|last| newest.get() - last.get() > MAX_REMAINING) {
         return Err(Error::invalid(format!(
-            "`seq` must be one of the newest {MAX_REMAINING} messages or newer; omit it to mark all"
+            "`seq` must be at least {}, because the messages after it are counted; omit it to mark all",
+            newest.back(MAX_REMAINING)
         )));
     }
     Ok(())

@@ -99,7 +99,7 @@ pub struct Store {
     /// The same time, on a clock that only measures durations.
     received: Instant,
     backoff: Mutex<Backoff>,
-    /// The number of transactions that the request has planned.
+    /// The number of transactions and single updates that the request has planned.
     transactions: AtomicU32,
 }
 

@@ -104,6 +104,8 @@ impl Store {
             }
         }
         let item = item.map(PreviousContentItem::read).transpose()?;
+        // The table's TTL deletes items some time after they have expired.
+        let item = item.filter(|item| item.expires_at > self.now().seconds());
         Ok(item.map(|item| {
             MessageContent::from_parts(item.text, item.image_url, item.link_preview_url)
         }))

@@ -101,12 +101,16 @@ impl Store {
         &self,
         plan: impl Fn(Timestamp) -> Result<(Vec<Write>, T), Error>,
     ) -> Result<Result<T, ConditionFailures>, Error> {
-        // A further transaction of the same request means that an earlier one was stale. The first stale
-        // transaction may have been an optimistic one, so only the following ones wait.
+        self.wait_if_stale().await;
+        self.run_transaction(plan).await
+    }
+
+    /// A further write of the same request means that an earlier one was stale. The first stale write may have been
+    /// an optimistic one, so only the following ones wait.
+    async fn wait_if_stale(&self) {
         if self.transactions.fetch_add(1, Ordering::Relaxed) >= 2 {
             self.wait_before_retry().await;
         }
-        self.run_transaction(plan).await
     }
 
     async fn run_transaction<T>(
@@ -164,6 +168,7 @@ impl Store {
         &self,
         plan: impl Fn(Timestamp) -> Result<(Update, T), Error>,
     ) -> Result<Result<T, UpdateFailure<T>>, Error> {
+        self.wait_if_stale().await;
         let mut planned = plan(self.now())?;
         let mut may_be_applied = false;
         let mut attempts = Attempts::new(self.table.attempt_timeout);
