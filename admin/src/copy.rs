@@ -5,8 +5,8 @@
 //! conditional on this, so a run can be interrupted, repeated, and used while the target serves
 //! traffic.
 //!
-//! **What is left out.** Items that have expired: idempotency keys, changes, and what messages contained
-//! before. Also everything that contradicts the target. It is named, and an operator decides:
+//! **What is left out.** Items that have expired: idempotency keys, changes, and previous contents of
+//! messages. Also everything that contradicts the target. It is named, and an operator decides:
 //!
 //! - *A chat that the users have started again*, because its state was lost. `createdAt` of the two
 //!   states differs, and no request changes it once there is a chat. The numbers of the new messages hide
@@ -46,7 +46,7 @@ use chat_shared::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::{
-    table::{DynamoTable, KeyRange, Projection, has_lifetime, item_key},
+    table::{DynamoTable, KeyRange, Projection, has_lifetime, is_valid_seq_or_rev, item_key},
     text::OneLine,
 };
 
@@ -585,7 +585,7 @@ fn message_difference(message: &Item, existing: &Item) -> Option<Difference> {
 /// Whether the state of a chat says that the users have no chat, but have, or had, a block.
 fn is_without_chat(state: &Item) -> bool {
     let status = state.get("status").and_then(|status| status.as_s().ok());
-    status.and_then(|name| ChatItem::parse_status(name)) == Some(ChatStatus::None)
+    status.and_then(|name| ChatItem::parse_status(name)) == Some(ChatStatus::NotRequested)
 }
 
 /// The key of the message that an idempotency key of the same chat refers to.
@@ -687,7 +687,7 @@ struct Numbers {
 
 /// Reads the numbers of an item of a chat; `None` if they are damaged. The state of a chat has none.
 fn numbers_of(key: &ItemKey, item: &Item) -> Option<Numbers> {
-    let number = |number: u64| (1..=MAX_SAFE_INTEGER).contains(&number).then_some(number);
+    let number = |number| is_valid_seq_or_rev(number).then_some(number);
     let (seq, rev) = match ItemKind::of(key) {
         Some(ItemKind::Message) => (Some(number(MessageItem::seq(&key.sk)?.get())?), None),
         Some(ItemKind::IdempotencyKey) => (Some(number(read_count(item, "seq")?)?), None),

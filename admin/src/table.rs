@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::{
 use backon::{ExponentialBuilder, Retryable};
 use chat_shared::{
     Error,
-    domain::Timestamp,
+    domain::{MAX_SAFE_INTEGER, Timestamp},
     store::{
         Store, TableClient, classify_error,
         items::{Index, Item, ItemKey, ItemKind},
@@ -446,6 +446,11 @@ pub(crate) fn item_key(item: &Item) -> ItemKey {
         value.cloned().unwrap_or_default()
     };
     ItemKey::new(text("pk"), text("sk"))
+}
+
+/// Whether a number can be the `seq` of a message or the `rev` of a change.
+pub(crate) fn is_valid_seq_or_rev(number: u64) -> bool {
+    (1..=MAX_SAFE_INTEGER).contains(&number)
 }
 
 /// Whether the table's TTL deletes the items of a kind. Then they have the attribute `expiresAt`.

@@ -662,7 +662,7 @@ async fn the_evidence_of_a_deleted_message_is_shown() {
     assert_eq!(report["unreadable"], json!([]));
 }
 
-/// Writes what message 1 contained before a change.
+/// Writes a previous content of message 1.
 async fn put_previous_content(client: &Client, rev: u64, content: &str) {
     let now = Timestamp::now();
     let values = [
@@ -775,7 +775,7 @@ async fn an_item_that_cannot_be_read_does_not_hide_the_rest_of_a_report() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deleted_message_near_a_report_is_shown_with_what_it_contained() {
+async fn a_deleted_message_near_a_report_is_shown_with_its_last_content() {
     let dynamodb = start_dynamodb(&["chats"]).await;
     let endpoint = dynamodb.endpoint();
     let client = client_for_endpoint(endpoint);
@@ -804,7 +804,7 @@ async fn a_deleted_message_near_a_report_is_shown_with_what_it_contained() {
     ] {
         put(&client, "chats", ("CHAT#17-42", &sk), &values).await;
     }
-    // Message 1 was edited, then deleted. What message 3 contained is not kept any more.
+    // Message 1 was edited, then deleted. The last content of message 3 is not kept any more.
     put_previous_content(&client, 1, "one").await;
     put_previous_content(&client, 2, "one, edited").await;
     for id in ["17-42/17/0", "17-42/17/2"] {

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     auth::TokenError,
-    domain::{ContentError, TransitionError},
+    domain::{ContentError, EditError, TransitionError},
 };
 
 /// The cause of a 5xx error. It is logged and never sent to a client.
@@ -253,6 +253,15 @@ fn transition_code(error: TransitionError) -> ErrorCode {
         TransitionError::DeleteWindowClosed => ErrorCode::DeleteWindowClosed,
         TransitionError::YouBlocked => ErrorCode::YouBlocked,
         TransitionError::PeerUnavailable => ErrorCode::PeerUnavailable,
+    }
+}
+
+impl From<EditError> for Error {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::Content(error) => error.into(),
+            EditError::Transition(error) => error.into(),
+        }
     }
 }
 

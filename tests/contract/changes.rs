@@ -1,4 +1,4 @@
-//! The feed of changes: which messages were edited or deleted after a `rev`.
+//! The list of changes: which messages were edited or deleted after a `rev`.
 //!
 //! The integration tests cover changes that have expired, because they can remove them from the table.
 
@@ -49,7 +49,7 @@ async fn seqs_by_page(user: &User, chat: &str, after: u64, limit: usize) -> Vec<
 }
 
 #[tokio::test]
-async fn a_chat_without_changes_has_an_empty_feed() {
+async fn a_chat_without_changes_has_an_empty_list_of_changes() {
     let (ann, ben, chat) = chat_with_messages(2).await;
     for user in [&ann, &ben] {
         for query in ["", "?after=0", "?after=7", "?limit=1"] {
@@ -61,7 +61,7 @@ async fn a_chat_without_changes_has_an_empty_feed() {
 }
 
 #[tokio::test]
-async fn a_changed_message_is_in_the_feed_as_it_is_now() {
+async fn a_changed_message_is_listed_as_it_is_now() {
     let (ann, ben, chat) = chat_with_messages(3).await;
     ben.mark_up_to(&chat, 2).await.expect_status(200);
     ann.edit_text(&chat, 2, "edited").await.expect_status(200);
@@ -78,14 +78,14 @@ async fn a_changed_message_is_in_the_feed_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn each_message_is_in_the_feed_once_in_the_order_of_its_last_change() {
+async fn each_changed_message_is_listed_once_in_the_order_of_its_last_change() {
     let (ann, ben, chat) = chat_with_messages(4).await;
     ann.edit_text(&chat, 1, "first").await.expect_status(200); // rev 1
     ann.edit_text(&chat, 3, "second").await.expect_status(200); // rev 2
     ann.delete_message(&chat, 1).await.expect_status(200); // rev 3
     ann.edit_text(&chat, 2, "fourth").await.expect_status(200); // rev 4
     ann.edit_text(&chat, 3, "fifth").await.expect_status(200); // rev 5
-    let feed: [(u64, &[u64]); 8] = [
+    let listed: [(u64, &[u64]); 8] = [
         (0, &[1, 2, 3]),
         (1, &[1, 2, 3]),
         (2, &[1, 2, 3]),
@@ -95,7 +95,7 @@ async fn each_message_is_in_the_feed_once_in_the_order_of_its_last_change() {
         (6, &[]),
         (9_007_199_254_740_991, &[]),
     ];
-    for (after, seqs) in feed {
+    for (after, seqs) in listed {
         for user in [&ann, &ben] {
             let page = page(user, &chat, &format!("?after={after}"), 5).await;
             assert_eq!(page.seqs(), seqs, "after {after}");

@@ -10,6 +10,7 @@ use crate::{
     TestStack,
     dynamodb_proxy::ProxiedStack,
     invariants::invariant_violations,
+    options_with_template,
     support::{self, Api, Response, User, run_concurrently, tokens},
 };
 
@@ -451,11 +452,13 @@ async fn with_the_safety_features_off_what_was_written_with_them_is_honoured() {
 
 #[tokio::test]
 async fn the_safety_features_are_on_unless_they_are_off() {
-    for variables in [
-        vec![("SAFETY_FEATURES", "on")],
-        vec![("SAFETY_FEATURES", "")],
+    for options in [
+        options_with(&[("SAFETY_FEATURES", "on")]),
+        options_with(&[("SAFETY_FEATURES", "")]),
+        // Without the variable.
+        options_with_template("        SAFETY_FEATURES: !Ref SafetyFeatures\n", ""),
     ] {
-        let stack = start_with(&variables).await;
+        let stack = TestStack::start_with(options).await;
         let (ann, ben, chat) = chat_with_messages(&stack).await;
         ann.edit_text(&chat, 1, "edited").await.expect_status(200);
         ann.block(&ben).await.expect_status(200);

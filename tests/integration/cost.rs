@@ -382,7 +382,7 @@ async fn marking_up_to_a_message_costs_three_round_trips_and_6_units() {
 }
 
 #[tokio::test]
-async fn blocking_and_unblocking_cost_what_they_move() {
+async fn a_block_costs_2_units_without_a_chat_4_with_one_7_with_a_total_and_9_with_a_withdrawal() {
     let proxied = ProxiedStack::start().await;
     let api = &proxied.stack.api;
     let assert_block = async |name: &str, blocker: &User, other: &User, units: f64| {

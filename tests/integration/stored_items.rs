@@ -703,7 +703,7 @@ async fn requests_that_change_nothing_write_nothing() {
 }
 
 #[tokio::test]
-async fn changes_that_have_expired_are_gone_and_later_ones_are_not() {
+async fn expired_changes_return_410_and_later_ones_are_listed() {
     let stack = TestStack::start().await;
     let (ann, ben, chat) = chat_with_messages(&stack).await;
     for (seq, text) in [(1, "ONE"), (2, "TWO"), (4, "FOUR"), (2, "2")] {

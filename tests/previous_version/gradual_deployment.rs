@@ -89,7 +89,7 @@ async fn requests_to_both_versions_at_once_keep_all_counts_exact() {
     versions.assert_consistent().await;
 }
 
-/// What the previous version does not know is not written, but read.
+/// While they are off, this version writes nothing that the previous one does not know. Reading works.
 #[tokio::test]
 async fn the_safety_features_write_nothing_while_they_are_off() {
     let versions = Versions::start("off").await;

@@ -173,6 +173,51 @@ fn is_uncounted_block(violation: &str) -> bool {
         || violation.ends_with("hid is null, should be true")
 }
 
+/// Whether the previous version can cause a violation because it knows no blocks. Totals of unread messages and of sent
+/// requests, messages and their changes are not among them: they are exact without a repair.
+pub fn can_be_caused_by_previous_version(violation: &str) -> bool {
+    let Some((item, problem)) = violation.split_once(": ") else {
+        return false;
+    };
+    if item.starts_with("USER#") {
+        // It subtracts a hidden request that it answers, although the total does not count it. And it does not remove
+        // `hid`, so a later request in this chat looks hidden although it has counted it.
+        return problem.starts_with("pending is ");
+    }
+    is_uncounted_block(violation)
+        || problem == "hid is true, should be null"
+        || is_key_without_block(problem)
+        || has_held_after_mark(problem)
+}
+
+/// Whether a list contains a chat although the member has blocked the other.
+fn is_key_without_block(problem: &str) -> bool {
+    let mut names = ["requesterKey", "recipientKey"].into_iter();
+    let keys = names.find_map(|name| {
+        let keys = problem.strip_prefix(name)?.strip_prefix(" is \"")?;
+        let keys = keys.strip_suffix("#blocked\"")?;
+        keys.split_once("\", should be \"")
+    });
+    keys.is_some_and(|(actual, member)| {
+        let mut statuses = ["pending", "active", "declined"].iter();
+        statuses.any(|status| actual == format!("{member}#{status}"))
+    })
+}
+
+/// Whether more messages count as unread than are unread. When the previous version marks all messages, it does not
+/// reset the count of those that a block has taken out of the total.
+fn has_held_after_mark(problem: &str) -> bool {
+    let mut members = ["low", "high"].into_iter();
+    let counts = members.find_map(|member| {
+        let counts = problem.strip_prefix(&format!("{member}Unread is "))?;
+        let (unread, counts) = counts.split_once(&format!(" and {member}Held is "))?;
+        let (held, counts) = counts.split_once(", should be ")?;
+        let correct = counts.strip_suffix(" together")?;
+        Some([unread, held, correct].map(str::parse::<u64>))
+    });
+    matches!(counts, Some([Ok(unread), Ok(held), Ok(correct)]) if unread + held > correct)
+}
+
 /// A folder with the binaries of the previous version, and those of this version for functions that the previous
 /// version does not have.
 fn previous_functions() -> &'static Path {

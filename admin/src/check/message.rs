@@ -1,4 +1,4 @@
-//! Reads the items that belong to messages: messages, what they contained before, changes and idempotency
+//! Reads the items that belong to messages: messages, their previous contents, changes and idempotency
 //! keys. It checks what can be checked without other items. No I/O.
 //!
 //! Content of messages is checked only against rules that every version of the service had. The rules
@@ -23,6 +23,7 @@ use super::{
     attributes::{Attributes, EXPIRES_AT, INDEX_KEYS},
     violation::Violation,
 };
+use crate::table::is_valid_seq_or_rev;
 
 /// The length of the hash in an idempotency key: SHA-256.
 const HASH_BYTES: usize = 32;
@@ -57,7 +58,7 @@ pub(super) struct ChangeFacts {
     pub expires_at: Option<u64>,
 }
 
-/// What a message contained before a change. What is missing or damaged is `None`.
+/// Previous content of a message. What is missing or damaged is `None`.
 pub(super) struct PreviousContentFacts {
     pub seq_and_rev: Option<(u64, u64)>,
     pub sender: Option<UserId>,
@@ -153,7 +154,7 @@ fn read_last_change(
     (rev, changed_at)
 }
 
-/// Whether a message, or what it contained before, has no content of this version, but attributes that this version
+/// Whether a message, or its previous content, has no content of this version, but attributes that this version
 /// does not know. A newer version may write messages with another content.
 fn has_only_unknown_content(item: &Item) -> bool {
     let is_content = |name: &str| PARTS.contains(&name);
@@ -229,7 +230,7 @@ impl ChangeFacts {
         let mut attributes = Attributes::new(key, &item);
         attributes.check_kind(ItemKind::Change);
         let rev = ChangeItem::rev(&key.sk).map(Rev::get);
-        let rev = rev.filter(|rev| is_number(*rev));
+        let rev = rev.filter(|rev| is_valid_seq_or_rev(*rev));
         if rev.is_none() {
             let problem = "the sort key is not CHG# and a number of 16 digits, at least 1";
             attributes.report_item("key", problem);
@@ -262,7 +263,7 @@ impl PreviousContentFacts {
         let seq_and_rev = PreviousContentItem::seq_and_rev(&key.sk);
         let seq_and_rev = seq_and_rev
             .map(|(seq, rev)| (seq.get(), rev.get()))
-            .filter(|(seq, rev)| is_number(*seq) && is_number(*rev));
+            .filter(|(seq, rev)| is_valid_seq_or_rev(*seq) && is_valid_seq_or_rev(*rev));
         if seq_and_rev.is_none() {
             let problem = "the sort key is not HIST# and two numbers of 16 digits, at least 1";
             attributes.report_item("key", problem);
@@ -308,11 +309,6 @@ fn read_expiry(
         }
     }
     Some(expires_at)
-}
-
-/// Whether a number can be that of a message or a change.
-fn is_number(number: u64) -> bool {
-    (1..=MAX_SAFE_INTEGER).contains(&number)
 }
 
 /// Reads an idempotency key. Returns the number of its message and the sender.

@@ -73,7 +73,7 @@ fn report_unknown_value(attributes: &mut Attributes<'_>, attribute: &str) {
     attributes.report_inconclusive(reason);
 }
 
-/// Compares the attributes that say who reports what with the key, which says the same.
+/// Compares the reporter and the message with those in the key, and checks the reported user.
 fn check_subject(attributes: &mut Attributes<'_>, chat: ChatId, id: Option<ReportId>) {
     let reporter = attributes.member("reporterId", chat);
     let reported = attributes.member("userId", chat);

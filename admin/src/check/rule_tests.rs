@@ -379,7 +379,7 @@ fn only_a_pending_request_of_a_blocked_user_is_hidden() {
 }
 
 #[test]
-fn a_list_has_a_chat_as_long_as_its_status_and_blocks_say_so() {
+fn index_keys_depend_on_the_status_and_on_blocks() {
     let key = |key: &str| Some(text(key));
     for (chat, attribute, value, line) in [
         (
@@ -435,7 +435,7 @@ fn a_change_that_is_missing_is_named_at_the_message_and_at_the_chat() {
 }
 
 #[test]
-fn a_change_and_what_a_message_contained_expire_at_a_fixed_time() {
+fn changes_and_previous_contents_expire_at_a_fixed_time() {
     for (sk, attribute, days) in [
         ("CHG#0000000000000001", "at", 90),
         ("HIST#0000000000000002#0000000000000001", "replacedAt", 30),

@@ -233,7 +233,7 @@ fn read_block_version(
 ) -> Option<u64> {
     let version = attributes.number_or_zero("v")?;
     let has_block = members.iter().any(|member| member.block != Block::None);
-    if version == 0 && (has_block || status == Some(ChatStatus::None)) {
+    if version == 0 && (has_block || status == Some(ChatStatus::NotRequested)) {
         let problem = "is missing or 0, but a member has, or had, blocked the other";
         attributes.report("v", problem);
         return None;
@@ -399,7 +399,7 @@ impl KeyBasis {
         match (self.block(member), self.status) {
             (Block::Unknown, _) => None,
             (Block::Since(_), _) => Some(Value::Text(Index::blocked_key(member))),
-            (Block::None, ChatStatus::None | ChatStatus::Withdrawn) => Some(Value::Missing),
+            (Block::None, ChatStatus::NotRequested | ChatStatus::Withdrawn) => Some(Value::Missing),
             (Block::None, status) => Some(Value::Text(Index::key(member, status))),
         }
     }

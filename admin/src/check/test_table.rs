@@ -239,7 +239,7 @@ fn insert_message(table: &mut Table, key: &ItemKey, sender: u64, content: &str, 
     insert(table, key, "Message", values);
 }
 
-/// The change of a message, and what the message contained before.
+/// The change of a message, and its previous content.
 fn insert_change(
     table: &mut Table,
     pk: &str,

@@ -197,7 +197,7 @@ fn contributions(chat: &ChatState, id: ChatId, member: UserId) -> [(Counter, Opt
         Some(1) => chat.is_hidden.map(|is_hidden| i64::from(!is_hidden)),
         count => count,
     };
-    // What a member who has blocked the other has not read is not in `unread`, and so not in the totals.
+    // The unread messages of a member who has blocked the other are in `held`, which the totals do not count.
     let unread = match chat.status {
         Some(ChatStatus::Active) => chat.unread(id, member),
         Some(_) => Some(0),
@@ -230,4 +230,62 @@ fn fingerprint(chat: &ChatState, id: ChatId, with_messages: bool) -> u64 {
         }
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use chat_shared::store::items::ChatItem;
+
+    use super::*;
+    use crate::check::{
+        state::Block,
+        test_table::{now, valid_table},
+    };
+
+    /// Changes of a single value of a chat, by the name of its attribute.
+    const CHANGES: [(&str, fn(&mut ChatState)); 6] = [
+        ("seq", |chat| chat.seq = Some(9)),
+        ("rev", |chat| chat.rev = Some(9)),
+        ("v", |chat| chat.block_version = Some(9)),
+        ("hid", |chat| {
+            chat.is_hidden = chat.is_hidden.map(|is_hidden| !is_hidden);
+        }),
+        ("highHeld", |chat| {
+            chat.members[1].held = StoredCount::Number(9);
+        }),
+        ("highBlock", |chat| chat.members[1].block = Block::None),
+    ];
+
+    /// The fingerprint of each count of 44 that is computed from only this chat, after a change of the chat.
+    fn fingerprints(chat: &str, change: fn(&mut ChatState)) -> BTreeMap<&'static str, u64> {
+        let id: ChatId = chat.parse().unwrap();
+        let table = valid_table();
+        let (mut state, _) = ChatState::read(id, &table[&ChatItem::key(id)], now());
+        change(&mut state);
+        let mut expected = ExpectedCounts::default();
+        expected.add(&state, id, id.high());
+        let counts = expected.0.into_iter();
+        counts
+            .map(|(counter, count)| (counter.attribute, count.fingerprint))
+            .collect()
+    }
+
+    #[test]
+    fn each_change_of_a_chat_changes_the_fingerprints_of_the_counts_that_depend_on_it() {
+        // In an active chat, requests depend only on the status.
+        let cases: [(&str, &[&str]); 2] = [
+            ("33-44", &["open", "pending", "unread"]),
+            ("11-44", &["unread"]),
+        ];
+        for (chat, dependent) in cases {
+            let before = fingerprints(chat, |_| ());
+            assert_eq!(before, fingerprints(chat, |_| ()), "{chat}");
+            for (attribute, change) in CHANGES {
+                let after = fingerprints(chat, change);
+                let counts = before.keys().copied();
+                let changed: Vec<_> = counts.filter(|name| after[name] != before[name]).collect();
+                assert_eq!(changed, dependent, "{attribute} of {chat}");
+            }
+        }
+    }
 }

@@ -3,8 +3,8 @@
 //! **Queue.** Open reports are a partition of the index `byRequester`, oldest first. It follows the table
 //! within about a second. It is read page by page, so that a queue of any length fits into memory.
 //!
-//! **Evidence.** A report has a copy of its message. What the message contained before it was edited or
-//! deleted is kept for 30 days. DynamoDB deletes it some time later, and it is not shown after its time. An
+//! **Evidence.** A report has a copy of its message. Previous contents of the message are kept for 30 days after
+//! it was edited or deleted. DynamoDB deletes them some time later, and they are not shown after their time. An
 //! item that cannot be read is named, and does not hide the others.
 //!
 //! **Resolution.** It is written on condition that the report is open, or that nothing was done about it
@@ -478,7 +478,7 @@ impl Evidence<'_> {
         Ok(chat.map(|chat| ChatView::new(self.chat, &chat)))
     }
 
-    /// What a message contained before its last changes, newest first, and whether there is more.
+    /// Previous contents of a message, newest first, and whether there are more.
     async fn previous_contents(
         &mut self,
         seq: Seq,
@@ -549,7 +549,7 @@ impl Evidence<'_> {
         Ok(messages)
     }
 
-    /// What a deleted message contained, if that is still kept.
+    /// The last content of a deleted message, if it is still kept.
     async fn last_content(&mut self, message: &Message) -> Result<Option<Content>, Error> {
         let key = PreviousContentItem::key(self.chat, message.seq, message.rev);
         let item = self.table.get(&key).await?;

@@ -223,7 +223,7 @@ impl Lines {
         }
     }
 
-    /// One line for a message: number, time, sender, content. If it was deleted: what it contained before.
+    /// One line for a message: number, time, sender, content. If it was deleted: its last content.
     fn message(&mut self, message: &MessageView) {
         let mut line = format!(
             "{} {} {}:",
@@ -459,7 +459,7 @@ Messages around it
     }
 
     #[test]
-    fn what_is_left_out_or_cannot_be_read_is_said() {
+    fn details_name_omitted_and_unreadable_items() {
         let mut details = details("a", message(content(Some("a"))));
         details.previous_contents = vec![PreviousContentView {
             content: content(Some("before")),

@@ -60,7 +60,7 @@ pub struct Content {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportedMessage {
-    /// The content. If the message had been deleted, what it contained before.
+    /// The content. If the message had been deleted, its last content.
     #[serde(flatten)]
     pub content: Content,
     /// When it was sent.
@@ -94,7 +94,7 @@ pub struct ReportDetails {
     pub report: ReportView,
     /// The reported message as it is now. `None` if the user was reported, or if the message is missing.
     pub current_message: Option<MessageView>,
-    /// What the message contained before its last changes, newest first. Contents are kept for 30 days.
+    /// Previous contents of the message, newest first. They are kept for 30 days.
     pub previous_contents: Vec<PreviousContentView>,
     /// Whether older previous contents are left out.
     pub has_more_previous_contents: bool,
@@ -106,7 +106,7 @@ pub struct ReportDetails {
     pub unreadable: Vec<String>,
 }
 
-/// What a message contained before a change.
+/// Previous content of a message.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PreviousContentView {
@@ -134,7 +134,7 @@ pub struct MessageView {
     pub edited_at: Option<Time>,
     /// When it was deleted.
     pub deleted_at: Option<Time>,
-    /// What it contained before it was deleted. `None` if it was not deleted, or after 30 days.
+    /// Its last content before it was deleted. `None` if it was not deleted, or after 30 days.
     pub last_content: Option<Content>,
 }
 
@@ -234,7 +234,7 @@ impl PreviousContentView {
 }
 
 impl MessageView {
-    /// `last_content` is what a deleted message contained.
+    /// `last_content` is the last content of a deleted message.
     pub(super) fn new(message: &Message, last_content: Option<Content>) -> Self {
         Self {
             seq: message.seq.get(),

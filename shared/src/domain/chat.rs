@@ -1,9 +1,11 @@
 use std::time::Duration;
 
-use super::{ChatId, Message, MessageContent, MessagePreview, Rev, Seq, Timestamp, UserId};
+use super::{
+    ChatId, ContentChange, ContentError, Message, MessagePreview, Rev, Seq, Timestamp, UserId,
+};
 
 /// The chat of two users. A pair of users has at most one chat. The transitions are specified in
-/// `docs/api.md`, sections "Chat state machine" and "Blocking".
+/// `docs/api.md`, sections "Chat state machine" and "Blocks".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chat {
     /// Identifies the two members.
@@ -25,8 +27,8 @@ pub struct Chat {
 /// chat has messages and watermarks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChatState {
-    /// Nobody has sent a request: the members have no chat, but one of them has, or had, blocked the other.
-    None,
+    /// Nobody has sent a request. The members have no chat, but one of them has, or had, blocked the other.
+    NotRequested,
     /// The recipient has neither accepted nor declined the request.
     Pending {
         /// Whether the request is hidden from its recipient, who has blocked the requester.
@@ -43,8 +45,8 @@ pub enum ChatState {
 /// A [`ChatState`] without its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChatStatus {
-    /// See [`ChatState::None`].
-    None,
+    /// See [`ChatState::NotRequested`].
+    NotRequested,
     /// See [`ChatState::Pending`].
     Pending,
     /// See [`ChatState::Active`].
@@ -162,6 +164,17 @@ pub enum TransitionError {
     PeerUnavailable,
 }
 
+/// A message cannot be edited.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EditError {
+    /// The new content is invalid.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// The state of the chat or of the message does not allow the edit.
+    #[error(transparent)]
+    Transition(#[from] TransitionError),
+}
+
 impl TransitionError {
     /// Whether the caller has no right to do this, whatever the state of the chat (403).
     fn is_forbidden(self) -> bool {
@@ -190,7 +203,7 @@ impl Chat {
     #[must_use]
     pub fn new_block(id: ChatId, by: UserId, now: Timestamp) -> Self {
         let mut pair = Self {
-            state: ChatState::None,
+            state: ChatState::NotRequested,
             ..Self::new_request(id, by, now)
         };
         pair.set_block(by, Some(now));
@@ -200,7 +213,7 @@ impl Chat {
     /// Whether somebody has sent a request. Otherwise the chat does not exist for its members.
     #[must_use]
     pub fn exists(&self) -> bool {
-        self.state != ChatState::None
+        self.state != ChatState::NotRequested
     }
 
     /// The member who did not send the request.
@@ -213,7 +226,7 @@ impl Chat {
     #[must_use]
     pub fn status(&self) -> ChatStatus {
         match self.state {
-            ChatState::None => ChatStatus::None,
+            ChatState::NotRequested => ChatStatus::NotRequested,
             ChatState::Pending { .. } => ChatStatus::Pending,
             ChatState::Active(_) => ChatStatus::Active,
             ChatState::Declined => ChatStatus::Declined,
@@ -244,7 +257,7 @@ impl Chat {
             hidden: self.has_blocked(self.id.peer_of(by)),
         };
         let result = match self.state {
-            ChatState::None => Ok(Transition::To(Self {
+            ChatState::NotRequested => Ok(Transition::To(Self {
                 state: new_request(),
                 blocks: self.blocks,
                 ..Self::new_request(self.id, by, now)
@@ -268,7 +281,7 @@ impl Chat {
     pub fn accept(&self, by: UserId, now: Timestamp) -> Result<Transition, TransitionError> {
         let result = match self.state {
             ChatState::Declined => Err(TransitionError::ChatDeclined),
-            ChatState::None | ChatState::Withdrawn => Err(TransitionError::ChatWithdrawn),
+            ChatState::NotRequested | ChatState::Withdrawn => Err(TransitionError::ChatWithdrawn),
             _ if by == self.requester => Err(TransitionError::NotTheRecipient),
             ChatState::Active(_) => Ok(Transition::Unchanged),
             ChatState::Pending { .. } => Ok(self.transition_to(self.requester, new_active(), now)),
@@ -284,7 +297,7 @@ impl Chat {
     pub fn decline(&self, by: UserId, now: Timestamp) -> Result<Transition, TransitionError> {
         let result = match self.state {
             ChatState::Active(_) => Err(TransitionError::ChatActive),
-            ChatState::None | ChatState::Withdrawn => Err(TransitionError::ChatWithdrawn),
+            ChatState::NotRequested | ChatState::Withdrawn => Err(TransitionError::ChatWithdrawn),
             _ if by == self.requester => Err(TransitionError::NotTheRecipient),
             ChatState::Declined => Ok(Transition::Unchanged),
             ChatState::Pending { .. } => {
@@ -303,7 +316,7 @@ impl Chat {
             ChatState::Active(_) => Err(TransitionError::ChatActive),
             ChatState::Declined => Err(TransitionError::ChatDeclined),
             _ if by != self.requester => Err(TransitionError::NotTheRequester),
-            ChatState::None | ChatState::Withdrawn => Ok(Transition::Unchanged),
+            ChatState::NotRequested | ChatState::Withdrawn => Ok(Transition::Unchanged),
             ChatState::Pending { .. } => {
                 Ok(self.transition_to(self.requester, ChatState::Withdrawn, now))
             }
@@ -330,7 +343,7 @@ impl Chat {
                 member.held += member.unread;
                 member.unread = 0;
             }
-            ChatState::None | ChatState::Declined | ChatState::Withdrawn => {}
+            ChatState::NotRequested | ChatState::Declined | ChatState::Withdrawn => {}
         }
         Transition::To(chat)
     }
@@ -399,7 +412,7 @@ impl Chat {
     /// # Errors
     /// [`TransitionError::YouBlocked`], [`TransitionError::ChatNotActive`] or
     /// [`TransitionError::PeerUnavailable`].
-    pub fn send(&self, sender: UserId) -> Result<&Conversation, TransitionError> {
+    pub fn check_send(&self, sender: UserId) -> Result<&Conversation, TransitionError> {
         let conversation = match &self.state {
             ChatState::Active(conversation) => Ok(conversation),
             _ => Err(TransitionError::ChatNotActive),
@@ -415,48 +428,43 @@ impl Chat {
     ///
     /// # Errors
     /// [`TransitionError::YouBlocked`].
-    pub fn mark_read(&self, reader: UserId) -> Result<(), TransitionError> {
+    pub fn check_mark_read(&self, reader: UserId) -> Result<(), TransitionError> {
         self.reject_if_blocked_by(reader, Ok(()))
     }
 
-    /// Whether `by` can edit a message.
+    /// `by` edits a message. `None`: the content is the same already. `window` is the time after sending in which a
+    /// message can be edited; the same edit again is allowed after it.
     ///
     /// # Errors
-    /// [`TransitionError::NotTheSender`], [`TransitionError::YouBlocked`] or
-    /// [`TransitionError::MessageDeleted`].
-    pub fn edit(&self, by: UserId, message: &Message) -> Result<(), TransitionError> {
-        let result = if message.sender != by {
-            Err(TransitionError::NotTheSender)
-        } else if message.deleted_at.is_some() {
-            Err(TransitionError::MessageDeleted)
-        } else {
-            Ok(())
-        };
-        self.reject_if_blocked_by(by, result)
-    }
-
-    /// Replaces the content of a message for which [`Chat::edit`] succeeded. `window` is the time after sending in
-    /// which a message can be edited. The same content again is allowed after it, and changes nothing.
-    ///
-    /// # Errors
-    /// [`TransitionError::EditWindowClosed`] or [`TransitionError::PeerUnavailable`].
-    pub fn replace_content(
+    /// In this order: [`TransitionError::NotTheSender`]; [`ContentError::Empty`], because an invalid request comes
+    /// before the state of the chat; [`TransitionError::YouBlocked`]; [`TransitionError::MessageDeleted`];
+    /// [`TransitionError::EditWindowClosed`]; [`TransitionError::PeerUnavailable`].
+    pub fn edit(
         &self,
+        by: UserId,
         message: &Message,
-        content: MessageContent,
+        change: &ContentChange,
         window: Option<Duration>,
         now: Timestamp,
-    ) -> Result<Option<Message>, TransitionError> {
-        let is_changed = message.content.as_ref() != Some(&content);
-        if is_changed && message.is_older_than(window, now) {
-            return Err(TransitionError::EditWindowClosed);
+    ) -> Result<Option<Message>, EditError> {
+        if message.sender != by {
+            return Err(TransitionError::NotTheSender.into());
         }
-        if self.has_blocked(self.id.peer_of(message.sender)) {
-            return Err(TransitionError::PeerUnavailable);
+        let before = message.content.as_ref();
+        let after = before.map(|content| change.apply(content)).transpose()?;
+        let after = after.ok_or(TransitionError::MessageDeleted);
+        let after = self.reject_if_blocked_by(by, after)?;
+
+        let is_changed = before != Some(&after);
+        if is_changed && message.is_older_than(window, now) {
+            return Err(TransitionError::EditWindowClosed.into());
+        }
+        if self.has_blocked(self.id.peer_of(by)) {
+            return Err(TransitionError::PeerUnavailable.into());
         }
         Ok(is_changed.then(|| Message {
-            content: Some(content),
-            edited_at: Some(now.max(message.edited_at.unwrap_or(message.created_at))),
+            content: Some(after),
+            edited_at: Some(message.next_change_time(now)),
             rev: self.rev().next(),
             ..message.clone()
         }))
@@ -485,7 +493,7 @@ impl Chat {
         }
         Ok(Some(Message {
             content: None,
-            deleted_at: Some(now.max(message.edited_at.unwrap_or(message.created_at))),
+            deleted_at: Some(message.next_change_time(now)),
             rev: self.rev().next(),
             ..message.clone()
         }))
@@ -718,13 +726,13 @@ mod tests {
 
     #[test]
     fn only_an_active_chat_accepts_messages() {
-        assert!(chat(new_active()).send(requester()).is_ok());
+        assert!(chat(new_active()).check_send(requester()).is_ok());
         assert_eq!(
-            chat(ChatState::Pending { hidden: false }).send(requester()),
+            chat(ChatState::Pending { hidden: false }).check_send(requester()),
             Err(TransitionError::ChatNotActive)
         );
         assert_eq!(
-            chat(ChatState::Declined).send(requester()),
+            chat(ChatState::Declined).check_send(requester()),
             Err(TransitionError::ChatNotActive)
         );
     }
@@ -800,7 +808,7 @@ mod tests {
     #[test]
     fn a_chat_that_is_not_active_has_no_messages_and_no_read_state() {
         for state in [
-            ChatState::None,
+            ChatState::NotRequested,
             ChatState::Pending { hidden: false },
             ChatState::Declined,
             ChatState::Withdrawn,
@@ -920,7 +928,7 @@ mod tests {
         let now = Timestamp::from_millis(NOW);
         let pair = Chat::new_block(conversation().id, recipient(), now);
         assert!(!pair.exists());
-        for state in [ChatState::None, ChatState::Withdrawn] {
+        for state in [ChatState::NotRequested, ChatState::Withdrawn] {
             let pair = Chat {
                 state,
                 ..pair.clone()
@@ -948,12 +956,15 @@ mod tests {
             assert_eq!(chat.request(recipient(), now), you_blocked);
             assert_eq!(chat.accept(recipient(), now), you_blocked);
             assert_eq!(chat.decline(recipient(), now), you_blocked);
-            assert_eq!(chat.send(recipient()), Err(TransitionError::YouBlocked));
             assert_eq!(
-                chat.mark_read(recipient()),
+                chat.check_send(recipient()),
                 Err(TransitionError::YouBlocked)
             );
-            assert_eq!(chat.mark_read(requester()), Ok(()));
+            assert_eq!(
+                chat.check_mark_read(recipient()),
+                Err(TransitionError::YouBlocked)
+            );
+            assert_eq!(chat.check_mark_read(requester()), Ok(()));
         }
         let chat = blocked(&chat(new_active()), requester());
         let error = Err(TransitionError::NotTheRecipient);
@@ -968,23 +979,29 @@ mod tests {
             (new_active(), TransitionError::PeerUnavailable),
         ] {
             let chat = blocked(&chat(state), recipient());
-            assert_eq!(chat.send(requester()), Err(error));
+            assert_eq!(chat.check_send(requester()), Err(error));
         }
         let both = blocked(&blocked(&conversation(), recipient()), requester());
-        assert_eq!(both.send(requester()), Err(TransitionError::YouBlocked));
+        assert_eq!(
+            both.check_send(requester()),
+            Err(TransitionError::YouBlocked)
+        );
     }
 
     const WINDOW: Option<Duration> = Some(Duration::from_secs(1));
 
-    fn content(text: &str) -> MessageContent {
-        MessageContent::new(Some(text.to_owned()), None, None).unwrap()
+    fn new_text(text: Option<&str>) -> ContentChange {
+        ContentChange {
+            text: Some(text.map(str::to_owned)),
+            ..ContentChange::default()
+        }
     }
 
-    /// The result of replacing the content of message 3, `age` milliseconds after it was sent.
-    fn edit(chat: &Chat, text: &str, age: u64) -> Result<Option<Message>, TransitionError> {
+    /// The result of editing message 3, `age` milliseconds after it was sent.
+    fn edit(chat: &Chat, text: &str, age: u64) -> Result<Option<Message>, EditError> {
         let message = message(3, requester());
         let now = Timestamp::from_millis(NOW + age);
-        chat.replace_content(&message, content(text), WINDOW, now)
+        chat.edit(requester(), &message, &new_text(Some(text)), WINDOW, now)
     }
 
     #[test]
@@ -995,7 +1012,7 @@ mod tests {
         assert_eq!(edited.rev, Rev::new(1));
         assert_eq!(edited.created_at, Timestamp::from_millis(NOW));
         let late = edit(&conversation(), "new", 1_001);
-        assert_eq!(late, Err(TransitionError::EditWindowClosed));
+        assert_eq!(late, Err(TransitionError::EditWindowClosed.into()));
         assert_eq!(edit(&conversation(), "hi", 1_001), Ok(None));
     }
 
@@ -1008,24 +1025,56 @@ mod tests {
             ("hi", 1_001, TransitionError::PeerUnavailable),
             ("new", 1_001, TransitionError::EditWindowClosed),
         ] {
-            assert_eq!(edit(&chat, text, age), Err(error), "{text} {age}");
+            assert_eq!(edit(&chat, text, age), Err(error.into()), "{text} {age}");
         }
     }
 
     #[test]
-    fn only_the_sender_can_edit_a_message_that_is_not_deleted() {
+    fn the_errors_of_an_edit_have_an_order() {
         let chat = conversation();
-        let mut message = message(3, requester());
-        assert!(chat.edit(requester(), &message).is_ok());
-        let error = Err(TransitionError::NotTheSender);
-        assert_eq!(chat.edit(recipient(), &message), error);
         let blocking = blocked(&blocked(&chat, requester()), recipient());
-        assert_eq!(blocking.edit(recipient(), &message), error);
-        message.deleted_at = Some(Timestamp::from_millis(NOW));
-        let error = Err(TransitionError::MessageDeleted);
-        assert_eq!(chat.edit(requester(), &message), error);
-        let error = Err(TransitionError::YouBlocked);
-        assert_eq!(blocking.edit(requester(), &message), error);
+        let sent = message(3, requester());
+        let deleted = Message {
+            content: None,
+            deleted_at: Some(Timestamp::from_millis(NOW)),
+            ..sent.clone()
+        };
+        let nothing = EditError::Content(ContentError::Empty);
+        for (chat, by, message, text, error) in [
+            (
+                &blocking,
+                recipient(),
+                &deleted,
+                None,
+                TransitionError::NotTheSender.into(),
+            ),
+            (&blocking, requester(), &sent, None, nothing),
+            (
+                &blocking,
+                requester(),
+                &deleted,
+                None,
+                TransitionError::YouBlocked.into(),
+            ),
+            (
+                &blocking,
+                requester(),
+                &sent,
+                Some("new"),
+                TransitionError::YouBlocked.into(),
+            ),
+            (
+                &chat,
+                requester(),
+                &deleted,
+                Some("new"),
+                TransitionError::MessageDeleted.into(),
+            ),
+        ] {
+            let now = Timestamp::from_millis(NOW);
+            let result = chat.edit(by, message, &new_text(text), WINDOW, now);
+            assert_eq!(result, Err(error), "{by} {text:?}");
+        }
     }
 
     #[test]

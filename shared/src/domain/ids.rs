@@ -179,7 +179,13 @@ impl Rev {
     /// The next change number.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
+        Self(self.0 + 1)
+    }
+
+    /// The previous change number, at least 0.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        Self(self.0.saturating_sub(1))
     }
 }
 
@@ -248,5 +254,8 @@ mod tests {
         assert_eq!(Seq::new(7).next(), Seq::new(8));
         assert_eq!(Seq::new(7).back(5), Seq::new(2));
         assert_eq!(Seq::new(7).back(8), Seq::ZERO);
+        assert_eq!(Rev::ZERO.next(), Rev::new(1));
+        assert_eq!(Rev::new(7).previous(), Rev::new(6));
+        assert_eq!(Rev::ZERO.previous(), Rev::ZERO);
     }
 }

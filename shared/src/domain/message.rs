@@ -270,6 +270,11 @@ impl Message {
         self.content.as_ref()?.link_preview_url()
     }
 
+    /// The time of a change at `now`. It is never earlier than the previous one.
+    pub(super) fn next_change_time(&self, now: Timestamp) -> Timestamp {
+        now.max(self.edited_at.unwrap_or(self.created_at))
+    }
+
     /// Whether it was sent longer ago than `window`. `None` means no limit.
     pub(super) fn is_older_than(&self, window: Option<Duration>, now: Timestamp) -> bool {
         window.is_some_and(|window| self.created_at + window < now)

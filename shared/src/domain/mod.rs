@@ -9,8 +9,8 @@ mod report;
 mod time;
 
 pub use chat::{
-    Blocks, Chat, ChatState, ChatStatus, Conversation, MemberState, OpenRequest, Transition,
-    TransitionError,
+    Blocks, Chat, ChatState, ChatStatus, Conversation, EditError, MemberState, OpenRequest,
+    Transition, TransitionError,
 };
 pub use ids::{ChatId, InvalidId, MAX_SAFE_INTEGER, Rev, Seq, UserId};
 pub use message::{

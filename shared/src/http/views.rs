@@ -176,7 +176,9 @@ impl<'a> ChatView<'a> {
                 domain::ChatStatus::Active => ChatStatus::Active,
                 domain::ChatStatus::Declined => ChatStatus::Declined,
                 // The status `none` never reaches a view: for its members, such a chat does not exist.
-                domain::ChatStatus::Withdrawn | domain::ChatStatus::None => ChatStatus::Withdrawn,
+                domain::ChatStatus::Withdrawn | domain::ChatStatus::NotRequested => {
+                    ChatStatus::Withdrawn
+                }
             },
             requester_id: chat.requester.get(),
             recipient_id: chat.recipient().get(),

@@ -4,7 +4,10 @@
 //! which every other change of the chat is conditional, and it is itself conditional on the counts that it moves.
 //! The design is in `docs/architecture.md`, section "Blocks".
 
-use super::{Store, transaction::Write};
+use super::{
+    Store,
+    transaction::{Write, nothing_to_write},
+};
 use crate::{
     Error,
     domain::{Chat, ChatId, Timestamp, Transition, UserId},
@@ -46,55 +49,74 @@ impl Store {
         id: ChatId,
         change: impl Fn(Option<&Chat>, Timestamp) -> Transition,
     ) -> Result<Option<Chat>, Error> {
+        const STATE: usize = 0;
+
         let mut current = self.chat(id).await?;
         loop {
-            let plan = |now| match change(current.as_ref(), now) {
-                Transition::To(to) => Ok((self.transition_writes(current.as_ref(), &to)?, to)),
-                Transition::Unchanged => Err(Error::Internal("a block depends on the time".into())),
-            };
-            if change(current.as_ref(), self.now()) == Transition::Unchanged {
+            let from = current.as_ref();
+            let Transition::To(to) = change(from, self.now()) else {
                 return Ok(current);
-            }
-            let version = |chat: &Chat| chat.blocks.version;
-            let before = current.as_ref().map(version);
-            let found = match &plan(self.now())?.0[..] {
-                // Nothing but the chat changes. The version of the blocks makes the update idempotent.
-                [_] => {
-                    let update = |now| {
-                        let (writes, to) = plan(now)?;
-                        let update = writes.into_iter().find_map(|write: Write| write.update);
-                        let missing = || Error::Internal("the update of a block is missing".into());
-                        Ok((update.ok_or_else(missing)?, to))
-                    };
-                    match self.update_planned(update).await? {
-                        Ok(chat) => return Ok(Some(chat)),
-                        Err(failure) => {
-                            let found = failure.item.map(|item| self.read_chat(item));
-                            current = found.transpose()?;
-                            if let Some(planned) = failure.may_be
-                                && current.as_ref().map(version) != before
-                            {
-                                return confirm(&planned, current);
-                            }
-                            continue;
-                        }
+            };
+            let plan = |now| match change(from, now) {
+                Transition::To(to) => Ok((self.transition_writes(from, &to)?, to)),
+                Transition::Unchanged => Err(nothing_to_write()),
+            };
+            let found = if self.transition_writes(from, &to)?.len() == 1 {
+                match self.update_blocks(from, plan).await? {
+                    BlockOutcome::Applied(chat) => return Ok(Some(chat)),
+                    BlockOutcome::Stale(found) => found,
+                }
+            } else {
+                match self.transact_planned(plan).await? {
+                    Ok(chat) => return Ok(Some(chat)),
+                    Err(mut failures) => {
+                        let found = failures.take_old_item(STATE);
+                        found.map(|item| self.read_chat(item)).transpose()?
                     }
                 }
-                _ => match self.transact_planned(plan).await? {
-                    Ok(chat) => return Ok(Some(chat)),
-                    Err(mut failures) => failures.take_old_item(0),
-                },
             };
-            current = found.map(|item| self.read_chat(item)).transpose()?;
+            current = found;
+        }
+    }
+
+    /// Applies a change of the blocks that changes no counter, as a single update. The version of the blocks prevents
+    /// that it is applied twice.
+    async fn update_blocks(
+        &self,
+        from: Option<&Chat>,
+        plan: impl Fn(Timestamp) -> Result<(Vec<Write>, Chat), Error>,
+    ) -> Result<BlockOutcome, Error> {
+        let update = |now| {
+            let (writes, to) = plan(now)?;
+            let update = writes.into_iter().find_map(|write| write.update);
+            Ok((update.ok_or_else(nothing_to_write)?, to))
+        };
+        let failure = match self.update_planned(update).await? {
+            Ok(chat) => return Ok(BlockOutcome::Applied(chat)),
+            Err(failure) => failure,
+        };
+        let found = failure.item.map(|item| self.read_chat(item)).transpose()?;
+        let version = |chat: &Chat| chat.blocks.version;
+        let is_changed = found.as_ref().map(version) != from.map(version);
+        match failure.possibly_applied {
+            Some(planned) if is_changed => resolve_lost_response(&planned, found),
+            _ => Ok(BlockOutcome::Stale(found)),
         }
     }
 }
 
+enum BlockOutcome {
+    /// Contains the chat as it was written.
+    Applied(Chat),
+    /// Another request has changed the chat. Contains the current chat.
+    Stale(Option<Chat>),
+}
+
 /// Whether an update whose response was lost was applied. If the blocks have changed again since then, nobody can
 /// tell: repeating the update could undo what another device of the same user did later.
-fn confirm(planned: &Chat, found: Option<Chat>) -> Result<Option<Chat>, Error> {
+fn resolve_lost_response(planned: &Chat, found: Option<Chat>) -> Result<BlockOutcome, Error> {
     match found {
-        Some(found) if found.blocks == planned.blocks => Ok(Some(found)),
+        Some(found) if found.blocks == planned.blocks => Ok(BlockOutcome::Applied(found)),
         _ => Err(Error::Unavailable(
             "the response to an update was lost, and the item has changed since then".into(),
         )),

@@ -12,13 +12,13 @@ use std::collections::HashMap;
 use super::{
     KeyQuery, MAX_BATCH_KEYS, Store,
     items::{ChangeItem, ChatItem, MessageItem, PreviewItem, PreviousContentItem, TotalsItem},
-    messages::{MAX_COMMIT_TIME, MAX_REREADS},
-    transaction::{Write, number},
+    retry::{MAX_REREADS, not_readable_yet},
+    transaction::{Write, nothing_to_write, number},
     update::{ItemUpdate, absent_if_zero},
 };
 use crate::{
     Error,
-    domain::{Chat, ChatId, ContentChange, Message, Rev, Seq, Timestamp, TransitionError, UserId},
+    domain::{Chat, ChatId, ContentChange, Message, Rev, Seq, Timestamp, UserId},
 };
 
 /// The number of changes that are read at once when the first ones do not fill a page. It grows, so that a chat with
@@ -54,7 +54,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::ChatNotFound`]; [`Error::MessageNotFound`]; [`Error::InvalidRequest`] if nothing would remain;
-    /// [`Error::NotEnabled`]; the errors of [`Chat::edit`] and [`Chat::replace_content`].
+    /// [`Error::NotEnabled`]; the errors of [`Chat::edit`].
     pub async fn edit_message(
         &self,
         by: UserId,
@@ -64,14 +64,7 @@ impl Store {
     ) -> Result<MessageOutcome, Error> {
         let window = self.table.edit_window;
         self.change_message(id, seq, |chat, message, now| {
-            // A body that leaves nothing is an invalid request, which comes before the state of the chat.
-            let content = match (message.sender == by, &message.content) {
-                (true, Some(content)) => Some(change.apply(content)?),
-                _ => None,
-            };
-            chat.edit(by, message)?;
-            let content = content.ok_or(TransitionError::MessageDeleted)?;
-            Ok(chat.replace_content(message, content, window, now)?)
+            Ok(chat.edit(by, message, change, window, now)?)
         })
         .await
     }
@@ -135,7 +128,7 @@ impl Store {
             }
             let written = self.transact_planned(|now| {
                 let after = change(&chat, &message, now)?;
-                let after = after.ok_or_else(|| Error::Internal("the change is gone".into()))?;
+                let after = after.ok_or_else(nothing_to_write)?;
                 let writes = self.change_writes(&chat, &message, &after, now)?;
                 Ok((writes, after))
             });
@@ -277,23 +270,12 @@ impl Store {
     ) -> Result<Vec<(Rev, ChangeItem)>, Error> {
         let expected = (chat.rev().get() - after.get()).min(max_items as u64);
         for _ in 0..=MAX_REREADS {
-            let query = KeyQuery {
-                index: None,
-                condition: "pk = :pk AND sk BETWEEN :first AND :last",
-                values: vec![
-                    (":pk", MessageItem::pk(chat.id)),
-                    (":first", ChangeItem::sk(after.next())),
-                    (":last", ChangeItem::sk(chat.rev())),
-                ],
-                ascending: true,
-                projection: None,
-            };
-            let mut changes = Vec::new();
-            for item in self.query(query, max_items).await? {
-                let change = ChangeItem::read(item)?;
-                let rev = ChangeItem::rev(&change.sk).unwrap_or_default();
-                changes.push((rev, change));
-            }
+            let (first, last) = (ChangeItem::sk(after.next()), ChangeItem::sk(chat.rev()));
+            let query = KeyQuery::between(chat.id, first, last);
+            let items = self.query(query, max_items).await?.into_iter();
+            let changes: Vec<_> = items
+                .map(ChangeItem::read_with_rev)
+                .collect::<Result<_, _>>()?;
             let first = changes.first().filter(|(rev, _)| *rev == after.next());
             if let Some((_, first)) = first {
                 if first.expires_at <= self.now().seconds() {
@@ -334,7 +316,7 @@ impl Store {
             }
             if attempt == MAX_REREADS {
                 let is_recent = |change: &ChangeItem| {
-                    Timestamp::from_millis(change.at) + MAX_COMMIT_TIME > self.now()
+                    self.may_be_half_readable(Timestamp::from_millis(change.at))
                 };
                 if missing.iter().any(|(_, change)| is_recent(change)) {
                     return Err(not_readable_yet());
@@ -359,10 +341,6 @@ impl Store {
         };
         Ok(changes.iter().map(message).collect())
     }
-}
-
-fn not_readable_yet() -> Error {
-    Error::Unavailable("changes of messages are not readable yet".into())
 }
 
 fn is_dense(changes: &[(Rev, ChangeItem)]) -> bool {

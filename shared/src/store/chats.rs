@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::{
     Store,
     items::{ChatItem, OpenRequestsItem, TotalsItem},
-    transaction::{Write, number},
+    transaction::{Write, nothing_to_write, number},
     update::ItemUpdate,
 };
 use crate::{
@@ -112,7 +112,7 @@ impl Store {
         }
         let written = self.transact_planned(|now| {
             let Transition::To(to) = transition(now)? else {
-                return Err(Error::Internal("a transition depends on the time".into()));
+                return Err(nothing_to_write());
             };
             Ok((self.transition_writes(from, &to)?, to))
         });
@@ -127,9 +127,9 @@ impl Store {
         }
         // Only the cap is reported. DynamoDB does not promise to report every condition that fails, so the one on
         // the chat may have failed, too.
-        let key = |chat: &Chat| (chat.status(), chat.requester, chat.blocks.version);
+        let identity = |chat: &Chat| (chat.status(), chat.requester, chat.blocks.version);
         let found = self.chat(id).await?;
-        if found.as_ref().map(key) != from.map(key) {
+        if found.as_ref().map(identity) != from.map(identity) {
             return Ok(WriteOutcome::Stale(found));
         }
         Err(Error::TooManyPendingRequests(self.table.max_open_requests))
@@ -151,7 +151,10 @@ impl Store {
             writes.extend(closed.into_iter().chain(opened));
         }
         for member in [to.id.low(), to.id.high()] {
-            let (before, after) = (from.map(|chat| counted(chat, member)), counted(to, member));
+            let (before, after) = (
+                from.map(|chat| totals_of(chat, member)),
+                totals_of(to, member),
+            );
             let before = before.unwrap_or_default();
             for (counter, change) in [
                 (TotalsItem::PENDING, after.pending - before.pending),
@@ -256,15 +259,15 @@ impl Store {
 
 /// What a chat adds to the totals of a member.
 #[derive(Default)]
-struct Counted {
+struct ChatTotals {
     pending: i64,
     unread: i64,
 }
 
-fn counted(chat: &Chat, member: UserId) -> Counted {
+fn totals_of(chat: &Chat, member: UserId) -> ChatTotals {
     let open = chat.open_request();
     let is_pending = open.is_some_and(|open| open.recipient == member && !open.hidden);
-    Counted {
+    ChatTotals {
         pending: i64::from(is_pending),
         unread: i64::try_from(chat.member_state(member).unread).unwrap_or(i64::MAX),
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{
     KeyQuery, Store,
     items::{ChangeItem, ChatItem, MessageItem, MessageSummary, TotalsItem},
-    messages::{MAX_COMMIT_TIME, MAX_REREADS},
+    retry::not_readable_yet,
     transaction::{Write, number},
     update::{ItemUpdate, absent_if_zero},
 };
@@ -16,9 +16,9 @@ use crate::{
 
 /// Maximum number of messages after the last one that is marked. They are counted.
 const MAX_REMAINING: u64 = 1_000;
-/// The number of changes that are compared with the messages. Changes of a chat are applied one after the other, so
-/// only the latest ones can be half readable.
-const RECENT_CHANGES: usize = 20;
+/// The number of changes that are read first, and again if all of them are recent. One chat accepts some 40 changes per
+/// second, because each of them locks the state of the chat for about 25 ms.
+const RECENT_CHANGES: [usize; 2] = [20, 500];
 
 impl Store {
     /// Marks messages of the other member as read by `reader`: all of them, or those up to `up_to`.
@@ -34,7 +34,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::ChatNotFound`]; [`Error::InvalidRequest`] if `up_to` is beyond the newest message, or too far before
-    /// it; the errors of [`Chat::mark_read`]; [`Error::NotEnabled`] with `up_to`.
+    /// it; the errors of [`Chat::check_mark_read`]; [`Error::NotEnabled`] with `up_to`.
     pub async fn mark_messages_read(
         &self,
         reader: UserId,
@@ -51,7 +51,7 @@ impl Store {
             let before = chat.member_state(reader);
             let last = up_to.filter(|last| *last > before.read_seq && before.unread_count() > 0);
             check_range(&chat, up_to, last)?;
-            chat.mark_read(reader)?;
+            chat.check_mark_read(reader)?;
             if before.unread == 0 || (up_to.is_some() && last.is_none()) {
                 return Ok(());
             }
@@ -139,72 +139,82 @@ impl Store {
         if expected == 0 {
             return Ok(Remaining::default());
         }
-        let mut messages = Vec::new();
-        let mut changes = Vec::new();
-        for _ in 0..=MAX_REREADS {
-            let read = self.messages_after(chat, last);
-            (messages, changes) = tokio::try_join!(read, self.recent_changes(chat))?;
-            let revs: HashMap<u64, u64> = messages
-                .iter()
-                .map(|message: &MessageSummary| (message.seq().get(), message.rev))
-                .collect();
-            let is_seen = |(rev, change): &(Rev, ChangeItem)| {
-                let message = revs.get(&change.seq);
-                change.seq <= last.get() || message.is_some_and(|message| *message >= rev.get())
-            };
-            if messages.len() as u64 == expected && changes.iter().all(is_seen) {
-                break;
-            }
-            self.wait_before_retry().await;
+        let read = async || {
+            let (messages, changes) =
+                tokio::try_join!(self.messages_after(chat, last), self.recent_changes(chat))?;
+            let unseen = changes.iter().find(|(rev, change)| {
+                let message = messages.get(&Seq::new(change.seq));
+                change.seq > last.get() && message.is_none_or(|message| message.rev < rev.get())
+            });
+            let unseen_at = unseen.map(|(_, change)| Timestamp::from_millis(change.at));
+            Ok((messages, changes, unseen_at))
+        };
+        let is_complete = |(messages, _, unseen_at): &(HashMap<Seq, _>, _, Option<Timestamp>)| {
+            messages.len() as u64 == expected && unseen_at.is_none()
+        };
+        let result = self.reread_until(read, is_complete).await?;
+        let is_complete = is_complete(&result);
+        let (messages, changes, unseen_at) = result;
+        // A count of items that are not readable yet would stay wrong. Items that somebody has deleted stay missing.
+        if !is_complete && self.may_be_half_readable(unseen_at.unwrap_or(chat.updated_at)) {
+            return Err(not_readable_yet());
         }
         let is_unread = |message: &&MessageSummary| {
             message.sender_id != reader.get() && message.deleted_at.is_none()
         };
         Ok(Remaining {
-            unread: messages.iter().filter(is_unread).count() as u64,
-            missing_change: missing_change(chat.rev(), &changes, self.now()),
+            unread: messages.values().filter(is_unread).count() as u64,
+            missing_change: self.missing_change(chat.rev(), &changes),
         })
     }
 
-    async fn messages_after(&self, chat: &Chat, last: Seq) -> Result<Vec<MessageSummary>, Error> {
+    async fn messages_after(
+        &self,
+        chat: &Chat,
+        last: Seq,
+    ) -> Result<HashMap<Seq, MessageSummary>, Error> {
+        let (first, last) = (MessageItem::sk(last.next()), MessageItem::sk(chat.seq()));
         let query = KeyQuery {
-            index: None,
-            condition: "pk = :pk AND sk BETWEEN :first AND :last",
-            values: vec![
-                (":pk", MessageItem::pk(chat.id)),
-                (":first", MessageItem::sk(last.next())),
-                (":last", MessageItem::sk(chat.seq())),
-            ],
-            ascending: true,
             projection: Some(MessageSummary::ATTRIBUTES),
+            ..KeyQuery::between(chat.id, first, last)
         };
         let max_items = usize::try_from(MAX_REMAINING).unwrap_or(usize::MAX);
         let items = self.query(query, max_items).await?.into_iter();
         items.map(MessageSummary::read).collect()
     }
 
-    /// The latest changes that the state of the chat includes, latest first.
+    /// The latest changes that the state of the chat includes, latest first: all that can be readable in part.
     async fn recent_changes(&self, chat: &Chat) -> Result<Vec<(Rev, ChangeItem)>, Error> {
-        if chat.rev().get() == 0 {
-            return Ok(Vec::new());
+        let mut changes = Vec::new();
+        if chat.rev() == Rev::ZERO {
+            return Ok(changes);
         }
-        let query = KeyQuery {
-            index: None,
-            condition: "pk = :pk AND sk BETWEEN :first AND :last",
-            values: vec![
-                (":pk", MessageItem::pk(chat.id)),
-                (":first", ChangeItem::SK_PREFIX.to_owned()),
-                (":last", ChangeItem::sk(chat.rev())),
-            ],
-            ascending: false,
-            projection: None,
-        };
-        let items = self.query(query, RECENT_CHANGES).await?.into_iter();
-        let with_rev = |item| {
-            let change = ChangeItem::read(item)?;
-            Ok((ChangeItem::rev(&change.sk).unwrap_or_default(), change))
-        };
-        items.map(with_rev).collect()
+        for max_items in RECENT_CHANGES {
+            let (first, last) = (ChangeItem::SK_PREFIX.to_owned(), ChangeItem::sk(chat.rev()));
+            let query = KeyQuery {
+                ascending: false,
+                ..KeyQuery::between(chat.id, first, last)
+            };
+            let items = self.query(query, max_items).await?.into_iter();
+            changes = items
+                .map(ChangeItem::read_with_rev)
+                .collect::<Result<Vec<_>, _>>()?;
+            let oldest = changes.last();
+            let has_settled = oldest.is_none_or(|(_, change)| {
+                !self.may_be_half_readable(Timestamp::from_millis(change.at))
+            });
+            if has_settled || changes.len() < max_items {
+                break;
+            }
+        }
+        Ok(changes)
+    }
+
+    /// The latest change that the state of the chat includes and that could not be read: either it has expired, or it
+    /// is not readable yet.
+    fn missing_change(&self, newest: Rev, changes: &[(Rev, ChangeItem)]) -> Option<Rev> {
+        let is_recent = |at| self.may_be_half_readable(Timestamp::from_millis(at));
+        missing_change(newest, changes, is_recent)
     }
 }
 
@@ -217,24 +227,27 @@ struct Remaining {
     missing_change: Option<Rev>,
 }
 
-/// The latest change that the state of the chat includes and that could not be read: either it has expired, or it is
-/// not readable yet.
-fn missing_change(newest: Rev, changes: &[(Rev, ChangeItem)], now: Timestamp) -> Option<Rev> {
+/// See [`Store::missing_change`]. All changes before one that is not recent are readable or expired.
+fn missing_change(
+    newest: Rev,
+    changes: &[(Rev, ChangeItem)],
+    is_recent: impl Fn(u64) -> bool,
+) -> Option<Rev> {
     let mut expected = newest;
     for (rev, change) in changes {
         if *rev != expected {
             return Some(expected);
         }
-        // All earlier changes are readable or expired.
-        if Timestamp::from_millis(change.at) + MAX_COMMIT_TIME <= now {
+        if !is_recent(change.at) {
             return None;
         }
-        expected = Rev::new(expected.get().saturating_sub(1));
+        expected = expected.previous();
     }
-    (changes.len() < RECENT_CHANGES && expected > Rev::ZERO).then_some(expected)
+    let is_cut = changes.len() >= RECENT_CHANGES[1];
+    (!is_cut && expected > Rev::ZERO).then_some(expected)
 }
 
-/// `last` is `up_to`, if there is something to mark.
+/// `last` is `up_to` if it is above the watermark and the reader has unread messages, otherwise `None`.
 fn check_range(chat: &Chat, up_to: Option<Seq>, last: Option<Seq>) -> Result<(), Error> {
     let newest = chat.seq();
     if up_to.is_some_and(|up_to| up_to > newest) {
@@ -282,7 +295,8 @@ mod tests {
     fn a_recent_change_that_cannot_be_read_is_missing() {
         let missing = |newest, revs: &[u64], age| {
             let changes = changes(revs, age);
-            missing_change(Rev::new(newest), &changes, Timestamp::from_millis(NOW)).map(Rev::get)
+            let is_recent = |at| at + 10_000 > NOW;
+            missing_change(Rev::new(newest), &changes, is_recent).map(Rev::get)
         };
         assert_eq!(missing(0, &[], 0), None);
         assert_eq!(missing(3, &[3, 2, 1], 0), None);
@@ -292,7 +306,7 @@ mod tests {
         assert_eq!(missing(3, &[3], 9), Some(2));
         // The newest change was 10 seconds ago, so the one before it has expired.
         assert_eq!(missing(3, &[3], 10), None);
-        let newest: Vec<_> = (81..=100).rev().collect();
-        assert_eq!(missing(100, &newest, 0), None);
+        let newest: Vec<_> = (501..=1_000).rev().collect();
+        assert_eq!(missing(1_000, &newest, 0), None);
     }
 }

@@ -8,6 +8,7 @@ use ring::digest::{Context, SHA256};
 use super::{
     KeyQuery, Store,
     items::{ActivityKey, ChatItem, IdempotencyItem, MessageItem, PreviewItem, TotalsItem},
+    retry::MAX_REREADS,
     transaction::{Write, number},
     update::{ItemUpdate, absent_if_zero},
 };
@@ -21,12 +22,6 @@ use crate::{
 
 /// The lifetime of an idempotency key.
 const KEY_LIFETIME: Duration = Duration::from_hours(24);
-
-/// Maximum number of repeated reads while an item of a transaction is not readable yet. With their delays they
-/// take one second on average.
-pub(super) const MAX_REREADS: usize = 8;
-/// After this time, all items of a transaction are readable.
-pub(super) const MAX_COMMIT_TIME: Duration = Duration::from_secs(10);
 
 /// A key that a client chooses for one message, so that a repeated request does not send it twice. It has
 /// 1 to 64 visible ASCII characters and no comma, because API Gateway joins the values of a repeated header
@@ -133,7 +128,7 @@ impl Store {
     /// Adds a message to a chat.
     ///
     /// # Errors
-    /// [`Error::ChatNotFound`]; the errors of [`Chat::send`];
+    /// [`Error::ChatNotFound`]; the errors of [`Chat::check_send`];
     /// [`Error::IdempotencyKeyReused`] if another message was sent with the key.
     pub async fn send_message(
         &self,
@@ -148,7 +143,7 @@ impl Store {
         let hash = key.map(|_| digest(&content));
         let mut chat = self.get_chat(id).await?;
         loop {
-            let seq = match chat.send(sender) {
+            let seq = match chat.check_send(sender) {
                 Ok(conversation) => conversation.seq.next(),
                 Err(error) => {
                     let (Some(key), Some(hash)) = (key, &hash) else {
@@ -218,7 +213,7 @@ impl Store {
                 tokio::try_join!(self.get_chat(id), messages)?
             }
         };
-        let is_settled = chat.updated_at + MAX_COMMIT_TIME <= self.now();
+        let is_settled = !self.may_be_half_readable(chat.updated_at);
         let mut page = MessagePage::new(chat, messages, start, limit);
         for _ in 0..MAX_REREADS {
             if is_settled || page.is_complete(start, limit) {
@@ -295,15 +290,8 @@ impl Store {
             return Ok(Vec::new());
         }
         let query = KeyQuery {
-            index: None,
-            condition: "pk = :pk AND sk BETWEEN :first AND :last",
-            values: vec![
-                (":pk", MessageItem::pk(id)),
-                (":first", MessageItem::sk(first)),
-                (":last", MessageItem::sk(last)),
-            ],
             ascending,
-            projection: None,
+            ..KeyQuery::between(id, MessageItem::sk(first), MessageItem::sk(last))
         };
         let items = self.query(query, limit).await?;
         items
@@ -350,6 +338,22 @@ impl Store {
         ))
     }
 
+    /// A message, if its item is readable.
+    pub(super) async fn message(&self, id: ChatId, seq: Seq) -> Result<Option<Message>, Error> {
+        let item = self.get(MessageItem::key(id, seq)).await?;
+        item.map(|item| MessageItem::read(item, id)).transpose()
+    }
+
+    /// A message that was sent. Its item can become readable later than other items of the same transaction.
+    pub(super) async fn wait_for_message(
+        &self,
+        id: ChatId,
+        seq: Seq,
+    ) -> Result<Option<Message>, Error> {
+        self.reread_until(async || self.message(id, seq).await, Option::is_some)
+            .await
+    }
+
     /// Returns the message that was sent with the key, or else `error`. The chat no longer accepts messages.
     async fn replay_or(
         &self,
@@ -392,31 +396,6 @@ impl Store {
         })?;
         let is_read = chat.is_read(&message);
         Ok(SendOutcome::Replayed { message, is_read })
-    }
-}
-
-impl Store {
-    /// A message, if its item is readable.
-    pub(super) async fn message(&self, id: ChatId, seq: Seq) -> Result<Option<Message>, Error> {
-        let item = self.get(MessageItem::key(id, seq)).await?;
-        item.map(|item| MessageItem::read(item, id)).transpose()
-    }
-
-    /// A message that was sent. Its item can become readable later than other items of the same transaction.
-    pub(super) async fn wait_for_message(
-        &self,
-        id: ChatId,
-        seq: Seq,
-    ) -> Result<Option<Message>, Error> {
-        let mut message = self.message(id, seq).await?;
-        for _ in 0..MAX_REREADS {
-            if message.is_some() {
-                break;
-            }
-            self.wait_before_retry().await;
-            message = self.message(id, seq).await?;
-        }
-        Ok(message)
     }
 }
 

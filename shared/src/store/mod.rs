@@ -66,10 +66,12 @@ use crate::{
     domain::{Chat, ChatId, Timestamp},
     error::ConfigError,
 };
-use items::{ChatItem, Item, ItemKey};
+use items::{ChatItem, Item, ItemKey, Partition};
 use retry::AttemptTimeout;
 use usage::UsageCounter;
 
+/// The maximum number of keys of a `BatchGetItem`.
+const MAX_BATCH_KEYS: usize = 100;
 /// The default of `MAX_OPEN_REQUESTS`.
 const DEFAULT_MAX_OPEN_REQUESTS: u64 = 100;
 /// The default of `EDIT_WINDOW_SECONDS`: a day.
@@ -85,7 +87,8 @@ pub struct TableClient {
     edit_window: Option<Duration>,
     /// The time after sending in which a message can be deleted. `None` means no limit.
     delete_window: Option<Duration>,
-    /// Whether to write what versions without blocks and changes of messages do not know.
+    /// Whether edits, deletions, withdrawals, blocks and reports may be written. Off while an older version runs, which
+    /// does not know them.
     safety_features: bool,
     usage: UsageCounter,
     attempt_timeout: AttemptTimeout,
@@ -208,7 +211,7 @@ impl Store {
         self.received_at + self.received.elapsed()
     }
 
-    /// Whether this deployment writes what versions without blocks and changes of messages do not know.
+    /// Whether edits, deletions, withdrawals, blocks and reports may be written.
     fn require_safety_features(&self) -> Result<(), Error> {
         if self.table.safety_features {
             Ok(())
@@ -261,7 +264,7 @@ impl Store {
         Ok(output.item)
     }
 
-    /// Reads up to 100 items with consistent reads, in any order. Items that do not exist are left out.
+    /// Reads items with consistent reads, in any order. Items that do not exist are left out.
     async fn batch_get(&self, keys: Vec<ItemKey>) -> Result<Vec<Item>, Error> {
         let mut keys: Vec<_> = keys.into_iter().map(to_key_attributes).collect();
         let mut items = Vec::with_capacity(keys.len());
@@ -349,8 +352,22 @@ pub struct KeyQuery<'a> {
     pub projection: Option<&'a str>,
 }
 
-/// The maximum number of keys of a `BatchGetItem`.
-const MAX_BATCH_KEYS: usize = 100;
+impl KeyQuery<'_> {
+    /// The items of a chat from one sort key to another, inclusive, in ascending order.
+    fn between(id: ChatId, first: String, last: String) -> Self {
+        Self {
+            index: None,
+            condition: "pk = :pk AND sk BETWEEN :first AND :last",
+            values: vec![
+                (":pk", Partition::Chat(id).pk()),
+                (":first", first),
+                (":last", last),
+            ],
+            ascending: true,
+            projection: None,
+        }
+    }
+}
 
 fn to_key_attributes(key: ItemKey) -> Item {
     Item::from([

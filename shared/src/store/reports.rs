@@ -2,8 +2,8 @@
 
 use super::{
     Store,
-    items::{PreviousContentItem, ReportItem},
-    messages::{MAX_COMMIT_TIME, MAX_REREADS},
+    items::{Item, PreviousContentItem, ReportItem},
+    retry::not_readable_yet,
 };
 use crate::{
     Error,
@@ -91,17 +91,16 @@ impl Store {
     /// What a deleted message contained, unless that was deleted, too.
     async fn previous_content(&self, deleted: &Message) -> Result<Option<MessageContent>, Error> {
         let key = PreviousContentItem::key(deleted.chat_id, deleted.seq, deleted.rev);
-        let mut item = self.get(key.clone()).await?;
         // The message can be readable earlier than the other items of the same transaction.
-        let is_settled = |at| at + MAX_COMMIT_TIME <= self.now();
-        if !deleted.deleted_at.is_some_and(is_settled) {
-            for _ in 0..MAX_REREADS {
-                if item.is_some() {
-                    break;
-                }
-                self.wait_before_retry().await;
-                item = self.get(key.clone()).await?;
-            }
+        let may_be_late = deleted
+            .deleted_at
+            .is_some_and(|at| self.may_be_half_readable(at));
+        let is_complete = |item: &Option<Item>| item.is_some() || !may_be_late;
+        let item = self
+            .reread_until(async || self.get(key.clone()).await, is_complete)
+            .await?;
+        if !is_complete(&item) {
+            return Err(not_readable_yet());
         }
         let item = item.map(PreviousContentItem::read).transpose()?;
         // The table's TTL deletes items some time after they have expired.

@@ -17,7 +17,13 @@ use std::{sync::PoisonError, time::Duration};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 use super::{Store, classify_error};
-use crate::Error;
+use crate::{Error, domain::Timestamp};
+
+/// Maximum number of repeated reads while an item of a transaction is not readable yet. With their delays they
+/// take one second on average.
+pub(super) const MAX_REREADS: usize = 8;
+/// After this time, all items of a transaction are readable.
+pub(super) const MAX_COMMIT_TIME: Duration = Duration::from_secs(10);
 
 /// Maximum number of attempts of a read.
 const MAX_READ_ATTEMPTS: u32 = 5;
@@ -114,6 +120,29 @@ impl Store {
         tokio::time::sleep(delay).await;
     }
 
+    /// Reads again until the result is complete, because the items of a transaction become readable at different
+    /// times. Returns the last result even if it is not complete.
+    pub(super) async fn reread_until<T>(
+        &self,
+        read: impl AsyncFn() -> Result<T, Error>,
+        is_complete: impl Fn(&T) -> bool,
+    ) -> Result<T, Error> {
+        let mut result = read().await?;
+        for _ in 0..MAX_REREADS {
+            if is_complete(&result) {
+                break;
+            }
+            self.wait_before_retry().await;
+            result = read().await?;
+        }
+        Ok(result)
+    }
+
+    /// Whether something that was written at `at` can still be readable only in part.
+    pub(super) fn may_be_half_readable(&self, at: Timestamp) -> bool {
+        at + MAX_COMMIT_TIME > self.now()
+    }
+
     /// Runs a read until it succeeds or has failed too often.
     pub(super) async fn retry_read<T, E, F>(&self, read: impl Fn() -> F) -> Result<T, Error>
     where
@@ -132,6 +161,11 @@ impl Store {
             self.wait_before_retry().await;
         }
     }
+}
+
+/// The error if items of a transaction stay unreadable.
+pub(super) fn not_readable_yet() -> Error {
+    Error::Unavailable("items of a transaction are not readable yet".into())
 }
 
 #[cfg(test)]

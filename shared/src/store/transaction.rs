@@ -14,6 +14,9 @@
 //! - **A stale change** is computed again from the old item and sent as a new transaction. From the second time
 //!   on, this waits, too.
 //!
+//! - **A single update** ([`Store::update_planned`]) costs half of what a transaction does, but has no token. After a
+//!   lost response nobody knows whether it was applied, so its condition must exclude that it is applied twice.
+//!
 //! The `backon` crate is not used here, because the decision to retry needs the cancellation reasons and
 //! counts conflicts; the loop would not become simpler.
 
@@ -44,6 +47,11 @@ const CONFLICT: &str = "TransactionConflict";
 pub struct ConditionFailures(Vec<CancellationReason>);
 
 impl ConditionFailures {
+    /// Takes the item for which the condition of the last write failed.
+    pub(super) fn take_last_old_item(&mut self) -> Option<Item> {
+        self.take_old_item(self.0.len().checked_sub(1)?)
+    }
+
     /// Whether the condition of the write at `index` failed.
     #[must_use]
     pub fn failed(&self, index: usize) -> bool {
@@ -62,19 +70,17 @@ impl ConditionFailures {
     }
 }
 
-impl ConditionFailures {
-    /// Takes the item for which the condition of the last write failed.
-    pub(super) fn take_last_old_item(&mut self) -> Option<Item> {
-        self.take_old_item(self.0.len().checked_sub(1)?)
-    }
-}
-
 /// The condition of a single update failed.
 pub(super) struct UpdateFailure<T> {
     /// The item for which it failed.
     pub item: Option<Item>,
     /// The plan, if an earlier attempt may have been applied.
-    pub may_be: Option<T>,
+    pub possibly_applied: Option<T>,
+}
+
+/// The error if a plan that had something to write has nothing when it is made again, which cannot happen.
+pub(super) fn nothing_to_write() -> Error {
+    Error::Internal("a plan that is made again has nothing to write".into())
 }
 
 /// One write of a transaction, with its condition.
@@ -201,7 +207,7 @@ impl Store {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
                     return Ok(Err(UpdateFailure {
                         item: failed.item().cloned(),
-                        may_be: may_be_applied.then_some(planned.1),
+                        possibly_applied: may_be_applied.then_some(planned.1),
                     }));
                 }
                 Some(UpdateItemError::TransactionConflictException(_)) => {

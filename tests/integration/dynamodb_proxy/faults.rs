@@ -70,7 +70,7 @@ pub enum LateItems {
     /// The numbered changes of a chat.
     Changes,
     MessagesAndChanges,
-    /// What messages contained before.
+    /// The previous contents of messages.
     PreviousContents,
     /// All items of a chat except its state.
     AllButState,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Item, ItemKey, Partition, read, write};
+use super::{Item, ItemKey, Partition, read, unreadable, write};
 use crate::{
     Error,
     domain::{ChatId, Message, Rev, Seq, Timestamp},
@@ -52,6 +52,13 @@ impl ChangeItem {
         let digits = sk.strip_prefix(Self::SK_PREFIX)?;
         let rev = Rev::new(digits.parse().ok()?);
         (Self::sk(rev) == sk).then_some(rev)
+    }
+
+    /// Reads an item and the number of the change.
+    pub(in crate::store) fn read_with_rev(item: Item) -> Result<(Rev, Self), Error> {
+        let item = Self::read(item)?;
+        let rev = Self::rev(&item.sk).ok_or_else(|| unreadable(&item.sk))?;
+        Ok((rev, item))
     }
 
     pub(in crate::store) fn write(message: &Message, at: Timestamp) -> Result<Item, Error> {

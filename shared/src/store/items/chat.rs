@@ -164,7 +164,7 @@ pub(super) fn status_name(status: ChatStatus) -> &'static str {
         ChatStatus::Pending => ChatItem::STATUS_PENDING,
         ChatStatus::Active => ChatItem::STATUS_ACTIVE,
         ChatStatus::Declined => ChatItem::STATUS_DECLINED,
-        ChatStatus::None => ChatItem::STATUS_NONE,
+        ChatStatus::NotRequested => ChatItem::STATUS_NONE,
         ChatStatus::Withdrawn => ChatItem::STATUS_WITHDRAWN,
     }
 }
@@ -198,7 +198,7 @@ impl ChatItem {
             ChatStatus::Pending,
             ChatStatus::Active,
             ChatStatus::Declined,
-            ChatStatus::None,
+            ChatStatus::NotRequested,
             ChatStatus::Withdrawn,
         ]
         .into_iter()
@@ -257,7 +257,7 @@ impl ChatItem {
         let status = Self::parse_status(&self.status)
             .ok_or_else(|| unreadable(format_args!("status {} of {id}", self.status)))?;
         let state = match status {
-            ChatStatus::None => ChatState::None,
+            ChatStatus::NotRequested => ChatState::NotRequested,
             ChatStatus::Pending => ChatState::Pending { hidden: self.hid },
             ChatStatus::Declined => ChatState::Declined,
             ChatStatus::Withdrawn => ChatState::Withdrawn,

@@ -119,12 +119,11 @@ impl MessageSummary {
     /// The projection expression of a query for these attributes.
     pub const ATTRIBUTES: &str = "sk, senderId, deletedAt, rev";
 
-    pub fn read(item: Item) -> Result<Self, Error> {
-        read(item)
-    }
-
-    pub fn seq(&self) -> Seq {
-        MessageItem::seq(&self.sk).unwrap_or_default()
+    /// Reads the attributes and the sequence number.
+    pub fn read(item: Item) -> Result<(Seq, Self), Error> {
+        let item: Self = read(item)?;
+        let seq = MessageItem::seq(&item.sk).ok_or_else(|| unreadable(&item.sk))?;
+        Ok((seq, item))
     }
 }
 

@@ -85,7 +85,7 @@ fn a_chat_is_the_same_after_writing_and_reading() {
     };
     assert_eq!(read_back(&chat), chat);
     for state in [
-        ChatState::None,
+        ChatState::NotRequested,
         ChatState::Pending { hidden: true },
         ChatState::Declined,
         ChatState::Withdrawn,
@@ -189,7 +189,7 @@ fn only_the_sort_keys_that_this_service_writes_are_valid() {
         ChatStatus::Pending,
         ChatStatus::Active,
         ChatStatus::Declined,
-        ChatStatus::None,
+        ChatStatus::NotRequested,
         ChatStatus::Withdrawn,
     ] {
         assert_eq!(ChatItem::parse_status(status_name(status)), Some(status));
