@@ -627,11 +627,14 @@ async fn a_report_of_a_deleted_message_has_a_copy_of_its_last_content() {
     assert_eq!(copy["messageCreatedAt"], message["createdAt"]);
     assert_eq!(copy["editedAt"], message["editedAt"]);
     assert_eq!(copy["deletedAt"], message["deletedAt"]);
-    // The previous content has expired.
+    // The message was deleted 31 days ago, so the previous content has expired.
     let pk = format!("CHAT#{chat}");
     let sk = "HIST#0000000000000002#0000000000000003";
     assert!(items.contains_key(sk), "{items:?}");
     stack.table.delete(&pk, sk).await;
+    let deleted_at = AttributeValue::N(((now_seconds() - 31 * DAY) * 1_000).to_string());
+    let message = "MSG#0000000000000002";
+    stack.table.set(&pk, message, "deletedAt", deleted_at).await;
     ben.report(&report(2)).await.expect_status(201);
     let items = stack.table.chat(&chat).await;
     let copy = &items["FLAG#17#0000000000000002"];

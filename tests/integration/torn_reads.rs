@@ -278,7 +278,7 @@ fn is_before_or_after(message: &Value, change: &str) -> bool {
         "delete" => text.is_null() && edited_at.is_null() && deleted_at.is_string(),
         other => panic!("unexpected change: {other}"),
     };
-    is_before || (is_after && message["seq"].to_string() == seq)
+    is_before || (is_after && message["seq"].as_u64() == seq.parse().ok())
 }
 
 #[tokio::test]

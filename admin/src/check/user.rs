@@ -243,7 +243,8 @@ mod tests {
     };
 
     /// Changes of a single value of a chat, by the name of its attribute.
-    const CHANGES: [(&str, fn(&mut ChatState)); 6] = [
+    type Change = fn(&mut ChatState);
+    const CHANGES: [(&str, Change); 6] = [
         ("seq", |chat| chat.seq = Some(9)),
         ("rev", |chat| chat.rev = Some(9)),
         ("v", |chat| chat.block_version = Some(9)),

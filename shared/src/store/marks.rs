@@ -139,7 +139,7 @@ impl Store {
         if expected == 0 {
             return Ok(Remaining::default());
         }
-        let read = async || {
+        let read = || async {
             let (messages, changes) =
                 tokio::try_join!(self.messages_after(chat, last), self.recent_changes(chat))?;
             let unseen = changes.iter().find(|(rev, change)| {

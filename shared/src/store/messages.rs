@@ -350,7 +350,7 @@ impl Store {
         id: ChatId,
         seq: Seq,
     ) -> Result<Option<Message>, Error> {
-        self.reread_until(async || self.message(id, seq).await, Option::is_some)
+        self.reread_until(|| self.message(id, seq), Option::is_some)
             .await
     }
 

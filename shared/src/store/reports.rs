@@ -97,7 +97,7 @@ impl Store {
             .is_some_and(|at| self.may_be_half_readable(at));
         let is_complete = |item: &Option<Item>| item.is_some() || !may_be_late;
         let item = self
-            .reread_until(async || self.get(key.clone()).await, is_complete)
+            .reread_until(|| self.get(key.clone()), is_complete)
             .await?;
         if !is_complete(&item) {
             return Err(not_readable_yet());

@@ -122,11 +122,14 @@ impl Store {
 
     /// Reads again until the result is complete, because the items of a transaction become readable at different
     /// times. Returns the last result even if it is not complete.
-    pub(super) async fn reread_until<T>(
+    pub(super) async fn reread_until<T, F>(
         &self,
-        read: impl AsyncFn() -> Result<T, Error>,
+        read: impl Fn() -> F,
         is_complete: impl Fn(&T) -> bool,
-    ) -> Result<T, Error> {
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let mut result = read().await?;
         for _ in 0..MAX_REREADS {
             if is_complete(&result) {

@@ -43,7 +43,7 @@ public final class GeneratedClientTest {
         expectEqual(again.getData(), sent);
         var page = new MessagesApi(BEN).listMessages(chat.getChatId(), 1L, null, null, null, null);
         expectEqual(page.getMessages(), List.of(sent));
-        expectEqual(new MessagesApi(BEN).markMessagesRead(chat.getChatId()).getSuccess(), true);
+        expectEqual(new MessagesApi(BEN).markMessagesRead(chat.getChatId(), null).getSuccess(), true);
         List<Chat> chats = new ChatsApi(BEN).listActiveChats(null, null, null).getChats();
         expectEqual(chats.stream().anyMatch(each -> each.getChatId().equals(chat.getChatId())), true);
     }
