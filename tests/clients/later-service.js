@@ -5,16 +5,17 @@ import { createServer } from 'node:http'
 
 const time = '2026-01-31T12:00:00.250Z'
 const users = { requesterId: 42, recipientId: 17 }
-const counts = { unreadCount: 3, readSeq: 6, peerReadSeq: 9 }
+const counts = { unreadCount: 3, readSeq: 6, peerReadSeq: 9, rev: 2 }
 const longText = '😀'.repeat(10_000)
 
-const lastMessage = { seq: 9, senderId: 42, text: longText, createdAt: time, deleted: false }
+const lastMessage = { seq: 9, senderId: 42, text: longText, createdAt: time, deleted: false, reactions: [] }
 const chat = {
   chatId: '17-42',
   status: 'archived',
   ...users,
   ...counts,
   lastMessage,
+  blocked: false,
   createdAt: time,
   updatedAt: time,
   labels: ['work'],
@@ -30,6 +31,8 @@ const message = {
   status: 'delivered',
   createdAt: time,
   editedAt: null,
+  deletedAt: null,
+  reactions: ['👍'],
 }
 const error = {
   success: false,

@@ -265,12 +265,25 @@ pub(super) fn parse<T: de::DeserializeOwned>(
     content_type: Option<&str>,
     content_encoding: Option<&str>,
 ) -> Result<T, Error> {
-    let body = parse_optional(body, content_type, content_encoding)?;
+    let body = parse_object(body, content_type, content_encoding)?;
     body.ok_or_else(|| Error::invalid("a body is required; send a JSON object"))
 }
 
-/// Parses a JSON body. `None` if it is empty.
+/// Parses a JSON body. `None` if it is empty, or `null`, which some generated clients send for an absent body.
 pub(super) fn parse_optional<T: de::DeserializeOwned>(
+    body: &[u8],
+    content_type: Option<&str>,
+    content_encoding: Option<&str>,
+) -> Result<Option<T>, Error> {
+    if body.trim_ascii() == b"null" {
+        check_headers(content_type, content_encoding)?;
+        return Ok(None);
+    }
+    parse_object(body, content_type, content_encoding)
+}
+
+/// Parses a JSON object. `None` if the body is empty.
+fn parse_object<T: de::DeserializeOwned>(
     body: &[u8],
     content_type: Option<&str>,
     content_encoding: Option<&str>,
@@ -517,7 +530,7 @@ mod tests {
             let body: Option<MarkMessagesReadBody> = parse_optional(body.as_bytes(), None, None)?;
             Ok(body.unwrap_or_default().up_to())
         };
-        for all in ["", " \n", "{}", r#"{"seq":null}"#] {
+        for all in ["", " \n", "{}", "null", r#"{"seq":null}"#] {
             assert_eq!(up_to(all).unwrap(), None, "{all:?}");
         }
         assert_eq!(up_to(r#"{"seq":7}"#).unwrap(), Some(Seq::new(7)));
@@ -533,7 +546,7 @@ mod tests {
             let expected = "`seq` must be a whole number from 1 to 9007199254740991";
             assert_eq!(error_of(up_to(body), body), expected, "{body}");
         }
-        for body in [r#"{"seq":7,"seq":7}"#, r#"{"upTo":7}"#, "null", "[]", "hi"] {
+        for body in [r#"{"seq":7,"seq":7}"#, r#"{"upTo":7}"#, "[]", "hi"] {
             error_of(up_to(body), body);
         }
         let text = parse_optional::<MarkMessagesReadBody>(b"hi", Some("text/plain"), None);
