@@ -410,7 +410,11 @@ def structural_problems(stack, alarms):
         yield f"TableThrottlesAlarm must watch the table and each index: {needed ^ watched['TableThrottles']}"
     granted = {action for key, value in walk(source()["Resources"]) if key == "Action" for action in value}
     # All writes are transactions, but a block or the end of one can be a single update.
-    operations = {"PutItem": ["TransactWriteItems"], "UpdateItem": ["TransactWriteItems", "UpdateItem"]}
+    operations = {
+        "PutItem": ["TransactWriteItems"],
+        "ConditionCheckItem": ["TransactWriteItems"],
+        "UpdateItem": ["TransactWriteItems", "UpdateItem"],
+    }
     actions = [action.removeprefix("dynamodb:") for action in granted if action.startswith("dynamodb:")]
     used = {operation for action in actions for operation in operations.get(action, [action])}
     errors = {watched_metric for watched_metric in watched["TableErrors"] if watched_metric[1] == "SystemErrors"}
