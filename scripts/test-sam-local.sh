@@ -32,6 +32,8 @@ skipped=(
   a_header_that_describes_the_body_and_is_sent_twice_is_rejected
   # 403: it decodes the path before it looks for a route.
   an_encoded_slash_is_part_of_the_chat_id
+  an_encoded_slash_is_part_of_the_seq
+  an_encoded_slash_is_part_of_the_user_id
   # 403 "Missing Authentication Token" for a path that is not a route.
   an_unknown_path_returns_404_with_only_a_message
   # 200 to a preflight request, and no CORS headers on responses.
