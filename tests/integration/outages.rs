@@ -275,7 +275,14 @@ async fn when_every_response_to_a_write_is_lost_a_retry_shows_that_it_was_applie
         fixture.assert_invariants().await;
         fixture.assert_changes_took_effect().await;
 
-        let retries = fixture.send_writes().await;
+        let mut retries = fixture.send_writes().await;
+        // The functions have 2 seconds. On a busy machine one can run out of time, so retry as a client does.
+        for _ in 0..3 {
+            if retries.values().all(|response| response.status != 503) {
+                break;
+            }
+            retries = fixture.send_writes().await;
+        }
         let status = |name: &str| (retries[name].status, retries[name].body["status"].as_str());
         assert_eq!(status("request"), (200, Some("pending")), "{effect:?}");
         assert_eq!(status("request again"), (200, Some("pending")));
