@@ -77,6 +77,13 @@ async fn start_dynamodb(tables: &[&str]) -> EmbeddedDynamoDb {
     dynamodb
 }
 
+/// Starts a DynamoDB with the empty table `chats`.
+async fn start_with_chats_table() -> (EmbeddedDynamoDb, Client) {
+    let dynamodb = start_dynamodb(&["chats"]).await;
+    let client = client_for_endpoint(dynamodb.endpoint());
+    (dynamodb, client)
+}
+
 fn text(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
 }
@@ -440,9 +447,8 @@ fn json_of(output: &Output) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn open_reports_are_a_table_oldest_first() {
-    let dynamodb = start_dynamodb(&["chats"]).await;
+    let (dynamodb, client) = start_with_chats_table().await;
     let endpoint = dynamodb.endpoint();
-    let client = client_for_endpoint(endpoint);
     let none = on_chats(endpoint, &["reports"]);
     assert_eq!(none.status.code(), Some(0));
     assert_eq!(stdout(&none), "");
@@ -464,9 +470,8 @@ async fn open_reports_are_a_table_oldest_first() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reports_that_wait_for_too_long_are_exit_code_1_for_a_scheduled_job() {
-    let dynamodb = start_dynamodb(&["chats"]).await;
+    let (dynamodb, client) = start_with_chats_table().await;
     let endpoint = dynamodb.endpoint();
-    let client = client_for_endpoint(endpoint);
     put_report(&client, 0, 3, "").await;
     put_report(&client, 9, 21, "one").await;
     let waiting = on_chats(endpoint, &["reports", "--older-than", "20h", "--json"]);
@@ -486,9 +491,8 @@ async fn reports_that_wait_for_too_long_are_exit_code_1_for_a_scheduled_job() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_script_reads_reports_as_one_json_document() {
-    let dynamodb = start_dynamodb(&["chats"]).await;
+    let (dynamodb, client) = start_with_chats_table().await;
     let endpoint = dynamodb.endpoint();
-    let client = client_for_endpoint(endpoint);
     put_report(&client, 9, 21, "one").await;
     put_report(&client, 0, 3, "").await;
     let output = on_chats(endpoint, &["reports", "--json"]);
@@ -540,9 +544,8 @@ async fn a_script_reads_reports_as_one_json_document() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reported_text_cannot_control_the_terminal() {
-    let dynamodb = start_dynamodb(&["chats"]).await;
+    let (dynamodb, client) = start_with_chats_table().await;
     let endpoint = dynamodb.endpoint();
-    let client = client_for_endpoint(endpoint);
     let hostile = "\u{1b}[2J\u{9b}31m\r\n17-42/17/8  1s\u{7}\u{202e}evil\u{2066}";
     put_report(&client, 1, 21, hostile).await;
     put_chat(&client, hostile).await;
@@ -570,9 +573,8 @@ async fn a_reported_text_cannot_control_the_terminal() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_report_that_cannot_be_read_does_not_hide_the_others() {
-    let dynamodb = start_dynamodb(&["chats"]).await;
+    let (dynamodb, client) = start_with_chats_table().await;
     let endpoint = dynamodb.endpoint();
-    let client = client_for_endpoint(endpoint);
     put_report(&client, 9, 21, "one").await;
     let values = [
         ("requesterKey", text("#reports#open")),
@@ -596,9 +598,8 @@ async fn a_report_that_cannot_be_read_does_not_hide_the_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_evidence_of_a_deleted_message_is_shown() {
-    let dynamodb = start_dynamodb(&["chats"]).await;
+    let (dynamodb, client) = start_with_chats_table().await;
     let endpoint = dynamodb.endpoint();
-    let client = client_for_endpoint(endpoint);
     put_chat(&client, "insult").await;
     put_report(&client, 1, 21, "insult").await;
     let now = Timestamp::now();
@@ -679,9 +680,8 @@ async fn put_previous_content(client: &Client, rev: u64, content: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_the_newest_previous_contents_of_a_message_are_shown() {
-    let dynamodb = start_dynamodb(&["chats"]).await;
+    let (dynamodb, client) = start_with_chats_table().await;
     let endpoint = dynamodb.endpoint();
-    let client = client_for_endpoint(endpoint);
     put_report(&client, 1, 21, "insult").await;
     for rev in 1..=20 {
         put_previous_content(&client, rev, &format!("version {rev}")).await;
@@ -711,9 +711,8 @@ async fn only_the_newest_previous_contents_of_a_message_are_shown() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_item_that_cannot_be_read_does_not_hide_the_rest_of_a_report() {
-    let dynamodb = start_dynamodb(&["chats"]).await;
+    let (dynamodb, client) = start_with_chats_table().await;
     let endpoint = dynamodb.endpoint();
-    let client = client_for_endpoint(endpoint);
     put_chat(&client, "insult").await;
     put_report(&client, 1, 21, "insult").await;
     put_report(&client, 0, 21, "").await;
@@ -776,9 +775,8 @@ async fn an_item_that_cannot_be_read_does_not_hide_the_rest_of_a_report() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_message_near_a_report_is_shown_with_its_last_content() {
-    let dynamodb = start_dynamodb(&["chats"]).await;
+    let (dynamodb, client) = start_with_chats_table().await;
     let endpoint = dynamodb.endpoint();
-    let client = client_for_endpoint(endpoint);
     put_report(&client, 0, 21, "").await;
     put_report(&client, 2, 21, "(deleted)").await;
     let message = |seq: u64, more: &[(&'static str, AttributeValue)]| {
@@ -870,9 +868,8 @@ async fn output_that_cannot_be_written_is_exit_code_2_unless_nobody_reads_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_report_of_a_user_is_shown_with_the_block_and_the_last_messages() {
-    let dynamodb = start_dynamodb(&["chats"]).await;
+    let (dynamodb, client) = start_with_chats_table().await;
     let endpoint = dynamodb.endpoint();
-    let client = client_for_endpoint(endpoint);
     put_report(&client, 0, 21, "").await;
     let without_chat = on_chats(endpoint, &["report", "show", "17-42/17/0"]);
     assert_eq!(without_chat.status.code(), Some(0));
@@ -904,9 +901,8 @@ async fn the_report_of_a_user_is_shown_with_the_block_and_the_last_messages() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_report_is_resolved_once_and_keeps_who_when_and_why() {
-    let dynamodb = start_dynamodb(&["chats"]).await;
+    let (dynamodb, client) = start_with_chats_table().await;
     let endpoint = dynamodb.endpoint();
-    let client = client_for_endpoint(endpoint);
     put_report(&client, 1, 21, "one").await;
     let resolve = |note: &str, by: &str| {
         let command = ["report", "resolve", "17-42/17/1", "--action", "none"];
@@ -952,9 +948,8 @@ async fn a_report_is_resolved_once_and_keeps_who_when_and_why() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_can_be_deleted_after_its_report_was_resolved_without_an_action() {
-    let dynamodb = start_dynamodb(&["chats"]).await;
+    let (dynamodb, client) = start_with_chats_table().await;
     let endpoint = dynamodb.endpoint();
-    let client = client_for_endpoint(endpoint);
     put_chat(&client, "insult").await;
     put_report(&client, 1, 21, "insult").await;
     let resolve = |action: &str, note: &str, by: &str| {
@@ -1031,9 +1026,8 @@ async fn a_resolution_that_fails_after_the_deletion_can_be_repeated_and_says_so(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resolution_can_delete_the_reported_message() {
-    let dynamodb = start_dynamodb(&["chats"]).await;
+    let (dynamodb, client) = start_with_chats_table().await;
     let endpoint = dynamodb.endpoint();
-    let client = client_for_endpoint(endpoint);
     put_chat(&client, "insult").await;
     put_report(&client, 1, 21, "insult").await;
     assert_eq!(stdout(&check(endpoint, &[])), "");
@@ -1069,9 +1063,8 @@ async fn a_resolution_can_delete_the_reported_message() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_report_without_a_message_to_delete_stays_open() {
-    let dynamodb = start_dynamodb(&["chats"]).await;
+    let (dynamodb, client) = start_with_chats_table().await;
     let endpoint = dynamodb.endpoint();
-    let client = client_for_endpoint(endpoint);
     put_report(&client, 0, 3, "").await;
     put_report(&client, 1, 3, "one").await;
     for (id, reason) in [

@@ -164,7 +164,9 @@ impl Store {
         };
         Ok(Remaining {
             unread: messages.values().filter(is_unread).count() as u64,
-            missing_change: self.missing_change(chat.rev(), &changes),
+            missing_change: missing_change(chat.rev(), &changes, |at| {
+                self.may_be_half_readable(at)
+            }),
         })
     }
 
@@ -209,13 +211,6 @@ impl Store {
         }
         Ok(changes)
     }
-
-    /// The latest change that the state of the chat includes and that could not be read: either it has expired, or it
-    /// is not readable yet.
-    fn missing_change(&self, newest: Rev, changes: &[(Rev, ChangeItem)]) -> Option<Rev> {
-        let is_recent = |at| self.may_be_half_readable(Timestamp::from_millis(at));
-        missing_change(newest, changes, is_recent)
-    }
 }
 
 /// What remains unread after a mark.
@@ -227,18 +222,19 @@ struct Remaining {
     missing_change: Option<Rev>,
 }
 
-/// See [`Store::missing_change`]. All changes before one that is not recent are readable or expired.
+/// The latest change that the state of the chat includes and that could not be read: either it has expired, or it is not
+/// readable yet. All changes before one that is not recent are readable or expired.
 fn missing_change(
     newest: Rev,
     changes: &[(Rev, ChangeItem)],
-    is_recent: impl Fn(u64) -> bool,
+    is_recent: impl Fn(Timestamp) -> bool,
 ) -> Option<Rev> {
     let mut expected = newest;
     for (rev, change) in changes {
         if *rev != expected {
             return Some(expected);
         }
-        if !is_recent(change.at) {
+        if !is_recent(Timestamp::from_millis(change.at)) {
             return None;
         }
         expected = expected.previous();
@@ -295,7 +291,7 @@ mod tests {
     fn a_recent_change_that_cannot_be_read_is_missing() {
         let missing = |newest, revs: &[u64], age| {
             let changes = changes(revs, age);
-            let is_recent = |at| at + 10_000 > NOW;
+            let is_recent = |at: Timestamp| at.millis() + 10_000 > NOW;
             missing_change(Rev::new(newest), &changes, is_recent).map(Rev::get)
         };
         assert_eq!(missing(0, &[], 0), None);
