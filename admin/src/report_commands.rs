@@ -67,7 +67,7 @@ after it.
   ...
 
 It prints the message when it was reported, the message now, what it contained before it was edited
-or deleted (kept for 30 days; the newest 20), the state of the chat, who has blocked whom, and the
+or deleted (kept for 30 days; the newest 20), the state of the chat, which member has blocked the other, and the
 messages around it. For a report of a user, it prints the last messages of the chat. A message that
 was deleted is marked with (deleted), and shown with what it contained, while that is kept.
 

@@ -176,7 +176,7 @@ impl Fixture {
     /// - Ann edits her second message. Ben deletes his, which Ann has not read, and Ann reports it.
     /// - Ann blocks Cat, so Cat's request is hidden.
     /// - Ann withdraws a request to Dan (44), who then blocks her.
-    /// - Ben blocks and reports Eve (55), with whom he has no chat.
+    /// - Ben blocks and reports Eve (55); they have no chat.
     async fn use_safety_features(&self) {
         let (ann, ben, chat) = (&self.ann, &self.ben, &self.chat);
         let [dan, eve] = [44, 55].map(|id| self.stack.api.user_with_id(id));

@@ -278,7 +278,7 @@ async fn an_answer_to_a_hidden_request_in_the_previous_version_leaves_only_what_
     }
 }
 
-/// In the previous version a member can request a chat with a user whom they have blocked and declined.
+/// In the previous version a member can request a chat with a user that they have blocked and declined.
 #[tokio::test]
 async fn a_request_of_the_previous_version_by_a_member_who_blocks_leaves_only_what_can_be_repaired()
 {

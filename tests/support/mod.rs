@@ -365,7 +365,7 @@ impl User {
         self.delete(&format!("/blocks/{}", other.id)).await
     }
 
-    /// Lists the users whom this user has blocked. `query` is empty or starts with `?`.
+    /// Lists the users that this user has blocked. `query` is empty or starts with `?`.
     pub async fn blocks(&self, query: &str) -> Response {
         self.get(&format!("/blocks{query}")).await
     }

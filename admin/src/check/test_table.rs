@@ -131,7 +131,7 @@ pub(super) fn insert<const N: usize>(
 ///   has reported one of 22, which an operator has resolved.
 /// - 11 and 44 have an active chat. 44 has blocked 11, and has one unread message. 11 has deleted the last one.
 /// - 33 has sent a request to 11, and one to 44, who has blocked 33 and does not see it.
-/// - 22 has withdrawn a request to 33, and has blocked and reported 44, with whom 22 has no chat.
+/// - 22 has withdrawn a request to 33, and has blocked and reported 44; they have no chat.
 pub(super) fn valid_table() -> Table {
     let mut table = Table::new();
     insert_active_chat(&mut table);

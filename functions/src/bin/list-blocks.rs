@@ -1,4 +1,4 @@
-//! `GET /blocks`: the users whom the caller has blocked, latest activity in the chat first.
+//! `GET /blocks`: the users that the caller has blocked, latest activity in the chat first.
 
 use std::process::ExitCode;
 

@@ -127,7 +127,7 @@ impl Response {
         })
     }
 
-    /// A page of the users whom the caller has blocked.
+    /// A page of the users that the caller has blocked.
     ///
     /// # Errors
     /// The same as [`Response::ok`].
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_blocks_lists_only_users_whom_the_caller_has_blocked() {
+    fn a_page_of_blocks_lists_only_users_that_the_caller_has_blocked() {
         let blocked = Chat::new_block(chat_id(), user(17), at(5));
         // An index can contain the old row of a user who is no longer blocked.
         let Transition::To(unblocked) = blocked.unblock(user(17)) else {

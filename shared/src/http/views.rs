@@ -53,7 +53,7 @@ pub(crate) struct ChangePageView<'a> {
     pub(super) next_cursor: Option<String>,
 }
 
-/// A page of the users whom the caller has blocked.
+/// A page of the users that the caller has blocked.
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = BlockPage))]
 #[serde(rename_all = "camelCase")]
@@ -265,10 +265,10 @@ impl<'a> MessageView<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TotalsView {
-    /// Open requests that the caller has received, except those of users whom the caller has blocked.
+    /// Open requests that the caller has received, except those of users that the caller has blocked.
     #[cfg_attr(feature = "openapi", schema(value_type = Count))]
     total_pending_request: u64,
-    /// The sum of `unreadCount` over all chats of the caller, except those with users whom the caller has blocked.
+    /// The sum of `unreadCount` over all chats of the caller, except those with users that the caller has blocked.
     #[cfg_attr(feature = "openapi", schema(value_type = Count))]
     total_unread_messages: u64,
     /// Open requests that the caller has sent.
@@ -291,7 +291,7 @@ impl From<Totals> for TotalsView {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = UnreadTotal))]
 #[serde(rename_all = "camelCase")]
 pub struct UnreadTotalView {
-    /// The sum of `unreadCount` over all chats of the caller, except those with users whom the caller has blocked.
+    /// The sum of `unreadCount` over all chats of the caller, except those with users that the caller has blocked.
     #[cfg_attr(feature = "openapi", schema(value_type = Count))]
     total_unread_messages: u64,
 }
@@ -330,7 +330,7 @@ impl MarkedAsReadView {
     }
 }
 
-/// A user whom the caller has blocked.
+/// A user that the caller has blocked.
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Block))]
 #[serde(rename_all = "camelCase")]

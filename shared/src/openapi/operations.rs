@@ -70,7 +70,7 @@ pub(super) fn describe(endpoint: &Endpoint) -> Description {
 
 fn list_active_chats(operation: OperationBuilder) -> Description {
     let operation = summary(operation, "Chats", "List active chats").description(Some(
-        "The active chats of the caller, latest activity first, without those with users whom the caller has \
+        "The active chats of the caller, latest activity first, without those with users that the caller has \
          blocked. A chat with new activity moves to the top while a client pages, and does not appear again on \
          later pages.",
     ));
@@ -116,7 +116,7 @@ fn get_chat(operation: OperationBuilder) -> Description {
     let operation = summary(operation, "Chats", "Get a chat")
         .description(Some(
             "One chat of the caller, in any status. For opening a chat from a notification, and for a chat that is in \
-             no list: a withdrawn one, or one with a user whom the caller has blocked.",
+             no list: a withdrawn one, or one with a user that the caller has blocked.",
         ))
         .parameter(chat_id());
     let response = response::<ChatView<'_>>("The chat.", chat("active"));
@@ -486,7 +486,7 @@ fn unblock_user(operation: OperationBuilder) -> Description {
 
 fn list_blocks(operation: OperationBuilder) -> Description {
     let operation = summary(operation, "Safety", "List blocked users").description(Some(
-        "The users whom the caller has blocked, in the order of the latest activity in the chat with them.",
+        "The users that the caller has blocked, in the order of the latest activity in the chat with them.",
     ));
     let operation = with_chat_page_parameters(operation);
     let page = json!({"blocks": [block()], "nextCursor": null});
