@@ -1,7 +1,8 @@
 """Hooks for Schemathesis: rules of the API that openapi.yaml does not express. Used by scripts/schemathesis.sh.
 
 openapi.yaml states some rules of requests only in descriptions. Requests that are generated to be valid are
-corrected here. Requests that are generated to be invalid stay as they are.
+corrected here. Requests that are generated to be invalid stay as they are. An optional body may also be null: some
+generated clients send it, and others cannot read a document that says so.
 
 openapi.yaml lets clients accept responses of later versions. Responses of this version must have only known values,
 and errors must have all fields.
@@ -49,6 +50,12 @@ def before_load_schema(context, raw_schema):
     for response in components["responses"].values():
         content = response["content"]["application/json"]
         content["schema"] = strict_error(response.get("x-error-codes", []), content["schema"])
+    for path in raw_schema["paths"].values():
+        for operation in path.values():
+            body = operation.get("requestBody", {"required": True})
+            if not body.get("required", False):
+                content = body["content"]["application/json"]
+                content["schema"] = {"anyOf": [content["schema"], {"type": "null"}]}
 
 
 def is_cursor_of_this_list(cursor, case):

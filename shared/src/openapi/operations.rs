@@ -336,7 +336,7 @@ fn mark_messages_read(operation: OperationBuilder) -> Description {
         ))
         .parameter(chat_id())
         .request_body(Some(optional_body::<MarkMessagesReadBody>(
-            "Absent, or without a `seq`: all messages.",
+            "Absent, null, or without a `seq`: all messages.",
             samples::mark_body(),
         )));
     let body = json!({"success": true, "message": "All messages have been marked as read."});
