@@ -1,7 +1,7 @@
 # `make help` lists the commands. Each is also documented where it is implemented: `scripts/NAME.sh --help`.
 .DEFAULT_GOAL := help
 .PHONY: help run test check ci generate tutorial schemathesis web clients sizes bench mutants sam-local check-built smoke \
-  template rehearsal deny previous-version
+  template rehearsal deny previous-version asyncapi javascript-client
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -22,7 +22,13 @@ check: ## Check the format and run clippy
 ci: ## Run everything that must pass before a merge
 	.ci/run
 
-generate: ## Write openapi.yaml, events/ and the endpoint table of docs/api.md from the code
+asyncapi: ## Validate asyncapi.yaml with the parser of the AsyncAPI project
+	scripts/check-asyncapi.sh
+
+javascript-client: ## Test the JavaScript client against a simulated service and the development server
+	scripts/test-javascript-client.sh
+
+generate: ## Write openapi.yaml, asyncapi.yaml, events/ and the endpoint table of docs/api.md from the code
 	cargo run --quiet --locked -- generate
 
 tutorial: ## Run the README's tutorial against the development server

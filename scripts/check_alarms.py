@@ -47,6 +47,9 @@ UNAUTHORIZED = metric("Chat", "Errors", **STACK, code="unauthorized")
 VIOLATIONS = metric("Chat", "InvariantViolations", **STACK)
 FUNCTION_FAILURES = metric("Chat/chat", "FunctionFailures")
 GATEWAY_REJECTIONS = metric("Chat/chat", "GatewayRejections")
+ITERATOR_AGE = metric("AWS/Lambda", "IteratorAge", FunctionName="<PushEventsFunction>")
+DROPPED_EVENTS = metric("AWS/Lambda", "DroppedEventCount", EventSourceMappingUUID="<PushEventsMapping>")
+PUSH_FAILURES = metric("Chat", "PushFailures", **STACK)
 CONCURRENCY = metric("AWS/Lambda", "ConcurrentExecutions")
 FUNCTION_THROTTLES = metric("AWS/Lambda", "Throttles")
 
@@ -382,6 +385,21 @@ SCENARIOS = [
     ),
     ("the hook of a deployment, in a quiet stack", traffic(2) | {UNAUTHORIZED: hour(20, 30, 1)}, [], None),
     ("a negative counter", traffic(100) | {VIOLATIONS: hour(1, 30, 1)}, ["InvariantViolations"], 31),
+    ("events are pushed at once", traffic(1_000) | {ITERATOR_AGE: hour(300)}, [], None),
+    ("events are pushed late", traffic(1_000) | {ITERATOR_AGE: hour(20_000)}, ["PushDelay"], 3),
+    ("events are pushed late for two minutes", traffic(1_000) | {ITERATOR_AGE: hour(20_000, 30, 2)}, [], None),
+    ("a record is given up", traffic(1_000) | {DROPPED_EVENTS: hour(1, 30, 1)}, ["DroppedEvents"], 31),
+    ("no record is given up", traffic(1_000) | {DROPPED_EVENTS: hour(0)}, [], None),
+    ("a permission to send to connections is missing", traffic(5) | {PUSH_FAILURES: hour(2)}, ["PushFailures"], 1),
+    ("a record cannot be read", traffic(1_000) | {PUSH_FAILURES: hour(1, 30, 1)}, ["PushFailures"], 31),
+    (
+        "push-events crashes at every batch",
+        traffic(100) | {FUNCTION_FAILURES: hour(30), ITERATOR_AGE: hour(200_000), DROPPED_EVENTS: hour(5, 6)},
+        ["DroppedEvents", "FunctionFailures", "PushDelay"],
+        7,
+    ),
+    ("connections cannot be stored", traffic(1_000) | {system_errors("PutItem"): hour(20)}, ["TableErrors"], 5),
+    ("connections cannot be deleted", traffic(1_000) | {system_errors("DeleteItem"): hour(20)}, ["TableErrors"], 5),
     ("many functions run at once", traffic(1_000) | {CONCURRENCY: hour(900)}, ["Concurrency"], 5),
     (
         "the account has no capacity left",
@@ -408,14 +426,18 @@ def structural_problems(stack, alarms):
     needed = {throttles(kind, **index) for kind in ("Read", "Write") for index in indexes}
     if watched["TableThrottles"] != needed:
         yield f"TableThrottlesAlarm must watch the table and each index: {needed ^ watched['TableThrottles']}"
-    granted = {action for key, value in walk(source()["Resources"]) if key == "Action" for action in value}
-    # All writes are transactions, but a block or the end of one can be a single update.
+    listed = [value for key, value in walk(source()["Resources"]) if key == "Action"]
+    granted = {action for value in listed for action in ([value] if isinstance(value, str) else value)}
+    # Writes of chats are transactions, but a block or the end of one can be a single update. A connection is a single
+    # item.
     operations = {
-        "PutItem": ["TransactWriteItems"],
+        "PutItem": ["PutItem", "TransactWriteItems"],
         "ConditionCheckItem": ["TransactWriteItems"],
         "UpdateItem": ["TransactWriteItems", "UpdateItem"],
     }
-    actions = [action.removeprefix("dynamodb:") for action in granted if action.startswith("dynamodb:")]
+    # The operations of streams are those of Lambda, and have no such metric.
+    streams = {"DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"}
+    actions = {action.removeprefix("dynamodb:") for action in granted if action.startswith("dynamodb:")} - streams
     used = {operation for action in actions for operation in operations.get(action, [action])}
     errors = {watched_metric for watched_metric in watched["TableErrors"] if watched_metric[1] == "SystemErrors"}
     if errors != {system_errors(operation) for operation in used}:

@@ -27,6 +27,11 @@ REGION = "us-east-1"
 HANDLERS = ("create", "read", "update", "delete")
 # Actions (patterns) of features that the stack does not use, by type of resource.
 NOT_NEEDED = {
+    # An OpenAPI document in a bucket.
+    "AWS::ApiGatewayV2::Api": ["s3:*"],
+    # Credentials of an integration or authorizer. Functions allow API Gateway to invoke them instead.
+    "AWS::ApiGatewayV2::Authorizer": ["iam:PassRole"],
+    "AWS::ApiGatewayV2::Integration": ["iam:PassRole"],
     # CodeDeploy calls it for servers outside of AWS.
     "AWS::CodeDeploy::DeploymentGroup": ["codedeploy:RegisterOnPremisesInstance"],
     "AWS::DynamoDB::Table": [
@@ -37,7 +42,7 @@ NOT_NEEDED = {
         "dynamodb:DeleteTable",
         # Imports, with their logs.
         "dynamodb:*Import*", "logs:*", "s3:*",
-        # Replicas, streams, resource policies, contributor insights, a customer managed key.
+        # Replicas, streams of Kinesis, resource policies, contributor insights, a customer managed key.
         "dynamodb:*TableReplica", "dynamodb:*KinesisStreamingDestination", "kinesis:*", "dynamodb:*ResourcePolicy",
         "dynamodb:UpdateContributorInsights", "kms:*",
     ],
@@ -46,6 +51,8 @@ NOT_NEEDED = {
     # No boundary. CloudFormation changes descriptions with iam:UpdateRole.
     "AWS::IAM::Role": ["iam:*RolePermissionsBoundary", "iam:UpdateRoleDescription"],
     "AWS::Lambda::Alias": ["lambda:*ProvisionedConcurrencyConfig"],
+    # A customer managed key.
+    "AWS::Lambda::EventSourceMapping": ["kms:*"],
     "AWS::Lambda::Version": ["lambda:PutFunctionScalingConfig", "lambda:PutProvisionedConcurrencyConfig"],
     "AWS::Lambda::Function": [
         # A VPC, file systems, a customer managed key.

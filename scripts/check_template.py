@@ -7,6 +7,8 @@
   missing resource remains, the functions accept their environment, and only functions that use the secret may read it.
 - Resources do not depend on each other in a circle, which CloudFormation rejects.
 - The gateway's authorizer protects every route when it is enabled, and none when it is not. Each route has its limits.
+- Realtime=off leaves nothing of the WebSocket API. With on, each route has a function, permission and response, and the
+  functions may send to connections of this API only.
 - The deployment hook tests each function, and its code reports what it finds.
 - samconfig.toml has only parameters that exist, with valid values, and a receiver of production's alarms.
 
@@ -42,7 +44,6 @@ from stack_template import (
 )
 
 MAX_DESCRIPTION = 256
-MAX_INLINE_CODE = 4096
 # Lambda's limit on the environment variables of a function, in bytes, and on the name of a function.
 MAX_ENVIRONMENT = 4096
 MAX_FUNCTION_NAME = 64
@@ -60,8 +61,30 @@ NOT_CONFIGURATION = {
     "Policies",
     "VersionDescription",
 }
+STREAM_ARN = "arn:aws:dynamodb:eu-central-1:111122223333:table/chat-restored/stream/2026-01-31T12:00:00.000"
 # Values to change a parameter to, if its type does not suggest one. The first that its pattern allows is used.
-SAMPLE_TEXTS = ["changed", "https://keys.example.com/jwks.json", "alarms@example.com"]
+SAMPLE_TEXTS = ["changed", "https://keys.example.com/jwks.json", "alarms@example.com", STREAM_ARN]
+# The functions of the WebSocket API, with the source of their events: a route, the authorizer or the stream. They and
+# everything else that exists with Realtime=on only have this condition.
+LIVE_FUNCTIONS = {
+    "AuthorizeConnectionFunction": "authorizer",
+    "OpenConnectionFunction": "$connect",
+    "CloseConnectionFunction": "$disconnect",
+    "ReceiveFrameFunction": "$default",
+    "PushEventsFunction": "stream",
+}
+# The routes whose function responds to the client.
+RESPONDING_ROUTES = {"$connect", "$default"}
+# Of these, the ones that do not verify tokens, and so need no secret.
+WITHOUT_TOKENS = {"OpenConnectionFunction", "CloseConnectionFunction", "PushEventsFunction"}
+# The operations on connections that a function may use.
+CONNECTION_METHODS = {
+    "OpenConnectionFunction": {"POST", "DELETE"},
+    "ReceiveFrameFunction": {"POST", "DELETE"},
+    "PushEventsFunction": {"POST", "DELETE"},
+}
+# Texts in the definitions of resources that belong to the WebSocket API.
+LIVE_TEXTS = re.compile("Live[A-RT-Z]|LiveStage|WEBSOCKET|@connections|StreamArn|" + "|".join(LIVE_FUNCTIONS))
 # Base configurations: in each, other parameters have an effect.
 BASES = {
     "the secret": {},
@@ -72,6 +95,7 @@ BASES = {
         "JwtSecretWithPublicKeys": "true",
     },
     "a key set URL": {"JwtJwksUrl": "https://issuer.example.com/jwks.json"},
+    "no WebSocket API": {"Realtime": "off"},
 }
 # The variables of the functions that decide how a token must be signed.
 SIGNING_VARIABLES = ["JWT_SECRET_ARN", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_TOKEN_USE", "JWT_TYP", "JWT_USER_CLAIM"]
@@ -96,7 +120,14 @@ CHOICES = [
     [{"JwtSecretWithPublicKeys": value} for value in ("false", "true")],
     [{"JwtSecretKmsKeyArn": value} for value in ("", "arn:aws:kms:eu-central-1:111122223333:key/k")],
     [{"GatewayAuthorizer": "false"}, {"GatewayAuthorizer": "true"} | ISSUER],
-    [{"ExistingTableName": value} for value in ("", "chat-restored")],
+    [
+        {"ExistingTableName": "", "Realtime": "on"},
+        {"ExistingTableName": "", "Realtime": "on", "LiveAccessLog": "on"},
+        {"ExistingTableName": "", "Realtime": "off", "LiveAccessLog": "on"},
+        {"ExistingTableName": "chat-restored", "ExistingTableStreamArn": STREAM_ARN, "Realtime": "on"},
+        {"ExistingTableName": "chat-restored", "ExistingTableStreamArn": "", "Realtime": "on"},
+        {"ExistingTableName": "chat-restored", "ExistingTableStreamArn": "", "Realtime": "off"},
+    ],
     [{"AlarmEmail": value} for value in ("", "alarms@example.com")],
     [{"AlarmTopicArn": value} for value in ("", "arn:aws:sns:eu-central-1:111122223333:pager")],
     [{"AllowedHeaders": "", "LogLevel": "INFO"}, {"AllowedHeaders": "x-app-version,x-device", "LogLevel": "WARN"}],
@@ -177,7 +208,7 @@ def check_content():
 def versions(stack):
     """What Lambda and CloudFormation compare: the configuration of each function, and its version resource."""
     found = {}
-    for function in functions():
+    for function in functions(stack):
         name, = (n for n in stack.resources("AWS::Lambda::Version") if re.fullmatch(f"{function}Version\\w+", n))
         configuration = {key: value for key, value in resolved(stack, function).items() if key != "Code"}
         found[function] = (configuration, (name, resolved(stack, name)))
@@ -195,10 +226,12 @@ def check_changes():
             after = versions(Stack(translate(parameters), parameters))
 
             without_description = {"Description": None}
-            if all(before[f][0] | without_description == after[f][0] | without_description for f in functions()):
+            # A change of Realtime adds or removes functions.
+            both = [function for function in before if function in after]
+            if all(before[f][0] | without_description == after[f][0] | without_description for f in both):
                 continue
             effective.add(name)
-            for function in functions():
+            for function in both:
                 where = f"with {base_name}, after a change of only {name}"
                 expect(
                     before[function][1] != after[function][1],
@@ -245,8 +278,10 @@ def expected_refusal(parameters):
     has_public_key = any(parameters[name] for name in public_keys)
     with_public_keys = parameters["JwtSecretWithPublicKeys"] == "true"
     uses_authorizer = parameters["GatewayAuthorizer"] == "true"
+    has_realtime = parameters["Realtime"] == "on"
     return (
         not (has_secret or has_public_key)
+        or has_realtime and bool(parameters["ExistingTableName"]) and not parameters["ExistingTableStreamArn"]
         or with_public_keys and not has_secret
         or uses_authorizer and (not has_public_key or with_public_keys)
     )
@@ -295,7 +330,8 @@ def check_combination(stack, resolver):
     properties = {name: resolver.properties(stack, name) for name in stack.resources()}
     for name, output in stack.template["Outputs"].items():
         try:
-            stack.resolve(output["Value"])
+            if stack.has_output(name):
+                stack.resolve(output["Value"])
         except MissingResource as missing:
             expect(False, f"the output {name} refers to {missing}, which does not exist", where)
     if not all(properties.values()):
@@ -313,7 +349,13 @@ def check_combination(stack, resolver):
         for statement in statements(properties[name]):
             resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
             for action, resource in itertools.product(actions(statement), resources):
-                if action.startswith("dynamodb:"):
+                if action == "dynamodb:ListStreams":
+                    expect(resource == "*", f"{name} allows {action} on {resource}, which IAM ignores", where)
+                elif action == "execute-api:ManageConnections":
+                    function = name.removesuffix("Role")
+                    allowed = [connections_arn(method) for method in CONNECTION_METHODS.get(function, [])]
+                    expect(resource in allowed, f"{name} allows {action} on {resource}", where)
+                elif action.startswith("dynamodb:"):
                     expect(f":table/{table}" in resource, f"{name} allows {action} on {resource}", where)
                 elif action == "secretsmanager:GetSecretValue":
                     arn = SECRET_ARN.rsplit(":", 1)[0] + f":{secret}-??????"
@@ -327,7 +369,8 @@ def check_combination(stack, resolver):
                     is_key = secret and resource == stack.parameters["JwtSecretKmsKeyArn"]
                     expect(is_key, f"{name} may use {resource}", where)
     # The hook signs a token with the secret.
-    roles = [*map(role_of, functions()), "DeploymentHookRole"]
+    verifying = [function for function in functions(stack) if function not in WITHOUT_TOKENS]
+    roles = [*map(role_of, verifying), "DeploymentHookRole"]
     expected = {f"<{role}>" for role in roles} if secret else set()
     hook = properties["DeploymentHook"]["Environment"]["Variables"]
     for name in SIGNING_VARIABLES:
@@ -340,8 +383,9 @@ def check_combination(stack, resolver):
         for list_name in ("AlarmActions", "OKActions"):
             expect(properties[name][list_name] == targets, f"{list_name} of {name} is not {targets}", where)
 
+    check_realtime(stack, properties, table, where)
     is_traced = stack.parameters["Tracing"] == "Active"
-    for function in functions():
+    for function in functions(stack):
         policies = " ".join(properties[role_of(function)]["ManagedPolicyArns"]).lower()
         expect(
             ("TracingConfig" in properties[function]) == ("xray" in policies) == is_traced,
@@ -355,6 +399,79 @@ def check_combination(stack, resolver):
         f"the API has the CORS settings {cors}",
         where,
     )
+
+
+def connections_arn(method):
+    return f"arn:aws:execute-api:eu-central-1:111122223333:<LiveApi>/live/{method}/@connections/*"
+
+
+def check_realtime(stack, properties, table, where):
+    """The WebSocket API with its functions and the stream is complete, or nothing of it exists."""
+    is_on = stack.parameters["Realtime"] == "on"
+    if stack.has("ChatTable"):
+        stream = properties["ChatTable"].get("StreamSpecification")
+        wanted = {"StreamViewType": "NEW_AND_OLD_IMAGES"} if is_on else None
+        expect(stream == wanted, f"the table has the stream {stream} instead of {wanted}", where)
+    is_logged = is_on and stack.parameters["LiveAccessLog"] == "on"
+    expect(stack.has("LiveLogs") == is_logged, "LiveLogs is not as LiveAccessLog says", where)
+    if not is_on:
+        texts = {name: json.dumps(resource) for name, resource in properties.items()}
+        texts |= {output: output for output in stack.template["Outputs"] if stack.has_output(output)}
+        remaining = [name for name in texts if LIVE_TEXTS.search(name + texts[name])]
+        # These contain names of parameters and the code of the hook.
+        remaining = [name for name in remaining if name not in ("ConfigurationVersion", "DeploymentHook")]
+        expect(not remaining, f"with Realtime=off these belong to the WebSocket API: {sorted(remaining)}", where)
+        return
+
+    found = {}
+    for route in stack.resources("AWS::ApiGatewayV2::Route"):
+        if properties[route]["ApiId"] == "<LiveApi>":
+            integration = properties[route]["Target"].removeprefix("integrations/").strip("<>")
+            alias = re.search(r"functions/<(\w+)Aliaslive>/invocations$", properties[integration]["IntegrationUri"])
+            found[alias[1] if alias else integration] = properties[route]["RouteKey"]
+            responds = properties[route].get("RouteResponseSelectionExpression") == "$default"
+            has_response = any(
+                properties[name] == {"ApiId": "<LiveApi>", "RouteId": f"<{route}>", "RouteResponseKey": "$default"}
+                for name in stack.resources("AWS::ApiGatewayV2::RouteResponse")
+            )
+            expect(
+                responds == has_response == (properties[route]["RouteKey"] in RESPONDING_ROUTES),
+                f"the response of {route} does not reach the client, or should not",
+                where,
+            )
+            authorizer = properties[route].get("AuthorizerId")
+            is_protected = (authorizer, properties[route].get("AuthorizationType")) == ("<LiveAuthorizer>", "CUSTOM")
+            expect(is_protected == (properties[route]["RouteKey"] == "$connect"), f"the authorizer of {route}", where)
+    uri = properties["LiveAuthorizer"]["AuthorizerUri"]
+    found[re.search(r"functions/<(\w+)Aliaslive>/invocations$", uri)[1]] = "authorizer"
+    mapping = properties["PushEventsMapping"]
+    found[mapping["FunctionName"].strip("<>").removesuffix("Aliaslive")] = "stream"
+    expect(found == LIVE_FUNCTIONS, f"the events of the WebSocket API and the stream go to {found}", where)
+    stream = "<ChatTable.StreamArn>" if stack.has("ChatTable") else STREAM_ARN
+    expect(mapping["EventSourceArn"] == stream, f"PushEventsMapping reads {mapping['EventSourceArn']}", where)
+
+    permissions = {}
+    for name in stack.resources("AWS::Lambda::Permission"):
+        source_arn = properties[name].get("SourceArn", "")
+        if "<LiveApi>" in source_arn:
+            permissions[properties[name]["FunctionName"].strip("<>").removesuffix("Aliaslive")] = source_arn
+    api = "arn:aws:execute-api:eu-central-1:111122223333:<LiveApi>"
+    wanted = {f: f"{api}/live/{route}" for f, route in LIVE_FUNCTIONS.items() if route.startswith("$")}
+    wanted["AuthorizeConnectionFunction"] = f"{api}/authorizers/<LiveAuthorizer>"
+    expect(permissions == wanted, f"API Gateway may invoke {permissions}", where)
+    for function in LIVE_FUNCTIONS:
+        variables = properties[function]["Environment"]["Variables"]
+        actual = variables.get("AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI")
+        url = "https://<LiveApi>.execute-api.eu-central-1.amazonaws.com/live"
+        expect(actual == (url if function in CONNECTION_METHODS else None), f"{function} sends to connections at {actual}", where)
+        granted = [
+            resource
+            for statement in statements(properties[role_of(function)])
+            if "execute-api:ManageConnections" in actions(statement)
+            for resource in statement["Resource"]
+        ]
+        needed = sorted(map(connections_arn, CONNECTION_METHODS.get(function, [])))
+        expect(sorted(granted) == needed, f"{role_of(function)} lacks {sorted(set(needed) ^ set(granted))}", where)
 
 
 def check_combinations():
@@ -419,7 +536,7 @@ def check_circles(template):
 
 def routes():
     """Method and path of each route with a method, as in the functions' events."""
-    events = [e for f in functions() for e in source()["Resources"][f]["Properties"]["Events"].values()]
+    events = [e for f in functions() for e in source()["Resources"][f]["Properties"].get("Events", {}).values()]
     found = [event["Properties"] for event in events]
     return sorted((event["Path"], event["Method"].lower()) for event in found if event["Method"] != "ANY")
 
@@ -451,8 +568,8 @@ def check_authorizer(template):
 
 def check_stage(stack):
     """The limits of the routes, and the access log."""
-    stage, = stack.resources("AWS::ApiGatewayV2::Stage")
-    stage = stack.properties(stage)
+    stages = {stage["ApiId"]: stage for stage in map(stack.properties, stack.resources("AWS::ApiGatewayV2::Stage"))}
+    stage, live = stages["<ChatApi>"], stages["<LiveApi>"]
     limits = {None: "Throttling"}
     for path, method in routes():
         limits[f"ANY {path}"] = "OtherMethodsThrottling"
@@ -466,16 +583,23 @@ def check_stage(stack):
     actual = stage["RouteSettings"] | {None: stage["DefaultRouteSettings"]}
     wrong = [route or "the default" for route in wanted.keys() | actual if wanted.get(route) != actual.get(route)]
     expect(not wrong, f"the limits of these routes are missing, wrong or unknown: {sorted(wrong)}")
-    line = stage["AccessLogSettings"]["Format"]
-    with_values = re.sub(r"\$context[\w.]+", "-", line)
-    try:
-        fields = json.loads(with_values)
-        expect({"requestId", "functionRequestId"} <= fields.keys(), "the access log lacks an id")
-    except json.JSONDecodeError as error:
-        expect(False, f"the format of the access log is not JSON: {error}")
-    expect("\n" not in line, "the format of the access log has several lines, which API Gateway rejects")
-    name = stack.properties("ApiLogs")["LogGroupName"]
-    expect(name.startswith("/aws/vendedlogs/"), f"the access log's group is {name}, outside /aws/vendedlogs/")
+    limits = {f"Throttling{kind}Limit": stack.parameters[f"Throttling{kind}"] for kind in ("Rate", "Burst")}
+    expect(live["DefaultRouteSettings"] == limits, f"the WebSocket API has the limits {live['DefaultRouteSettings']}")
+    limits = {f"Throttling{kind}Limit": stack.parameters[f"ConnectThrottling{kind}"] for kind in ("Rate", "Burst")}
+    expect(live["RouteSettings"] == {"$connect": limits}, f"the WebSocket API has the limits {live['RouteSettings']}")
+    expect("AccessLogSettings" not in live, "the WebSocket API has an access log by default, which needs a role")
+    logged = Stack(stack.template, {"LiveAccessLog": "on"})
+    for stage, group in ((stage, "ApiLogs"), (logged.properties("LiveStage"), "LiveLogs")):
+        line = stage["AccessLogSettings"]["Format"]
+        with_values = re.sub(r"\$context[\w.]+", "-", line)
+        try:
+            fields = json.loads(with_values)
+            expect({"requestId", "functionRequestId"} <= fields.keys(), f"the access log of {group} lacks an id")
+        except json.JSONDecodeError as error:
+            expect(False, f"the format of the access log of {group} is not JSON: {error}")
+        expect("\n" not in line, f"the format of {group} has several lines, which API Gateway rejects")
+        name = logged.properties(group)["LogGroupName"]
+        expect(name.startswith("/aws/vendedlogs/"), f"the access log's group is {name}, outside /aws/vendedlogs/")
 
 
 # ------------------------------------------------------------------------------------------------ deployment hook
@@ -486,7 +610,7 @@ class StubClient:
 
     def __init__(self, revision, responses, remaining):
         self.revision, self.responses, self.remaining = revision, responses, remaining
-        self.invoked, self.tokens, self.status = [], [], None
+        self.invoked, self.events, self.tokens, self.status = [], [], [], None
         self.output = io.StringIO()
 
     def get_deployment(self, deploymentId):
@@ -505,7 +629,8 @@ class StubClient:
     def invoke(self, FunctionName, Payload):
         event = json.loads(Payload)
         self.invoked.append(FunctionName)
-        token = event["headers"].get("authorization")
+        self.events.append(event)
+        token = event.get("headers", {}).get("authorization")
         if token:
             self.tokens.append(token)
         response, seconds = self.responses(FunctionName, token, len(self.invoked)), 1
@@ -564,13 +689,50 @@ def check_token(authorization):
     expect(decode(header) == {"alg": "HS256", "typ": "at+jwt"}, f"the hook's token has the header {decode(header)}")
 
 
+def policy(effect):
+    """What authorize-connection returns."""
+    statement = {"Action": "execute-api:Invoke", "Effect": effect, "Resource": "*"}
+    return {"principalId": "42", "policyDocument": {"Version": "2012-10-17", "Statement": [statement]}}
+
+
+def check_live_events(hook, good):
+    """The hook sends each function of the WebSocket API an event of its kind, and fails for a wrong response."""
+    for function, kind in LIVE_FUNCTIONS.items():
+        properties = {"Name": f"chat-{function}-AbCdEf", "TargetVersion": "2"}
+        content = json.dumps({"Resources": [{"f": {"Type": "AWS::Lambda::Function", "Properties": properties}}]})
+        revision = {"revisionType": "String", "string": {"content": content}}
+        run = run_hook(hook, revision, good)
+        output = run.output.getvalue()
+        expect(run.status == "Succeeded", f"the hook reports {run.status} for a good {function}: {output}")
+        for event in run.events:
+            is_right = event.get("requestContext", {}).get("routeKey") == kind
+            if kind == "stream":
+                is_right = event == {"Records": []}
+            elif kind == "authorizer":
+                offered = event["headers"]["Sec-WebSocket-Protocol"]
+                is_right = event["type"] == "REQUEST" and offered == "chat.v1" and "origin" not in event["headers"]
+            elif is_right:
+                claims = event["requestContext"]["authorizer"]
+                is_right = claims["userId"] == "9007199254740991" and int(claims["tokenExpiresAt"]) > time.time()
+            expect(is_right, f"the hook sends to {function}: {event}")
+        exited, failed = {"errorType": "Runtime.ExitError"}, {"statusCode": 500}
+        for wrong in (exited, failed, {"errorMessage": "no"}, PermissionError()):
+            run = run_hook(hook, revision, lambda *_: wrong)
+            expect(run.status == "Failed", f"the hook reports {run.status} for a {function} that returns {wrong!r}")
+        if kind == "authorizer":
+            for effect in ("Allow", "Deny"):
+                run = run_hook(hook, revision, lambda *_: policy(effect))
+                expect(run.status == "Failed", f"the hook reports {run.status} if {function} always returns {effect}")
+
+
 def check_hook(template):
     """The hook tests each function's new version, and reports what it finds."""
     stack = Stack(template, HOOK_PARAMETERS)
     hook = stack.properties("DeploymentHook")
     new = {function: versions(stack)[function][1][0] for function in functions()}
     variables = hook["Environment"]["Variables"]
-    tested = {name: value.strip("<>") for name, value in variables.items() if name not in SIGNING_VARIABLES}
+    tested = {name: value for name, value in variables.items() if name not in SIGNING_VARIABLES}
+    tested = {name: value.split(":")[1].strip("<>") for name, value in tested.items()}
     expect(tested == new, f"the environment of DeploymentHook lacks the version of {sorted(set(new) ^ set(tested))}")
     granted = statements(stack.properties("DeploymentHookRole"))
     allowed = [statement["Resource"] for statement in granted if "lambda:InvokeFunction" in actions(statement)]
@@ -580,8 +742,7 @@ def check_hook(template):
     )
     is_named = hook["FunctionName"].startswith("CodeDeployHook_")
     expect(is_named, "CodeDeploy may only invoke functions with the prefix CodeDeployHook_")
-    expect(len(hook["Code"]["ZipFile"]) <= MAX_INLINE_CODE, "the code of DeploymentHook is too long for a template")
-    version = f"arn:aws:lambda:ap-southeast-1:111122223333:function:{'x' * MAX_FUNCTION_NAME}:100000"
+    version = f"{'x' * MAX_FUNCTION_NAME}:100000"
     size = sum(len(name) + len(version if name in tested else "") for name in variables) + MAX_PARAMETER_VALUES
     expect(size <= MAX_ENVIRONMENT, f"the environment of DeploymentHook can have {size} bytes, Lambda allows 4096")
     errors = (ROOT / "shared" / "src" / "error.rs").read_text(encoding="utf-8")
@@ -589,8 +750,15 @@ def check_hook(template):
         expect(NOT_ENABLED in text, f"{place} does not contain the text {NOT_ENABLED!r}")
 
     unauthorized = {"statusCode": 401, "body": json.dumps({"code": "unauthorized"})}
+    denied = policy("Deny")
 
-    def good(_name, token, _count):
+    def good(name, token, _count):
+        if "-PushEventsFunction-" in name:
+            return {"batchItemFailures": []}
+        if "-AuthorizeConnectionFunction-" in name:
+            return policy("Allow") if token else denied
+        if any(f"-{function}-" in name for function in LIVE_FUNCTIONS):
+            return {"statusCode": 200}
         return {"statusCode": 404, "body": json.dumps({"code": "chat_not_found"})} if token else unauthorized
 
     properties = {"Name": "f", "Alias": "live", "CurrentVersion": "1", "TargetVersion": "2"}
@@ -615,13 +783,16 @@ def check_hook(template):
     only_public_keys = Stack(template, {"JwtJwksUrl": "https://issuer.example.com/jwks.json"})
     run = run_hook(only_public_keys.properties("DeploymentHook"), revisions[0], good)
     expect((run.status, run.tokens) == ("Succeeded", []), "without a secret the hook does not test without a token")
+    # The functions that verify tokens are tested with and without one, the others once.
+    count = 2 * len(functions()) - len(LIVE_FUNCTIONS) + 1
     for revision in ({"revisionType": "S3"}, PermissionError("not yet")):
         run = run_hook(hook, revision, good)
         expect(
-            run.status == "Succeeded" and len(run.invoked) == 2 * len(functions()),
+            run.status == "Succeeded" and len(run.invoked) == count,
             "the hook does not test all versions when CodeDeploy does not tell the version",
         )
         expect("unknown revision" in run.output.getvalue(), "the hook does not say why it tests all versions")
+    check_live_events(hook, good)
     late = run_hook(hook, revisions[0], lambda *a: good(*a) if a[2] > 2 else PermissionError())
     expect(late.status == "Succeeded", "the hook does not try again")
 

@@ -1,7 +1,8 @@
 """Evaluates template.yaml as CloudFormation would, for scripts/check_template.py and scripts/check_alarms.py.
 
 `translate` runs SAM's own translator, and `Stack` evaluates the result with given parameters: conditions, rules and
-intrinsic functions. A reference to a resource becomes a text such as `<ChatTable>` or `<ChatTable.Arn>`.
+intrinsic functions. A reference to a resource becomes a text such as `<ChatTable>` or `<ChatTable.Arn>`. A reference to
+a version of a function becomes an ARN that ends with such a text, because the template takes parts of it.
 """
 import copy
 import functools
@@ -61,9 +62,10 @@ def translate(parameters=None, template=None):
     return translator.Translator(ManagedPolicies(), Parser()).translate(copy.deepcopy(template or source()), values)
 
 
-def functions():
-    """The logical ids of the API's functions."""
-    return [n for n, r in source()["Resources"].items() if r["Type"] == "AWS::Serverless::Function"]
+def functions(stack=None):
+    """The logical ids of the functions: of those that a stack has, or of all."""
+    found = [n for n, r in source()["Resources"].items() if r["Type"] == "AWS::Serverless::Function"]
+    return [name for name in found if stack is None or stack.has(name)]
 
 
 def walk(value):
@@ -130,6 +132,11 @@ class Stack:
         """Whether the stack has a resource."""
         resource = self.template["Resources"].get(name)
         return resource is not None and ("Condition" not in resource or self.condition(resource["Condition"]))
+
+    def has_output(self, name):
+        """Whether the stack has an output."""
+        output = self.template["Outputs"][name]
+        return "Condition" not in output or self.condition(output["Condition"])
 
     def resources(self, kind=None):
         """The names of the resources that the stack has, of one type or of all."""
@@ -203,7 +210,12 @@ class Stack:
         if name == "ConfigurationVersion":
             # AppConfig assigns the next number when the content changes.
             return str(zlib.crc32(self.configuration().encode()))
-        return self._resource(name, f"<{name}>")
+        text = f"<{name}>"
+        if self.template["Resources"].get(name, {}).get("Type") == "AWS::Lambda::Version":
+            # A function has its logical id in its name.
+            function = self.template["Resources"][name]["Properties"]["FunctionName"]["Ref"]
+            text = "arn:aws:lambda:eu-central-1:111122223333:function:" + f"chat-{function}-AbCdEf:{text}"
+        return self._resource(name, text)
 
     def _resource(self, name, text):
         if not self.has(name):

@@ -5,8 +5,9 @@
 //! conditional on this, so a run can be interrupted, repeated, and used while the target serves
 //! traffic.
 //!
-//! **What is left out.** Items that have expired: idempotency keys, changes, and previous contents of
-//! messages. Also everything that contradicts the target. It is named, and an operator decides:
+//! **What is left out.** Items that have expired: idempotency keys, changes, and previous contents of messages.
+//! Connections, because they belong to sockets that no longer exist; they count as expired. Also everything that
+//! contradicts the target. It is named, and an operator decides:
 //!
 //! - *A chat that the users have started again*, because its state was lost. `createdAt` of the two
 //!   states differs, and no request changes it once there is a chat. The numbers of the new messages hide
@@ -84,7 +85,7 @@ pub struct CopySummary {
     pub items: u64,
     /// Items that were copied; in a dry run, items that would be copied.
     pub copied: u64,
-    /// Items that have expired.
+    /// Items that have expired, and connections.
     pub expired: u64,
     /// Items that are missing or different in the target, and contradict it.
     pub not_copied: u64,
@@ -735,10 +736,15 @@ fn read_created_at(state: &Item) -> Option<Timestamp> {
     Some(Timestamp::from_millis(millis))
 }
 
-/// Whether an item has expired. The table's TTL deletes it some time later.
+/// Whether an item has expired, and the table's TTL deletes it some time later. A connection has expired at any time:
+/// the copy runs after a restore, and the table to copy from has no sockets.
 fn is_expired(key: &ItemKey, item: &Item, now: Timestamp) -> bool {
+    let kind = ItemKind::of(key);
+    if kind == Some(ItemKind::Connection) {
+        return true;
+    }
     let expires_at = item.get("expiresAt").and_then(|time| time.as_n().ok());
-    ItemKind::of(key).is_some_and(has_lifetime)
+    kind.is_some_and(has_lifetime)
         && expires_at
             .and_then(|time| time.parse::<u64>().ok())
             .is_some_and(|expires_at| expires_at <= now.seconds())
@@ -1011,5 +1017,17 @@ mod tests {
         }
         let message = ItemKey::new("CHAT#17-42", "MSG#0000000000000001");
         assert!(!is_expired(&message, &item(&[("expiresAt", "9")]), now));
+    }
+
+    #[test]
+    fn a_connection_is_never_copied() {
+        let now = Timestamp::from_millis(10_999);
+        let connection = ItemKey::new("USER#42", "CONN#L0SM9cOFIAMCHQ=");
+        for expires_at in ["9", "11", "x"] {
+            let item = item(&[("expiresAt", expires_at)]);
+            assert!(is_expired(&connection, &item, now), "{expires_at}");
+        }
+        let totals = ItemKey::new("USER#42", "TOTALS#3");
+        assert!(!is_expired(&totals, &Item::new(), now));
     }
 }

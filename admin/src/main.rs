@@ -132,7 +132,7 @@ enum Command {
     /// Reads the whole restored table, page by page, and creates the items whose keys do not exist in
     /// the live table. It never changes or deletes an item. It is safe while the live table serves
     /// traffic, and can be interrupted and repeated. Items that have expired are left out: idempotency
-    /// keys, changes, and previous contents of messages.
+    /// keys, changes, and previous contents of messages. So are connections, whose sockets no longer exist.
     #[command(after_help = COPY_HELP)]
     Copy(CopyArgs),
     /// List the open reports, oldest first

@@ -457,7 +457,10 @@ pub(crate) fn is_valid_seq_or_rev(number: u64) -> bool {
 pub(crate) fn has_lifetime(kind: ItemKind) -> bool {
     matches!(
         kind,
-        ItemKind::IdempotencyKey | ItemKind::Change | ItemKind::PreviousContent
+        ItemKind::IdempotencyKey
+            | ItemKind::Change
+            | ItemKind::PreviousContent
+            | ItemKind::Connection
     )
 }
 

@@ -8,8 +8,12 @@ export async function handler(event) {
   const { Items } = await client.send(
     new QueryCommand({
       TableName,
-      KeyConditionExpression: "pk = :pk",
-      ExpressionAttributeValues: { ":pk": { S: `USER#${user}` } },
+      KeyConditionExpression: "pk = :pk AND sk BETWEEN :first AND :last",
+      ExpressionAttributeValues: {
+        ":pk": { S: `USER#${user}` },
+        ":first": { S: "SENT" },
+        ":last": { S: "TOTALS#7" },
+      },
       ConsistentRead: true,
       Limit: 9,
       ReturnConsumedCapacity: "TOTAL",
@@ -20,5 +24,6 @@ export async function handler(event) {
     totalPendingRequest: total("pending"),
     totalUnreadMessages: total("unread"),
     totalSentRequest: total("open"),
+    version: total("changes"),
   });
 }

@@ -44,6 +44,8 @@ export async function handler(event) {
     senderId: N(sender),
     text: S([...text].slice(0, 120).join("")),
     createdAt: N(now),
+    // An event needs no read of such a message.
+    ...([...text].length <= 120 && { whole: { BOOL: true } }),
   };
   await client.send(
     new TransactWriteItemsCommand({
@@ -89,8 +91,8 @@ export async function handler(event) {
           Update: {
             TableName,
             Key: { pk: S(`USER#${sender === low ? high : low}`), sk: S(`TOTALS#${totalsShard(low, high)}`) },
-            UpdateExpression: "SET #type = :type ADD #total :one",
-            ExpressionAttributeNames: { "#type": "type", "#total": "unread" },
+            UpdateExpression: "SET #type = :type ADD #total :one, #changes :one",
+            ExpressionAttributeNames: { "#type": "type", "#total": "unread", "#changes": "changes" },
             ExpressionAttributeValues: { ":type": S("Totals"), ":one": N(1) },
             ReturnValuesOnConditionCheckFailure,
           },

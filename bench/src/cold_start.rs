@@ -7,6 +7,7 @@
 use std::{fmt::Write, time::Duration};
 
 use chat_local::template::Template;
+use chat_shared::http::ENDPOINTS;
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -238,7 +239,9 @@ fn write_report(
     let _ = write!(
         text,
         "\n**Connections** is the number that a process opens for two invocations. **Requests** are \
-         requests to DynamoDB. {ASSUMPTIONS}\n\n"
+         requests to DynamoDB. The functions without dollar amounts are invoked by a WebSocket API or by the \
+         table's stream, which have other prices. `push-events` receives one message in each event, and sends \
+         it to one connection of each member. {ASSUMPTIONS}\n\n"
     );
     text += &ratios(measurements);
     let bars = measurements.iter().map(|measurement| {
@@ -290,7 +293,16 @@ fn sizes_row(measurement: &Measurement) -> Vec<String> {
 fn costs_row(measurement: &Measurement, memory: f64) -> Vec<String> {
     let cost = &measurement.cost;
     let cpu_time = measurement.median(|sample| sample.warm_cpu);
-    let dollars = |memory| format!("{:.2}", dollars_per_million(memory, cpu_time, cost));
+    // The prices are those of requests to the HTTP API.
+    let function = &measurement.implementation.function;
+    let is_priced = ENDPOINTS.iter().any(|endpoint| endpoint.name == function);
+    let dollars = |memory| {
+        if is_priced {
+            format!("{:.2}", dollars_per_million(memory, cpu_time, cost))
+        } else {
+            "–".to_owned()
+        }
+    };
     vec![
         measurement.implementation.name.clone(),
         measurement.connections.to_string(),

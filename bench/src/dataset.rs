@@ -1,4 +1,5 @@
-//! Creates the table and test data: users, chats, messages and access tokens.
+//! Creates the table and test data: users, chats, messages, connections, access tokens, and records of the
+//! table's stream.
 
 use std::time::Duration;
 
@@ -9,8 +10,12 @@ use chat_local::{
 };
 use chat_shared::{
     domain::{ChatId, MessageContent, Timestamp, UserId},
-    store::{Store, TableClient},
+    store::{
+        Connection, Store, TableClient,
+        items::{ChatItem, Item},
+    },
 };
+use serde_json::{Value, json};
 
 use crate::Result;
 
@@ -22,7 +27,7 @@ pub const SHORT_MESSAGE_BYTES: usize = 200;
 /// Lifetime of an access token. It is longer than any benchmark run.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(12);
 
-/// Starts an embedded DynamoDB and creates the template's table in it.
+/// Starts an embedded DynamoDB and creates the template's table in it, without its stream.
 pub async fn create_table(template: &Template) -> Result<(EmbeddedDynamoDb, TableClient)> {
     let dynamodb = EmbeddedDynamoDb::start(None).await?;
     let table = &template.table;
@@ -53,6 +58,57 @@ pub fn chat_id(one: u64, other: u64) -> Result<ChatId> {
 pub fn short_message() -> Result<MessageContent> {
     let text = "x".repeat(SHORT_MESSAGE_BYTES);
     Ok(MessageContent::new(Some(text), None, None)?)
+}
+
+/// A connection that is open from now on and longer than any benchmark run.
+pub fn connection(id: String) -> Connection {
+    let now = Timestamp::now();
+    Connection {
+        id,
+        connected_at: now,
+        token_expires_at: now + TOKEN_LIFETIME,
+    }
+}
+
+/// Sends a message of the member with the lower id, and returns the record of that change of the chat,
+/// as the table's stream has it. The sequence number is unique in a batch.
+pub async fn send_and_record(
+    store: &Store,
+    chat: ChatId,
+    content: MessageContent,
+    sequence_number: u64,
+) -> Result<Value> {
+    let before = chat_image(store, chat).await?;
+    store.send_message(chat.low(), chat, content, None).await?;
+    let after = chat_image(store, chat).await?;
+    let key = ChatItem::key(chat);
+    Ok(json!({
+        "eventID": format!("{:032x}", fastrand::u128(..)),
+        "eventName": "MODIFY",
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": "us-east-1",
+        "dynamodb": {
+            "ApproximateCreationDateTime": Timestamp::now().seconds(),
+            "Keys": {"pk": {"S": key.pk}, "sk": {"S": key.sk}},
+            "OldImage": before,
+            "NewImage": after,
+            "SequenceNumber": format!("{sequence_number:021}"),
+            // Roughly; no function reads it.
+            "SizeBytes": before.to_string().len() + after.to_string().len(),
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
+        },
+        "eventSourceARN": "arn:aws:dynamodb:us-east-1:000000000000:table/bench/stream/bench",
+    }))
+}
+
+/// The item of a chat in the JSON of DynamoDB, as a record of the stream contains it.
+async fn chat_image(store: &Store, chat: ChatId) -> Result<Value> {
+    let item: Item = store
+        .get(ChatItem::key(chat))
+        .await?
+        .ok_or("the chat is missing")?;
+    Ok(serde_json::to_value(serde_dynamo::Item::from(item))?)
 }
 
 /// An access token, signed with [`SECRET`].

@@ -1,6 +1,7 @@
 //! Proxy between a function and the embedded DynamoDB: adds TLS as in production, counts requests and
 //! capacity units, and emulates transaction conflicts. It also emulates the one request to Secrets Manager
-//! that a function sends at init.
+//! that a function sends at init, and the `@connections` API of a WebSocket API, whose clients receive
+//! everything at once.
 //!
 //! The proxy of the integration tests (`tests/integration/dynamodb_proxy/`) also emulates conflicts,
 //! but this one is separate because it must add as little time as possible to the measurements and
@@ -251,6 +252,7 @@ impl ProxyState {
             let mode = self.traffic().mode;
             let response = match mode {
                 _ if is_secret_request(&request) => secret_response(),
+                _ if is_connections_request(&request) => Message::response("200 OK", &[], ""),
                 ProxyMode::PassThrough => forward(&request, &mut upstream)?,
                 ProxyMode::CountRequests => self.count(&request, &mut upstream)?,
                 ProxyMode::EmulateConflicts => self.emulate_conflicts(&request, &mut upstream)?,
@@ -272,7 +274,7 @@ impl ProxyState {
         let counted = CountedRequest {
             start,
             end: tick(),
-            is_write: is_transaction(request),
+            is_write: is_write(request),
             capacity_units: capacity_units(&response.body),
         };
         self.traffic().requests.push(counted);
@@ -313,6 +315,12 @@ fn is_secret_request(request: &Message) -> bool {
     request.header("x-amz-target") == Some("secretsmanager.GetSecretValue")
 }
 
+/// Whether a request sends a frame to a connection, or closes one.
+fn is_connections_request(request: &Message) -> bool {
+    let (_, path) = request.method_and_path();
+    path.contains("connections/")
+}
+
 /// The response of Secrets Manager, with a secret that was stored long ago.
 fn secret_response() -> Message {
     let body = json!({
@@ -328,8 +336,18 @@ fn secret_response() -> Message {
 }
 
 fn is_transaction(request: &Message) -> bool {
-    let target = request.header("x-amz-target");
-    target.is_some_and(|target| target.ends_with(".TransactWriteItems"))
+    operation(request) == Some("TransactWriteItems")
+}
+
+fn is_write(request: &Message) -> bool {
+    let single = ["PutItem", "UpdateItem", "DeleteItem"];
+    is_transaction(request) || operation(request).is_some_and(|name| single.contains(&name))
+}
+
+/// The operation of DynamoDB that a request is for.
+fn operation(request: &Message) -> Option<&str> {
+    let (_, operation) = request.header("x-amz-target")?.split_once('.')?;
+    Some(operation)
 }
 
 /// The keys of the items that a transaction writes.

@@ -10,7 +10,7 @@ use std::{
 use chat_local::{dynamodb::EmbeddedDynamoDb, sample_events, template::Template};
 use chat_shared::{
     domain::{ChatId, Timestamp, UserId},
-    store::{Store, TableClient},
+    store::{SendOutcome, Store, TableClient},
 };
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -18,8 +18,8 @@ use tokio::runtime::Runtime;
 use crate::{
     Result,
     dataset::{
-        SECRET, SHORT_MESSAGE_BYTES, access_token, chat_id, create_table, short_message,
-        start_chat, user_id,
+        SECRET, SHORT_MESSAGE_BYTES, access_token, chat_id, connection, create_table,
+        send_and_record, short_message, start_chat, user_id,
     },
     dynamodb_proxy::{Certificate, Proxy},
 };
@@ -34,7 +34,7 @@ const MESSAGES: u64 = 40;
 /// The first id for users who have no data yet.
 const FIRST_NEW_USER: u64 = 1_000_000;
 
-/// A filled table behind a TLS proxy. Two users have chats of every kind.
+/// A filled table behind a TLS proxy. Two users have chats of every kind, and one connection each.
 pub struct Environment<'a> {
     runtime: &'a Runtime,
     /// The proxy between the functions and the table.
@@ -91,6 +91,9 @@ impl<'a> Environment<'a> {
                 .await?;
         }
         for user in [chat.low(), chat.high()] {
+            // `push-events` sends to it. The proxy emulates the connection.
+            let connection = connection(format!("of-{user}="));
+            store.open_connection(user, &connection).await?;
             for n in 0..CHATS_PER_KIND {
                 let active = self.chat_with_new_user(user)?;
                 let requester = if n % 2 == 0 {
@@ -151,6 +154,10 @@ impl<'a> Environment<'a> {
             ("AWS_REGION", text("us-east-1")),
             ("AWS_DEFAULT_REGION", text("us-east-1")),
             ("AWS_ENDPOINT_URL_DYNAMODB", text(self.proxy.endpoint())),
+            (
+                "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI",
+                format!("{}/live", self.proxy.endpoint()),
+            ),
             ("AWS_LAMBDA_FUNCTION_NAME", text("bench")),
             ("AWS_LAMBDA_FUNCTION_VERSION", text("1")),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", text("256")),
@@ -179,40 +186,141 @@ impl<'a> Environment<'a> {
     /// An event for which the function does its full work and returns success. This method also
     /// writes the data that the event needs.
     pub fn event(&self, function: &str) -> Result<String> {
-        let mut event = match function {
-            "accept-chat-request" | "decline-chat-request" => {
+        let event = match self.push_event(function)? {
+            Some(event) => event,
+            None => self.request(function)?,
+        };
+        Ok(event.to_string())
+    }
+
+    /// The event of a request to the HTTP API.
+    fn request(&self, function: &str) -> Result<Value> {
+        let store = self.store();
+        match function {
+            "accept-chat-request" | "decline-chat-request" | "withdraw-chat-request" => {
                 let chat = chat_id(self.new_user(), self.new_user())?;
-                let store = self.store();
                 self.runtime
                     .block_on(store.request_chat(chat.low(), chat))?;
-                let mut event = sample_event(function, Some(chat.high()))?;
+                let is_requester = function == "withdraw-chat-request";
+                let caller = if is_requester {
+                    chat.low()
+                } else {
+                    chat.high()
+                };
+                let mut event = sample_event(function, Some(caller))?;
                 event["pathParameters"]["chatId"] = chat.to_string().into();
-                event
+                Ok(event)
             }
             "send-chat-request" => {
                 let (requester, recipient) = (user_id(self.new_user())?, self.new_user());
                 let mut event = sample_event(function, Some(requester))?;
                 event["body"] = json!({"userId": recipient}).to_string().into();
-                event
+                Ok(event)
             }
-            _ => sample_event(function, None)?,
-        };
-        match function {
+            // Blocks would keep the users of the other events from sending.
+            "block-user" | "unblock-user" | "report-user" => {
+                let chat = chat_id(self.new_user(), self.new_user())?;
+                let (caller, other) = (chat.low(), chat.high());
+                self.runtime.block_on(start_chat(&store, caller, chat))?;
+                if function == "unblock-user" {
+                    self.runtime.block_on(store.block_user(caller, chat))?;
+                }
+                let mut event = sample_event(function, Some(caller))?;
+                if function == "report-user" {
+                    let body = json!({"userId": other.get(), "reason": "spam"});
+                    event["body"] = body.to_string().into();
+                } else {
+                    event["pathParameters"]["userId"] = other.to_string().into();
+                }
+                Ok(event)
+            }
+            // Of a new message, because a message can be deleted only once.
+            "edit-message" | "delete-message" => {
+                let seq = self.send_message()?;
+                let mut event = sample_event(function, None)?;
+                event["pathParameters"]["seq"] = seq.to_string().into();
+                Ok(event)
+            }
             "mark-messages-read" => {
-                let chat = chat_id(ANN, BEN)?;
-                let store = self.store();
-                let send = store.send_message(chat.low(), chat, short_message()?, None);
-                self.runtime.block_on(send)?;
+                self.send_message()?;
+                sample_event(function, None)
             }
             "send-message" => {
+                let mut event = sample_event(function, None)?;
                 let text = "x".repeat(SHORT_MESSAGE_BYTES);
                 event["body"] = json!({"text": text}).to_string().into();
                 let headers = event["headers"].as_object_mut();
                 headers.and_then(|headers| headers.remove("idempotency-key"));
+                Ok(event)
             }
-            _ => {}
+            _ => sample_event(function, None),
         }
-        Ok(event.to_string())
+    }
+
+    /// Ann sends a message to Ben. Returns its `seq`.
+    fn send_message(&self) -> Result<u64> {
+        let (store, chat) = (self.store(), chat_id(ANN, BEN)?);
+        let sent = store.send_message(user_id(ANN)?, chat, short_message()?, None);
+        match self.runtime.block_on(sent)? {
+            SendOutcome::Sent(message) | SendOutcome::Replayed { message, .. } => {
+                Ok(message.seq.get())
+            }
+        }
+    }
+
+    /// The event of a function that a WebSocket API or the table's stream invokes. `None` for the functions
+    /// of the HTTP API.
+    fn push_event(&self, function: &str) -> Result<Option<Value>> {
+        let store = self.store();
+        let user = user_id(self.new_user())?;
+        let connection = connection(format!("of-{user}="));
+        let context = |route_key: &str, event_type: &str| {
+            json!({
+                "routeKey": route_key,
+                "eventType": event_type,
+                "connectionId": connection.id,
+                "connectedAt": connection.connected_at.millis(),
+                "stage": "live",
+                "authorizer": {
+                    "principalId": user.to_string(),
+                    "userId": user.to_string(),
+                    "tokenExpiresAt": connection.token_expires_at.seconds().to_string(),
+                },
+            })
+        };
+        let open = || {
+            let opened = store.open_connection(user, &connection);
+            self.runtime.block_on(opened)
+        };
+        Ok(Some(match function {
+            "authorize-connection" => json!({
+                "type": "REQUEST",
+                "methodArn": "arn:aws:execute-api:us-east-1:000000000000:bench/live/$connect",
+                "headers": {
+                    "Sec-WebSocket-Protocol": format!("chat.v1, {}", access_token(user)?),
+                },
+                "requestContext": context("$connect", "CONNECT"),
+            }),
+            "open-connection" => json!({"requestContext": context("$connect", "CONNECT")}),
+            "close-connection" => {
+                open()?;
+                json!({"requestContext": context("$disconnect", "DISCONNECT")})
+            }
+            "receive-frame" => {
+                open()?;
+                json!({
+                    "requestContext": context("$default", "MESSAGE"),
+                    "body": r#"{"type":"sync"}"#,
+                    "isBase64Encoded": false,
+                })
+            }
+            // Of a long message, which the function reads, to both members.
+            "push-events" => {
+                let record = send_and_record(&store, chat_id(ANN, BEN)?, short_message()?, 1);
+                json!({"Records": [self.runtime.block_on(record)?]})
+            }
+            _ => return Ok(None),
+        }))
     }
 }
 

@@ -40,8 +40,7 @@ impl<'a> FunctionProcess<'a> {
     /// next event when this returns. Fails if the response is not a success.
     pub fn invoke(&mut self, event: &str) -> Result<Duration> {
         let (duration, response) = self.api.invoke(event)?;
-        let status = serde_json::from_slice::<Value>(&response)?["statusCode"].as_u64();
-        if !status.is_some_and(|status| (200..300).contains(&status)) {
+        if !is_success(&serde_json::from_slice(&response)?) {
             let response = String::from_utf8_lossy(&response);
             return Err(format!("the function did not return success: {response}").into());
         }
@@ -56,12 +55,7 @@ impl<'a> FunctionProcess<'a> {
 
     /// Peak resident memory of the process in bytes.
     pub fn peak_memory(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let mut lines = status.lines();
-        let peak = lines.find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
-        let peak = peak.ok_or("/proc/PID/status has no line VmHWM")?;
-        let kibibytes: u64 = peak.trim().parse()?;
-        Ok(kibibytes * 1024)
+        peak_memory(self.child.id())
     }
 }
 
@@ -76,4 +70,52 @@ impl Drop for FunctionProcess<'_> {
 pub fn cpu_time(process_id: u32) -> Result<Duration> {
     let process_id = Pid::from_raw(i32::try_from(process_id)?);
     Ok(ClockId::pid_cpu_clock_id(process_id)?.now()?.into())
+}
+
+/// Peak resident memory of a process in bytes.
+pub fn peak_memory(process_id: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process_id}/status"))?;
+    let mut lines = status.lines();
+    let peak = lines.find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
+    let peak = peak.ok_or("/proc/PID/status has no line VmHWM")?;
+    let kibibytes: u64 = peak.trim().parse()?;
+    Ok(kibibytes * 1024)
+}
+
+/// Whether a response says that the function has done its full work: a success of a route, the
+/// permission of the authorizer, or a batch of the stream without failures.
+fn is_success(response: &Value) -> bool {
+    if let Some(status) = response["statusCode"].as_u64() {
+        return (200..300).contains(&status);
+    }
+    let statement = &response["policyDocument"]["Statement"][0];
+    let failures = response["batchItemFailures"].as_array();
+    statement["Effect"] == "Allow" || failures.is_some_and(Vec::is_empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_response_is_a_success_only_if_the_function_has_done_its_work() {
+        let policy = |effect: &str| json!({"policyDocument": {"Statement": [{"Effect": effect}]}});
+        for success in [
+            json!({"statusCode": 201}),
+            policy("Allow"),
+            json!({"batchItemFailures": []}),
+        ] {
+            assert!(is_success(&success), "{success}");
+        }
+        for failure in [
+            json!({"statusCode": 403}),
+            policy("Deny"),
+            json!({"batchItemFailures": [{"itemIdentifier": "1"}]}),
+            json!({}),
+        ] {
+            assert!(!is_success(&failure), "{failure}");
+        }
+    }
 }

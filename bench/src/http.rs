@@ -1,5 +1,5 @@
 //! Minimal blocking HTTP/1.1: messages with a `content-length` on persistent connections, which is all
-//! that the Lambda Runtime API and DynamoDB need.
+//! that the Lambda Runtime API, DynamoDB and the gateway of the local stack need.
 //!
 //! A server library would add its thread pool or scheduler to every time that the benchmark measures.
 
@@ -16,8 +16,16 @@ pub struct Message {
 impl Message {
     /// Builds a response.
     pub fn response(status: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Self {
-        let body = body.into();
-        let mut head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n", body.len());
+        Self::new(&format!("HTTP/1.1 {status}"), headers, body.into())
+    }
+
+    /// Builds a POST request.
+    pub fn post(path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Self {
+        Self::new(&format!("POST {path} HTTP/1.1"), headers, body.into())
+    }
+
+    fn new(first_line: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Self {
+        let mut head = format!("{first_line}\r\ncontent-length: {}\r\n", body.len());
         for (name, value) in headers {
             head.extend([name, ": ", value, "\r\n"]);
         }
@@ -63,6 +71,11 @@ impl Message {
         Some(value.trim())
     }
 
+    /// The status code of a response.
+    pub fn status(&self) -> Option<u16> {
+        self.head.split(' ').nth(1)?.parse().ok()
+    }
+
     /// The method and the path of a request.
     pub fn method_and_path(&self) -> (&str, &str) {
         let mut words = self.head.split(' ');
@@ -80,6 +93,8 @@ mod tests {
         let mut connection = Vec::new();
         let response = Message::response("200 OK", &[("Request-Id", "7")], "body");
         response.write(&mut connection).unwrap();
+        let post = Message::post("/first", &[("host", "here")], "text");
+        post.write(&mut connection).unwrap();
         connection.extend(b"GET /next HTTP/1.1\r\nhost: here\r\n\r\n");
         let mut reader = connection.as_slice();
         let first = Message::read(&mut reader).unwrap().unwrap();
@@ -87,9 +102,13 @@ mod tests {
             (first.header("request-id"), &first.body[..]),
             (Some("7"), &b"body"[..])
         );
+        assert_eq!(first.status(), Some(200));
         let second = Message::read(&mut reader).unwrap().unwrap();
-        assert_eq!(second.method_and_path(), ("GET", "/next"));
-        assert!(second.body.is_empty());
+        assert_eq!(second.method_and_path(), ("POST", "/first"));
+        assert_eq!(second.body, b"text");
+        let third = Message::read(&mut reader).unwrap().unwrap();
+        assert_eq!(third.method_and_path(), ("GET", "/next"));
+        assert!(third.body.is_empty());
         assert!(Message::read(&mut reader).unwrap().is_none());
     }
 

@@ -1,5 +1,5 @@
 //! Benchmarks the Lambda functions: cold start, warm invocations, cost, scaling with the amount of
-//! data, and throughput. It runs with one command on any Linux machine with Rust. It also measures
+//! data, throughput and push. It runs with one command on any Linux machine with Rust. It also measures
 //! Node functions for comparison when Node is installed.
 //!
 //! | Part | Question | Module |
@@ -7,6 +7,7 @@
 //! | `cold-start` | How long do a cold start and a warm invocation take, how much memory do they need, and what do they cost? | `cold_start.rs` |
 //! | `scaling` | How do latency and capacity units change when the number of chats, messages and concurrent senders grows? | `scaling.rs` |
 //! | `throughput` | How many requests per second does one machine serve? | `throughput.rs` |
+//! | `push` | How long does a message take to reach the other member over a WebSocket, and how many events and connections does one instance serve? | `push.rs` |
 //! | `sizes` | Are the functions within their budget for size and memory? This part is a test, not a measurement. | `sizes.rs` |
 
 mod cold_start;
@@ -17,12 +18,15 @@ mod format;
 mod function_process;
 mod http;
 mod implementations;
+mod live;
 mod plot;
 mod pricing;
+mod push;
 mod report;
 mod runtime_api;
 mod scaling;
 mod sizes;
+mod stack;
 mod statistics;
 mod throughput;
 
@@ -37,8 +41,8 @@ use report::Report;
 /// Every error ends the benchmark and is printed, so one boxed error type is enough.
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
-/// Benchmarks the functions. Without a command, it runs the parts cold-start, scaling and throughput
-/// and updates docs/benchmark/results.md and its plots.
+/// Benchmarks the functions. Without a command, it runs the parts cold-start, scaling, throughput and
+/// push, and updates docs/benchmark/results.md and its plots.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Cli {
@@ -66,6 +70,8 @@ enum Part {
     Scaling,
     /// Measure how many requests per second one machine serves; needs `wrk`
     Throughput,
+    /// Measure how fast events reach WebSocket connections, and how many one instance pushes
+    Push,
     /// Fail when a function exceeds its budget for size or memory
     Sizes,
 }
@@ -88,6 +94,14 @@ struct Effort {
     seconds: u32,
     /// Connections that `wrk` opens.
     connections: u32,
+    /// Messages of one pair of users whose latency of push is measured.
+    push_messages: u64,
+    /// Pairs of users who send at once.
+    push_pairs: u64,
+    /// Chats whose events are pushed in batches.
+    push_chats: u64,
+    /// Batches of events of each kind.
+    push_batches: u32,
 }
 
 impl Effort {
@@ -100,6 +114,10 @@ impl Effort {
         max_senders: 200,
         seconds: 60,
         connections: 16,
+        push_messages: 200,
+        push_pairs: 200,
+        push_chats: 100,
+        push_batches: 30,
     };
     const QUICK: Self = Self {
         processes: 3,
@@ -110,6 +128,10 @@ impl Effort {
         max_senders: 20,
         seconds: 5,
         connections: 16,
+        push_messages: 20,
+        push_pairs: 20,
+        push_chats: 10,
+        push_batches: 3,
     };
 }
 
@@ -160,6 +182,9 @@ fn run(cli: &Cli) -> Result<()> {
     }
     if is_selected(Part::Throughput) {
         throughput::run(&runtime, functions, &effort, &report)?;
+    }
+    if is_selected(Part::Push) {
+        push::run(&runtime, functions, &effort, &report)?;
     }
     Ok(())
 }

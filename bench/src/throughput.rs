@@ -1,14 +1,10 @@
 //! Measures the throughput of one machine: how many requests per second the local stack with release
 //! binaries serves to the load generator `wrk`, which runs on the same machine.
 
-use std::{collections::BTreeMap, fmt::Write, path::Path, sync::Arc, time::Duration};
+use std::{fmt::Write, path::Path, time::Duration};
 
 use chat_local::{
-    Database, Stack, StackOptions,
-    dynamodb::client_for_endpoint,
-    function_binaries::executables,
-    lambda::max_instances,
-    template::{default_path, workspace_root},
+    Stack, dynamodb::client_for_endpoint, lambda::max_instances, realtime::RealtimeOptions,
 };
 use chat_shared::{domain::Timestamp, store::TableClient};
 use serde_json::Value;
@@ -16,12 +12,13 @@ use tokio::{process::Command, runtime::Runtime};
 
 use crate::{
     Effort, Result,
-    dataset::{SECRET, access_token, chat_id, short_message, start_chat},
+    dataset::{access_token, chat_id, short_message, start_chat},
     format::{markdown_table, millis, significant},
     function_process::cpu_time,
     implementations::find_program,
     plot::{Bar, bars},
     report::Report,
+    stack::start_stack,
 };
 
 /// Pairs of users who have a chat.
@@ -135,32 +132,19 @@ pub fn run(
         .into_iter()
         .filter(|scenario| scenario.requests.iter().all(is_selected))
         .collect();
+    if scenarios.is_empty() {
+        eprintln!("Skipping throughput: no scenario can run with the selected functions.");
+        return Ok(());
+    }
     runtime.block_on(measure(&scenarios, effort, report))
 }
 
 async fn measure(scenarios: &[Scenario], effort: &Effort, report: &Report) -> Result<()> {
     eprintln!("Building the functions as they are deployed …");
-    let mut arguments = vec!["--release", "--locked", "--package", "chat-functions"];
     let kinds = scenarios.iter().flat_map(|scenario| scenario.requests);
-    arguments.extend(kinds.flat_map(|kind| ["--bin", kind.function]));
-    let binaries = executables(&workspace_root(), &arguments).await?;
-    let folder = binaries.first().and_then(|binary| binary.parent());
-    let options = StackOptions {
-        template: default_path(),
-        binaries: folder
-            .ok_or("no scenario can run with the selected functions")?
-            .to_owned(),
-        port: 0,
-        database: Database::Memory,
-        environment: BTreeMap::from([
-            ("JWT_SECRET".to_owned(), SECRET.to_owned()),
-            ("LOG_LEVEL".to_owned(), "WARN".to_owned()),
-            ("STACK_NAME".to_owned(), String::new()),
-        ]),
-        allowed_origins: Vec::new(),
-        log: Arc::new(|_| {}),
-    };
-    let stack = Stack::start(options).await?;
+    let functions: Vec<_> = kinds.map(|kind| kind.function).collect();
+    // Without push: the stream of the embedded DynamoDB slows writes down more and more (see `push.rs`).
+    let stack = start_stack(&functions, RealtimeOptions::off()).await?;
     let users = create_users(&stack).await?;
     let script = std::env::temp_dir().join(format!("chat-bench-{}.lua", std::process::id()));
     let (mut rows, mut rates) = (Vec::new(), Vec::new());
@@ -210,8 +194,8 @@ async fn measure(scenarios: &[Scenario], effort: &Effort, report: &Report) -> Re
         "failed",
     ];
     let text = format!(
-        "The whole backend runs on this machine: the gateway and the table (in memory) in one process, and \
-         up to {} processes of each function. `wrk` runs on the same machine and sends requests over {} \
+        "The whole backend runs on this machine, without push: the gateway and the table (in memory) in one \
+         process, and up to {} processes of each function. `wrk` runs on the same machine and sends requests over {} \
          connections for {} s. It picks the user for each request at random from {PAIRS} pairs of users with \
          a chat.{} A request counts as failed if its response is not 2xx or 3xx.\n\n{}\n\
          ![Requests per second](throughput.svg)\n",

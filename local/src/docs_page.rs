@@ -1,5 +1,5 @@
-//! API documentation page at `/docs`, where developers can send requests as a sample user, and the
-//! OpenAPI document. Only the development server has these routes.
+//! API documentation page at `/docs`, where developers can send requests and receive live events as a sample
+//! user, and the OpenAPI and `AsyncAPI` documents. Only the development server has these routes.
 //!
 //! The page works without a network: this program contains all its files, and its content security
 //! policy allows requests to this stack only.
@@ -14,7 +14,7 @@ use chat_shared::{
     domain::{Timestamp, UserId},
     openapi,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{DEVELOPMENT_SECRET, tokens::TokenSigner};
 
@@ -22,17 +22,20 @@ use crate::{DEVELOPMENT_SECRET, tokens::TokenSigner};
 pub const PAGE_PATH: &str = "/docs";
 /// The user that the page signs in without `?user=…`.
 const DEFAULT_USER: u64 = 17;
+/// The users that the panel with live events can connect as.
+const SAMPLE_USERS: [(u64, &str); 2] = [(17, "Ann"), (42, "Ben")];
 /// Long enough for a page that stays open all day.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(12);
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 /// Inline styles are allowed because Scalar adds them to the page. Everything else must come from
-/// this server.
+/// this server. In `connect-src`, `'self'` includes the WebSocket API, which
+/// has the same host and port.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; \
     style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; \
     connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
-/// Serves the page and the OpenAPI document.
+/// Serves the page and the documents.
 pub(crate) struct DocsPage {
     /// `None` if the page must not contain a token.
     signer: Option<TokenSigner>,
@@ -63,6 +66,7 @@ impl DocsPage {
         let (content_type, body) = match parts.uri.path() {
             PAGE_PATH => ("text/html; charset=utf-8", self.page(parts).into()),
             "/docs/page.js" => (JAVASCRIPT, include_str!("docs_page/page.js").into()),
+            "/docs/live.js" => (JAVASCRIPT, include_str!("docs_page/live.js").into()),
             "/docs/page.css" => ("text/css", include_str!("docs_page/page.css").into()),
             "/docs/scalar.js" => (
                 JAVASCRIPT,
@@ -73,6 +77,13 @@ impl DocsPage {
                 serde_json::to_vec_pretty(&openapi::document()).ok()?.into(),
             ),
             "/openapi.yaml" => ("application/yaml", openapi::to_yaml().ok()?.into()),
+            "/asyncapi.json" => (
+                "application/json",
+                serde_json::to_vec_pretty(&openapi::asyncapi_document())
+                    .ok()?
+                    .into(),
+            ),
+            "/asyncapi.yaml" => ("application/yaml", openapi::asyncapi_yaml().ok()?.into()),
             _ => return None,
         };
         let mut response = Response::new(body);
@@ -96,10 +107,31 @@ impl DocsPage {
         let user = user.and_then(|(_, user)| user.parse::<UserId>().ok());
         let user = user.or_else(|| UserId::new(DEFAULT_USER));
         let token = user.and_then(|user| self.token(user));
-        let settings = json!({"user": user.map(UserId::get), "token": token}).to_string();
+        let settings = json!({
+            "user": user.map(UserId::get),
+            "token": token,
+            "users": self.sample_users(user),
+        });
+        let settings = settings.to_string();
         // `<` is the only character that could end the script element.
         let settings = settings.replace('<', "\\u003c");
         include_str!("docs_page/page.html").replace("SETTINGS", &settings)
+    }
+
+    /// The users that the panel with live events can connect as: the sample users, and the user that is signed
+    /// in if it is another one.
+    fn sample_users(&self, signed_in: Option<UserId>) -> Vec<Value> {
+        let is_sample = |id: u64| SAMPLE_USERS.iter().any(|(sample, _)| *sample == id);
+        let other = signed_in.map(UserId::get).filter(|id| !is_sample(*id));
+        let samples = SAMPLE_USERS.into_iter();
+        let users = samples.map(|(id, name)| (id, Some(name)));
+        users
+            .chain(other.map(|id| (id, None)))
+            .map(|(id, name)| {
+                let token = UserId::new(id).and_then(|user| self.token(user));
+                json!({"id": id, "name": name, "token": token})
+            })
+            .collect()
     }
 
     /// A token for the user, if the page may sign one.
@@ -149,10 +181,20 @@ mod tests {
         request("GET", "localhost:3000", path).await.unwrap()
     }
 
+    /// The settings in a page.
+    fn settings(page: &str) -> Value {
+        let (_, settings) = page.split_once(r#"type="application/json">"#).unwrap();
+        let (settings, _) = settings.split_once("</script>").unwrap();
+        serde_json::from_str(settings).unwrap()
+    }
+
     /// The user of the token in a page.
     fn token_user(page: &str) -> u64 {
-        let (_, token) = page.split_once(r#""token":""#).unwrap();
-        let token = token.split('"').next().unwrap();
+        user_of(settings(page)["token"].as_str().unwrap())
+    }
+
+    /// The user of a token.
+    fn user_of(token: &str) -> u64 {
         let variable = |name: &str| (name == "JWT_SECRET").then(|| DEVELOPMENT_SECRET.to_owned());
         let authenticator = Authenticator::from_env(variable).unwrap();
         let user = authenticator.verify(Some(&format!("Bearer {token}")), Timestamp::now());
@@ -167,11 +209,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn live_events_are_for_ann_ben_and_the_user_that_is_signed_in() {
+        for (path, expected) in [
+            ("/docs", vec![17, 42]),
+            ("/docs?user=42", vec![17, 42]),
+            ("/docs?user=5", vec![17, 42, 5]),
+        ] {
+            let settings = settings(&get(path).await.1);
+            let users = settings["users"].as_array().unwrap().iter();
+            let users = users.map(|user| {
+                let id = user["id"].as_u64().unwrap();
+                assert_eq!(user_of(user["token"].as_str().unwrap()), id);
+                id
+            });
+            assert_eq!(users.collect::<Vec<_>>(), expected, "{path}");
+        }
+    }
+
+    #[tokio::test]
     async fn the_page_has_no_token_with_any_other_secret() {
         let secret = "a secret of a deployment, with 32 bytes";
         let page = request_with(secret, "GET", "localhost", "/docs?user=42").await;
-        let (_, page) = page.unwrap();
-        assert!(page.contains(r#""token":null"#), "{page}");
+        let settings = settings(&page.unwrap().1);
+        assert_eq!(settings["token"], Value::Null);
+        for user in settings["users"].as_array().unwrap() {
+            assert_eq!(user["token"], Value::Null);
+        }
     }
 
     #[tokio::test]
@@ -179,6 +242,7 @@ mod tests {
         for path in [
             "/docs",
             "/docs/page.js",
+            "/docs/live.js",
             "/docs/page.css",
             "/docs/scalar.js",
         ] {
@@ -194,10 +258,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_document_is_served_as_json_and_yaml() {
-        let json: serde_json::Value = serde_json::from_str(&get("/openapi.json").await.1).unwrap();
+    async fn the_documents_are_served_as_json_and_yaml() {
+        let json: Value = serde_json::from_str(&get("/openapi.json").await.1).unwrap();
         assert_eq!(json, serde_json::to_value(openapi::document()).unwrap());
         assert_eq!(get("/openapi.yaml").await.1, openapi::to_yaml().unwrap());
+        let json: Value = serde_json::from_str(&get("/asyncapi.json").await.1).unwrap();
+        assert_eq!(json, openapi::asyncapi_document());
+        let yaml = get("/asyncapi.yaml").await.1;
+        assert_eq!(yaml, openapi::asyncapi_yaml().unwrap());
     }
 
     #[tokio::test]

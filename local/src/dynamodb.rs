@@ -1,4 +1,4 @@
-//! DynamoDB: runs an embedded one in this process, creates clients, and creates the table.
+//! DynamoDB: runs an embedded one in this process, creates clients, creates the table, and enables its stream.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::{
     error::ProvideErrorMetadata,
     types::{
         AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, Projection,
-        ProjectionType, TimeToLiveSpecification,
+        ProjectionType, StreamSpecification, TimeToLiveSpecification,
     },
 };
 use aws_smithy_http_client::tls;
@@ -118,32 +118,77 @@ fn http_client() -> SharedHttpClient {
         .build_https()
 }
 
+/// Settings that the clients of DynamoDB and of its streams share.
+struct ClientSettings {
+    region: Region,
+    credentials: Credentials,
+    retries: RetryConfig,
+    timeouts: TimeoutConfig,
+}
+
+impl ClientSettings {
+    /// Region and credentials of this process, or dummy values.
+    fn new() -> Self {
+        let mut environment = aws_environment(|name| std::env::var(name).ok());
+        let token = environment.remove("AWS_SESSION_TOKEN");
+        let mut take = |name| environment.remove(name).unwrap_or_default();
+        let (key, secret) = (take("AWS_ACCESS_KEY_ID"), take("AWS_SECRET_ACCESS_KEY"));
+        Self {
+            region: Region::new(take("AWS_REGION")),
+            credentials: Credentials::new(key, secret, token, None, "environment"),
+            retries: RetryConfig::standard().with_max_attempts(3),
+            timeouts: TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(2))
+                .operation_attempt_timeout(Duration::from_secs(10))
+                .build(),
+        }
+    }
+}
+
 /// A client for the DynamoDB at `endpoint`.
 #[must_use]
 pub fn client_for_endpoint(endpoint: &str) -> Client {
-    let mut environment = aws_environment(|name| std::env::var(name).ok());
-    let token = environment.remove("AWS_SESSION_TOKEN");
-    let mut take = |name| environment.remove(name).unwrap_or_default();
-    let (key, secret) = (take("AWS_ACCESS_KEY_ID"), take("AWS_SECRET_ACCESS_KEY"));
-    let region = take("AWS_REGION");
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(2))
-        .operation_attempt_timeout(Duration::from_secs(10))
-        .build();
+    let settings = ClientSettings::new();
     let config = Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
-        .region(Region::new(region))
-        .credentials_provider(Credentials::new(key, secret, token, None, "environment"))
+        .region(settings.region)
+        .credentials_provider(settings.credentials)
         .endpoint_url(endpoint)
         .http_client(http_client())
-        .retry_config(RetryConfig::standard().with_max_attempts(3))
-        .timeout_config(timeouts)
+        .retry_config(settings.retries)
+        .timeout_config(settings.timeouts)
         .build();
     Client::from_conf(config)
 }
 
+/// A client for the streams of the DynamoDB at `endpoint`.
+pub(crate) fn streams_client_for_endpoint(endpoint: &str) -> aws_sdk_dynamodbstreams::Client {
+    let settings = ClientSettings::new();
+    let config = aws_sdk_dynamodbstreams::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(settings.region)
+        .credentials_provider(settings.credentials)
+        .endpoint_url(streams_endpoint(endpoint))
+        .http_client(http_client())
+        .retry_config(settings.retries)
+        .timeout_config(settings.timeouts)
+        .build();
+    aws_sdk_dynamodbstreams::Client::from_conf(config)
+}
+
+/// The endpoint of the streams of a DynamoDB. AWS has one of its own for them; emulators have not.
+fn streams_endpoint(endpoint: &str) -> String {
+    let is_of_aws = endpoint.starts_with("https://dynamodb.") && endpoint.contains(".amazonaws.");
+    if is_of_aws {
+        endpoint.replacen("https://dynamodb.", "https://streams.dynamodb.", 1)
+    } else {
+        endpoint.to_owned()
+    }
+}
+
 /// Creates the table with its indexes and its TTL if they do not exist, and waits until they are
-/// active. It is safe to call this again, also concurrently.
+/// active. It is safe to call this again, also concurrently. [`enable_stream`] adds the stream: a stack without push
+/// and the benchmarks use the table without it, because the embedded DynamoDB keeps the records of a stream forever.
 ///
 /// # Errors
 /// When the DynamoDB cannot be reached or returns an error.
@@ -154,10 +199,7 @@ pub fn client_for_endpoint(endpoint: &str) -> Client {
 pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(), Error> {
     let client = client_for_endpoint(endpoint);
     let failed = |error: &dyn std::error::Error| {
-        let causes = std::iter::successors(error.source(), |cause| cause.source());
-        let cause = causes
-            .last()
-            .map_or_else(|| error.to_string(), ToString::to_string);
+        let cause = root_cause(error);
         Error::new(format!(
             "cannot create table {name} in the DynamoDB at {endpoint}: {cause}"
         ))
@@ -238,6 +280,72 @@ pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(
     }
 }
 
+/// Enables the stream of a table if it is not enabled, waits until it is, and returns its ARN. It is safe to call
+/// this again, also concurrently. `view_type` is the content of the records, such as `NEW_AND_OLD_IMAGES`.
+///
+/// # Errors
+/// When the DynamoDB cannot be reached or returns an error, or the table has a stream with other content.
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "all fields that the builder requires are set"
+)]
+pub async fn enable_stream(endpoint: &str, name: &str, view_type: &str) -> Result<String, Error> {
+    let client = client_for_endpoint(endpoint);
+    let failed = |cause: &str| {
+        Error::new(format!(
+            "cannot enable the stream of table {name} in the DynamoDB at {endpoint}: {cause}; start with \
+             --no-realtime to use the table without a stream"
+        ))
+    };
+    for _ in 0..MAX_READY_CHECKS {
+        let described = client.describe_table().table_name(name).send().await;
+        let described = described.map_err(|error| failed(&root_cause(&error)))?;
+        let Some(table) = described.table else {
+            continue;
+        };
+        let stream = table.stream_specification();
+        if let Some(stream) = stream.filter(|stream| stream.stream_enabled()) {
+            let actual = stream.stream_view_type().map_or("", AsRef::as_ref);
+            if actual != view_type {
+                return Err(failed(&format!(
+                    "it has a stream with {actual} instead of {view_type}"
+                )));
+            }
+            if let Some(arn) = table.latest_stream_arn() {
+                return Ok(arn.to_owned());
+            }
+        } else {
+            let stream = StreamSpecification::builder()
+                .stream_enabled(true)
+                .stream_view_type(view_type.into())
+                .build()
+                .expect("enabled is set");
+            let update = client.update_table().table_name(name);
+            match update.stream_specification(stream).send().await {
+                // The next description has the ARN.
+                Ok(_) => continue,
+                Err(error) => {
+                    // Another process enables the stream at the same time, or the table is being changed.
+                    let is_busy = ["ResourceInUseException", "ValidationException"];
+                    if !error.code().is_some_and(|code| is_busy.contains(&code)) {
+                        return Err(failed(&root_cause(&error)));
+                    }
+                }
+            }
+        }
+        tokio::time::sleep(READY_CHECK_INTERVAL).await;
+    }
+    Err(failed("it was not enabled in time"))
+}
+
+/// The innermost cause of an error, which says what went wrong.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes
+        .last()
+        .map_or_else(|| error.to_string(), ToString::to_string)
+}
+
 async fn wait_until_ready(
     client: &Client,
     name: &str,
@@ -259,4 +367,26 @@ async fn wait_until_ready(
         tokio::time::sleep(READY_CHECK_INTERVAL).await;
     }
     Err("the table did not become active in time".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_of_aws_have_an_endpoint_of_their_own() {
+        for (endpoint, expected) in [
+            (
+                "https://dynamodb.eu-central-1.amazonaws.com",
+                "https://streams.dynamodb.eu-central-1.amazonaws.com",
+            ),
+            (
+                "https://dynamodb.cn-north-1.amazonaws.com.cn",
+                "https://streams.dynamodb.cn-north-1.amazonaws.com.cn",
+            ),
+            ("http://localhost:8000", "http://localhost:8000"),
+        ] {
+            assert_eq!(streams_endpoint(endpoint), expected);
+        }
+    }
 }

@@ -14,6 +14,15 @@ use tokio::{
 
 use crate::Error;
 
+/// The functions of the WebSocket API and of the table's stream, which serve no endpoint of the HTTP API.
+pub(crate) const REALTIME_FUNCTIONS: [&str; 5] = [
+    "authorize-connection",
+    "open-connection",
+    "close-connection",
+    "receive-frame",
+    "push-events",
+];
+
 /// Builds all functions of the workspace and returns the folder that contains them. Cargo prints its
 /// progress and its diagnostics to stderr.
 ///
@@ -27,8 +36,9 @@ pub async fn build(workspace: &Path, release: bool) -> Result<PathBuf, Error> {
     } else {
         // Without `--package`, cargo selects the features of dependencies for the whole workspace, as
         // `cargo run` does. So it does not compile the AWS SDK a second time with other features.
-        let binaries = ENDPOINTS.iter();
-        arguments.extend(binaries.flat_map(|endpoint| ["--bin", endpoint.name]));
+        let binaries = ENDPOINTS.iter().map(|endpoint| endpoint.name);
+        let binaries = binaries.chain(REALTIME_FUNCTIONS);
+        arguments.extend(binaries.flat_map(|binary| ["--bin", binary]));
     }
     let executables = executables(workspace, &arguments).await?;
     let folder = executables
@@ -88,4 +98,22 @@ fn describes_a_package(variable: &str) -> bool {
 
 fn build_failed() -> Error {
     Error::new("the functions do not compile; fix the errors that cargo reports above, then retry")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::template::{Template, default_path};
+
+    #[test]
+    fn each_function_of_the_template_is_built() {
+        let template = Template::read(&default_path()).unwrap();
+        let functions = template.functions.iter();
+        let expected: BTreeSet<_> = functions.map(|function| &*function.binary).collect();
+        let endpoints = ENDPOINTS.iter().map(|endpoint| endpoint.name);
+        let built: BTreeSet<_> = endpoints.chain(REALTIME_FUNCTIONS).collect();
+        assert_eq!(built, expected);
+    }
 }

@@ -1,5 +1,5 @@
-//! Files that are generated from the code: `openapi.yaml`, the sample events and the endpoint table in
-//! `docs/api.md`.
+//! Files that are generated from the code: `openapi.yaml`, `asyncapi.yaml`, the sample events and the endpoint
+//! table in `docs/api.md`.
 
 use std::{
     fmt::Write,
@@ -44,11 +44,16 @@ impl GeneratedFile {
 /// # Errors
 /// When `docs/api.md` cannot be read or does not contain the markers of the endpoint table.
 pub fn generate(workspace: &Path) -> Result<Vec<GeneratedFile>, Error> {
-    let document = openapi::to_yaml().map_err(|error| Error::new(error.to_string()))?;
-    let mut files = vec![GeneratedFile {
-        path: "openapi.yaml".into(),
-        content: document,
-    }];
+    let mut files = Vec::new();
+    for (path, document) in [
+        ("openapi.yaml", openapi::to_yaml()),
+        ("asyncapi.yaml", openapi::asyncapi_yaml()),
+    ] {
+        files.push(GeneratedFile {
+            path: path.into(),
+            content: document.map_err(|error| Error::new(error.to_string()))?,
+        });
+    }
     let events = sample_events::generate().into_iter();
     files.extend(events.map(|(name, content)| GeneratedFile {
         path: Path::new("events").join(name),

@@ -3,7 +3,8 @@
 //! [`Stack::start`] reads `template.yaml`, so that routes, table and environment are defined once. It
 //! creates the table in a DynamoDB that runs in this process ([`dynamodb`]) or elsewhere, serves the
 //! routes as an API Gateway HTTP API does ([`gateway`]), and runs each function's real binary against
-//! the Lambda Runtime API ([`lambda`]).
+//! the Lambda Runtime API ([`lambda`]). It serves the WebSocket API and invokes the function of the
+//! table's stream as well ([`realtime`]).
 
 pub mod docs_page;
 pub mod dynamodb;
@@ -12,6 +13,7 @@ pub mod gateway;
 pub mod generated_files;
 pub mod lambda;
 mod loopback;
+pub mod realtime;
 pub mod sample_events;
 pub mod template;
 pub mod tokens;
@@ -24,6 +26,7 @@ use docs_page::DocsPage;
 use dynamodb::EmbeddedDynamoDb;
 use lambda::Lambda;
 use loopback::is_loopback_url;
+use realtime::{Lanes, RealtimeOptions, Sockets, StreamPoller};
 use template::Template;
 
 pub use chat_shared::auth::DEVELOPMENT_SECRET;
@@ -49,6 +52,8 @@ pub struct StackOptions {
     /// The origins whose pages may call the API, such as `https://app.example.com`, or `*`. If empty,
     /// pages of this machine may call it: `localhost`, `127.0.0.1` and `[::1]`, on any port.
     pub allowed_origins: Vec<String>,
+    /// The WebSocket API and the table's stream.
+    pub realtime: RealtimeOptions,
     /// Receives one line for each request, and the lines that functions print.
     pub log: LogSink,
 }
@@ -84,6 +89,8 @@ pub struct Stack {
     dynamodb_endpoint: String,
     table: String,
     lambda: Arc<Lambda>,
+    /// `None` if the stack does not push events.
+    live: Option<Arc<Sockets>>,
     embedded: Option<EmbeddedDynamoDb>,
     /// Signals all tasks to stop. Dropping it has the same effect.
     stop: watch::Sender<bool>,
@@ -106,7 +113,11 @@ impl Stack {
     /// As [`Stack::start`].
     pub async fn start_on(listener: TcpListener, options: StackOptions) -> Result<Self, Error> {
         check_secret(&options.database, &options.environment)?;
-        let template = Template::read(&options.template)?;
+        let mut template = Template::read(&options.template)?;
+        if !options.realtime.enabled {
+            template.live = None;
+            template.stream_mapping = None;
+        }
         let table = options
             .environment
             .get("TABLE_NAME")
@@ -126,19 +137,44 @@ impl Stack {
         };
         dynamodb::create_table(&endpoint, &template.table, &table).await?;
 
-        let (stop, stopped) = watch::channel(false);
-        let lambda = Lambda::start(&template, &options, &endpoint, &table, stopped.clone()).await?;
         let address = listener
             .local_addr()
             .map_err(|error| Error::new(error.to_string()))?;
+        let (stop, stopped) = watch::channel(false);
+        let live_endpoint = template
+            .live
+            .as_ref()
+            .map(|live| format!("http://{address}/{}", live.stage));
+        let lambda = Lambda::start(
+            &template,
+            &options,
+            &endpoint,
+            &table,
+            live_endpoint.as_deref(),
+            stopped.clone(),
+        )
+        .await?;
+        read_stream(&template, &options, &endpoint, &table, &lambda, &stopped).await?;
+        let live = template.live.clone().map(|live| {
+            let (realtime, log) = (options.realtime.clone(), options.log.clone());
+            Sockets::new(live, realtime, lambda.clone(), log, stopped.clone())
+        });
         let docs = DocsPage::new(&options.environment);
-        let functions = lambda.clone();
-        let gateway = gateway::serve(listener, &template, &options, functions, docs, stopped);
+        let gateway = gateway::serve(
+            listener,
+            &template,
+            &options,
+            lambda.clone(),
+            live.clone(),
+            docs,
+            stopped,
+        );
         Ok(Self {
             url: format!("http://{address}"),
             dynamodb_endpoint: endpoint,
             table,
             lambda,
+            live,
             embedded,
             stop,
             gateway: tokio::spawn(gateway),
@@ -149,6 +185,28 @@ impl Stack {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The URL of the WebSocket API, also if the stack does not push events.
+    #[must_use]
+    pub fn live_url(&self) -> String {
+        let live = self.live.as_ref();
+        let stage = live.map_or("live", |live| live.stage());
+        format!("{}/{stage}", self.url.replacen("http://", "ws://", 1))
+    }
+
+    /// The ids of the open WebSocket connections.
+    #[must_use]
+    pub fn connection_ids(&self) -> Vec<String> {
+        let live = self.live.as_ref();
+        live.map(|live| live.connection_ids()).unwrap_or_default()
+    }
+
+    /// Ends all WebSocket connections without a close frame, as a network that fails does.
+    pub fn cut_connections(&self) {
+        if let Some(live) = &self.live {
+            live.cut_connections();
+        }
     }
 
     /// The URL of the DynamoDB that contains the table.
@@ -198,6 +256,29 @@ impl Stack {
             embedded.stop().await;
         }
     }
+}
+
+/// Invokes the function of the template's event source mapping with the records that are written to the table after
+/// this returns.
+async fn read_stream(
+    template: &Template,
+    options: &StackOptions,
+    endpoint: &str,
+    table: &str,
+    lambda: &Arc<Lambda>,
+    stop: &watch::Receiver<bool>,
+) -> Result<(), Error> {
+    let (Some(mapping), Some(view_type)) = (&template.stream_mapping, &template.table.stream)
+    else {
+        return Ok(());
+    };
+    let stream = dynamodb::enable_stream(endpoint, table, view_type).await?;
+    let poller = StreamPoller::start(endpoint, stream, options.log.clone()).await?;
+    let faults = options.realtime.faults.clone();
+    let (lambda, log) = (lambda.clone(), options.log.clone());
+    let lanes = Lanes::start(mapping.clone(), faults, lambda, log, stop);
+    tokio::spawn(poller.run(lanes, stop.clone()));
+    Ok(())
 }
 
 /// Rejects the development secret if the table is on another machine. Everybody knows this secret, so

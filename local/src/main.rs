@@ -8,7 +8,9 @@ use std::{
 use chat_local::{
     DEVELOPMENT_SECRET, Database, Error, Stack, StackOptions, check_secret, docs_page,
     dynamodb::{self, EmbeddedDynamoDb},
-    function_binaries, generated_files, listen, sample_events,
+    function_binaries, generated_files, listen,
+    realtime::RealtimeOptions,
+    sample_events,
     template::{Template, default_path, workspace_root},
     tokens::TokenSigner,
 };
@@ -58,7 +60,7 @@ enum Command {
     /// It is signed with `JWT_SECRET`. Without this variable it is signed with the development secret,
     /// which everybody knows. Only servers with data of this machine accept such a token.
     Token(Token),
-    /// Print a function's sample event with a fresh token, for `sam local invoke`
+    /// Print a function's sample event, with a fresh token if it has one, for `sam local invoke`
     Event(Event),
     /// List the sample events, each with the status that its function returns
     ///
@@ -138,6 +140,9 @@ struct Serve {
     /// origins [default: pages of this machine, on any port]
     #[arg(long = "allowed-origin", value_name = "ORIGIN", value_parser = parse_origin)]
     allowed_origins: Vec<String>,
+    /// Do not push events: no WebSocket API, and no stream on the table
+    #[arg(long)]
+    no_realtime: bool,
     /// Build the functions with the release profile: slower to build, faster to start
     #[arg(long)]
     release: bool,
@@ -332,11 +337,15 @@ async fn run(serve: Serve) -> Result<(), Error> {
         database,
         environment,
         allowed_origins: serve.allowed_origins,
+        realtime: RealtimeOptions {
+            enabled: !serve.no_realtime,
+            ..RealtimeOptions::default()
+        },
         log,
     };
     let stop = stop_signal()?;
     let stack = Stack::start_on(listener, options).await?;
-    print_welcome(&stack, &storage)?;
+    print_welcome(&stack, &storage, !serve.no_realtime)?;
     stop.await;
     println!("Stopping. Press Ctrl-C again to stop at once.");
     tokio::select! {
@@ -377,7 +386,7 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
 }
 
 /// Prints where the API is, and commands that try it out.
-fn print_welcome(stack: &Stack, storage: &str) -> Result<(), Error> {
+fn print_welcome(stack: &Stack, storage: &str, pushes_events: bool) -> Result<(), Error> {
     let token = |id: &str| {
         let user = id.parse::<UserId>();
         let user = user.map_err(|error| Error::new(error.to_string()))?;
@@ -405,11 +414,25 @@ message, he reads it, she edits it.
   curl $API/chats/17-42/messages -H \"Authorization: Bearer $ANN\" -H \"$JSON\" -d '{{\"text\": \"Hello\"}}'
   curl $API/chats/17-42/messages -H \"Authorization: Bearer $BEN\"
   curl -X PATCH $API/chats/17-42/messages/1 -H \"Authorization: Bearer $ANN\" -H \"$JSON\" -d '{{\"text\": \"Hello Ben\"}}'
-
-Press Ctrl-C to stop. A line for each request follows.
 ",
         url = stack.url(),
         page = docs_page::PAGE_PATH,
     );
+    if pushes_events {
+        println!(
+            "\
+Watch Ben's events with websocat in a second terminal, after the lines with API and BEN, or in the
+console of a browser, for example at {url}{page}:
+
+  websocat {live} --protocol chat.v1 -H=\"Authorization: Bearer $BEN\"
+
+  new WebSocket(\"{live}\", [\"chat.v1\", \"{ben}\"]).onmessage = (message) => console.log(message.data)
+",
+            url = stack.url(),
+            page = docs_page::PAGE_PATH,
+            live = stack.live_url(),
+        );
+    }
+    println!("Press Ctrl-C to stop. A line for each request follows.\n");
     Ok(())
 }

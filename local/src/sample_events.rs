@@ -3,11 +3,15 @@
 //!
 //! A token in a file would expire, and the resulting 401 would hide every other problem. So the files
 //! contain a placeholder such as `TOKEN_OF_42`, which is replaced when an event is used.
+//!
+//! The events of functions that serve no endpoint (API Gateway's WebSocket events, and records of the
+//! table's stream) are not generated. Their placeholder, if they have one, is `TOKEN`.
 
 use std::collections::BTreeMap;
 
 use chat_shared::{
     domain::{Timestamp, UserId},
+    http::ENDPOINTS,
     openapi::{SampleRequest, sample_requests},
 };
 use serde::Serialize;
@@ -19,6 +23,10 @@ use crate::{
 };
 
 const PLACEHOLDER: &str = "TOKEN_OF_";
+/// The placeholder for a token in the event of a function that serves no endpoint.
+const ANONYMOUS_PLACEHOLDER: &str = "TOKEN";
+/// The user whose token replaces it by default.
+const DEFAULT_USER: u64 = 42;
 const HOST: &str = "localhost";
 /// 1 January 2026. The files must not change each time that they are generated.
 const TIME: u64 = 1_767_225_600_000;
@@ -43,6 +51,10 @@ pub fn event(
              `cargo run -- events`"
         ))
     })?;
+    let serves_endpoint = ENDPOINTS.iter().any(|endpoint| endpoint.name == function);
+    if !serves_endpoint && !event.contains(PLACEHOLDER) {
+        return insert_token(event, user, sign);
+    }
     let caller_in_file = || {
         let (_, after) = event.split_once(PLACEHOLDER)?;
         let digits = after.find(|c: char| !c.is_ascii_digit())?;
@@ -57,6 +69,20 @@ pub fn event(
     })?;
     let token = sign(user.unwrap_or(caller_in_file))?;
     Ok(event.replace(&format!("{PLACEHOLDER}{caller_in_file}"), &token))
+}
+
+/// The event of a function that serves no endpoint, with a token if it has a placeholder for one.
+fn insert_token(
+    event: String,
+    user: Option<UserId>,
+    sign: impl FnOnce(UserId) -> Result<String, Error>,
+) -> Result<String, Error> {
+    if !event.contains(ANONYMOUS_PLACEHOLDER) {
+        return Ok(event);
+    }
+    let user = user.or_else(|| UserId::new(DEFAULT_USER));
+    let user = user.ok_or_else(|| Error::new("the sample user is not valid"))?;
+    Ok(event.replace(ANONYMOUS_PLACEHOLDER, &sign(user)?))
 }
 
 /// All sample events, as file name and content.
@@ -187,7 +213,6 @@ impl SampleEvent {
 mod tests {
     use std::collections::BTreeSet;
 
-    use chat_shared::http::ENDPOINTS;
     use serde_json::Value;
 
     use super::*;
@@ -201,6 +226,19 @@ mod tests {
             .collect();
         assert_eq!(names.len(), expected.len());
         assert_eq!(BTreeSet::from_iter(names), expected);
+    }
+
+    #[test]
+    fn an_event_without_an_endpoint_gets_a_token_only_if_it_has_a_placeholder() {
+        let sign = |user: UserId| Ok(format!("token-{user}"));
+        let event = |text: &str, user: Option<u64>| {
+            insert_token(text.to_owned(), user.and_then(UserId::new), sign).unwrap()
+        };
+        let handshake = r#"{"Sec-WebSocket-Protocol":"chat.v1, TOKEN"}"#;
+        assert!(event(handshake, None).contains("chat.v1, token-42"));
+        assert!(event(handshake, Some(17)).contains("chat.v1, token-17"));
+        let records = r#"{"Records":[],"tokenExpiresAt":1}"#;
+        assert_eq!(event(records, Some(17)), records);
     }
 
     #[test]

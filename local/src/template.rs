@@ -1,4 +1,5 @@
-//! SAM template: reads the functions, routes, table and CORS settings from `template.yaml`.
+//! SAM template: reads the functions, routes, table, CORS settings, WebSocket API and event source mapping from
+//! `template.yaml`.
 //!
 //! This is not a CloudFormation engine. It evaluates the parts that the local server needs with the
 //! defaults of the parameters (`intrinsics`), and returns a clear error for what it does not support.
@@ -15,7 +16,7 @@ use std::{
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value};
 
-use self::intrinsics::Evaluator;
+use self::intrinsics::{Evaluator, intrinsic};
 use crate::Error;
 
 /// The parts of the template that a stack needs.
@@ -29,6 +30,10 @@ pub struct Template {
     pub table: Table,
     /// The CORS settings. Without them, pages of other origins cannot call the API.
     pub cors: Option<Cors>,
+    /// The WebSocket API; the template has at most one.
+    pub live: Option<WebSocketApi>,
+    /// The mapping that invokes a function with the records of the table's stream; the template has at most one.
+    pub stream_mapping: Option<StreamMapping>,
 }
 
 /// A function.
@@ -44,17 +49,33 @@ pub struct Function {
     pub timeout: Duration,
     /// Environment variables.
     pub environment: BTreeMap<String, EnvValue>,
-    /// The permissions of its role on the table.
+    /// The permissions of its role on the table, its stream and the WebSocket connections.
     pub permissions: BTreeSet<Permission>,
 }
 
-/// A DynamoDB action that a role allows on the table or on one of its indexes.
+/// An action that a role allows on one target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Permission {
     /// For example `dynamodb:Query`.
     pub action: String,
-    /// The index; `None` for the table itself.
-    pub index: Option<String>,
+    /// What the action is allowed on.
+    pub target: Target,
+}
+
+/// What an action is allowed on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// The table itself.
+    Table,
+    /// The index with this name.
+    Index(String),
+    /// The table's stream.
+    Stream,
+    /// The connections of the WebSocket API.
+    Connections {
+        /// The HTTP method of the request to `@connections`, for example `POST`.
+        method: String,
+    },
 }
 
 /// The value of an environment variable.
@@ -95,6 +116,46 @@ pub struct Table {
     pub indexes: Vec<(String, Vec<(String, String)>)>,
     /// The attribute that contains an item's expiry time.
     pub ttl: Option<String>,
+    /// What the records of the table's stream contain, such as `NEW_AND_OLD_IMAGES`; `None` if the table has no
+    /// stream.
+    pub stream: Option<String>,
+}
+
+/// The WebSocket API: the name of the executable for each route, if the API has the route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebSocketApi {
+    /// The stage, which is the path that clients connect to.
+    pub stage: String,
+    /// The authorizer of `$connect`.
+    pub authorizer: Option<String>,
+    /// `$connect`.
+    pub connect: Option<String>,
+    /// `$default`: all frames of clients.
+    pub default: Option<String>,
+    /// `$disconnect`.
+    pub disconnect: Option<String>,
+}
+
+/// The event source mapping of the table's stream. Its `StartingPosition` is not here: a stack reads the records
+/// that are written after its start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamMapping {
+    /// The executable's name.
+    pub function: String,
+    /// The maximum number of records in an event.
+    pub batch_size: usize,
+    /// The maximum number of batches at a time.
+    pub parallelization_factor: usize,
+    /// How often a batch that failed is tried again; `None` until its records are too old.
+    pub max_retries: Option<u32>,
+    /// Records that are older are dropped; `None` if none are.
+    pub max_record_age: Option<Duration>,
+    /// Whether a batch that failed is split in two.
+    pub bisects: bool,
+    /// Whether the function reports which records failed.
+    pub reports_failures: bool,
+    /// The event has a record if one of these patterns matches it, or if there are no patterns.
+    pub filters: Vec<Value>,
 }
 
 /// CORS settings: the access of pages of other origins.
@@ -140,11 +201,12 @@ impl Template {
             evaluator,
         };
         let (table, table_id) = reader.table()?;
+        let stream_mapping = reader.stream_mapping(&table, table_id)?;
         let (mut functions, mut routes) = (Vec::new(), Vec::new());
         for (name, function) in reader.resources("AWS::Serverless::Function")? {
-            let binary = &function["Metadata"]["BuildProperties"]["Binary"];
-            let Some(binary) = binary.as_str() else {
-                // A function that serves no route needs no binary: it only helps to deploy the others.
+            let Some(binary) = binary_of(function) else {
+                // A function that nothing invokes needs no binary: it only helps to deploy the others. The WebSocket
+                // API and the mapping check their functions themselves.
                 if routes_of(name, function, "")?.is_empty() {
                     continue;
                 }
@@ -161,6 +223,8 @@ impl Template {
             routes,
             table,
             cors: reader.cors()?,
+            live: reader.websocket_api()?,
+            stream_mapping,
         })
     }
 }
@@ -222,6 +286,13 @@ impl<'a> Reader<'a> {
         };
         let indexes = properties["GlobalSecondaryIndexes"].as_array();
         let ttl = &properties["TimeToLiveSpecification"];
+        let unsupported_stream = || unsupported(resource, "StreamSpecification");
+        let stream = self.evaluator.entries(&properties["StreamSpecification"]);
+        let stream = stream.ok_or_else(unsupported_stream)?;
+        let stream = stream.first().map(|stream| {
+            let view_type = self.evaluator.text(&stream["StreamViewType"]);
+            view_type.ok_or_else(unsupported_stream)
+        });
         let table = Table {
             name: self
                 .evaluator
@@ -244,6 +315,7 @@ impl<'a> Reader<'a> {
                 Value::Bool(false) | Value::Null => None,
                 _ => return Err(unsupported(resource, "TimeToLiveSpecification")),
             },
+            stream: stream.transpose()?,
         };
         Ok((table, resource))
     }
@@ -287,8 +359,196 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The permissions that a function's inline policies grant on the table and its indexes. Statements
-    /// for other services are ignored. Wildcards, `Deny`, conditions and other resources are not supported.
+    /// The WebSocket API with the functions of its routes. The HTTP API is of another type, `AWS::Serverless::HttpApi`.
+    fn websocket_api(&self) -> Result<Option<WebSocketApi>, Error> {
+        let apis = self.resources("AWS::ApiGatewayV2::Api")?;
+        let (id, api) = match apis[..] {
+            [] => return Ok(None),
+            [api] => api,
+            _ => {
+                let count = apis.len();
+                return Err(Error::new(format!(
+                    "expected at most one WebSocket API, found {count}"
+                )));
+            }
+        };
+        if api["Properties"]["ProtocolType"] != "WEBSOCKET" {
+            return Err(Error::new(format!(
+                "ProtocolType of {id} must be WEBSOCKET; use AWS::Serverless::HttpApi for an HTTP API"
+            )));
+        }
+        let (stage_id, stage) = match self.resources("AWS::ApiGatewayV2::Stage")?[..] {
+            [stage] => stage,
+            _ => return Err(Error::new(format!("{id} must have one stage"))),
+        };
+        let stage = self.evaluator.text(&stage["Properties"]["StageName"]);
+        let mut live = WebSocketApi {
+            stage: stage.ok_or_else(|| unsupported(stage_id, "StageName"))?,
+            authorizer: None,
+            connect: None,
+            default: None,
+            disconnect: None,
+        };
+        for (route_id, route) in self.resources("AWS::ApiGatewayV2::Route")? {
+            let properties = &route["Properties"];
+            let target = properties["Target"]["Fn::Sub"].as_str();
+            let integration = target
+                .and_then(|target| target.strip_prefix("integrations/${")?.strip_suffix('}'))
+                .ok_or_else(|| unsupported(route_id, "Target"))?;
+            let uri = self.property(integration, "IntegrationUri")?;
+            let function = Some(self.function_of_uri(integration, "IntegrationUri", uri)?);
+            match properties["RouteKey"].as_str() {
+                Some("$connect") => {
+                    live.connect = function;
+                    if let Some(authorizer) = referenced_resource(&properties["AuthorizerId"]) {
+                        let uri = self.property(authorizer, "AuthorizerUri")?;
+                        let function = self.function_of_uri(authorizer, "AuthorizerUri", uri)?;
+                        live.authorizer = Some(function);
+                    }
+                }
+                Some("$default") => live.default = function,
+                Some("$disconnect") => live.disconnect = function,
+                _ => {
+                    return Err(Error::new(format!(
+                        "RouteKey of {route_id} must be $connect, $default or $disconnect"
+                    )));
+                }
+            }
+        }
+        Ok(Some(live))
+    }
+
+    /// A property of a resource.
+    fn property(&self, resource: &str, property: &str) -> Result<&'a Value, Error> {
+        let value = &self.root["Resources"][resource]["Properties"][property];
+        if value.is_null() {
+            return Err(unsupported(resource, property));
+        }
+        Ok(value)
+    }
+
+    /// The executable of the function in the URI of an integration or an authorizer: a `Sub` with the variable
+    /// `Function`.
+    fn function_of_uri(
+        &self,
+        resource: &str,
+        property: &str,
+        uri: &Value,
+    ) -> Result<String, Error> {
+        self.referenced_binary(resource, property, &uri["Fn::Sub"][1]["Function"])
+    }
+
+    /// The event source mapping of the table's stream.
+    fn stream_mapping(
+        &self,
+        table: &Table,
+        table_id: &str,
+    ) -> Result<Option<StreamMapping>, Error> {
+        let mappings = self.resources("AWS::Lambda::EventSourceMapping")?;
+        let (id, mapping) = match mappings[..] {
+            [] => return Ok(None),
+            [mapping] => mapping,
+            _ => {
+                let count = mappings.len();
+                return Err(Error::new(format!(
+                    "expected at most one event source mapping, found {count}"
+                )));
+            }
+        };
+        let properties = &mapping["Properties"];
+        let source = self.evaluator.text(&properties["EventSourceArn"]);
+        let table_arn = self.evaluator.table_arn(table_id);
+        let is_stream = source.zip(table_arn).is_some_and(|(source, table_arn)| {
+            let path = source.strip_prefix(&table_arn);
+            path.is_some_and(|path| path.starts_with("/stream/"))
+        });
+        if !is_stream || table.stream.is_none() {
+            return Err(Error::new(format!(
+                "EventSourceArn of {id} must be the stream of {table_id}, which needs a StreamSpecification"
+            )));
+        }
+        // A number that is not negative, and for -1, which means no limit, `None`.
+        let number = |property: &str, default: i64| -> Result<Option<u32>, Error> {
+            let number = match &properties[property] {
+                Value::Null => Some(default),
+                value => self
+                    .evaluator
+                    .text(value)
+                    .and_then(|text| text.parse().ok()),
+            };
+            match number {
+                Some(-1) => Ok(None),
+                Some(number) => u32::try_from(number)
+                    .map(Some)
+                    .map_err(|_| unsupported(id, property)),
+                None => Err(unsupported(id, property)),
+            }
+        };
+        let positive = |property: &str, default: i64| -> Result<usize, Error> {
+            let number = number(property, default)?.and_then(|number| usize::try_from(number).ok());
+            let number = number.filter(|number| *number > 0);
+            number.ok_or_else(|| unsupported(id, property))
+        };
+        let bisects = match &properties["BisectBatchOnFunctionError"] {
+            Value::Null => Some("false".to_owned()),
+            flag => self.evaluator.text(flag),
+        };
+        let bisects = bisects.ok_or_else(|| unsupported(id, "BisectBatchOnFunctionError"))?;
+        let response_types = match &properties["FunctionResponseTypes"] {
+            Value::Null => Some(Vec::new()),
+            types => self.evaluator.texts(types),
+        };
+        let response_types =
+            response_types.ok_or_else(|| unsupported(id, "FunctionResponseTypes"))?;
+        Ok(Some(StreamMapping {
+            function: self.referenced_binary(id, "FunctionName", &properties["FunctionName"])?,
+            batch_size: positive("BatchSize", 100)?,
+            parallelization_factor: positive("ParallelizationFactor", 1)?,
+            max_retries: number("MaximumRetryAttempts", -1)?,
+            max_record_age: number("MaximumRecordAgeInSeconds", -1)?
+                .map(|seconds| Duration::from_secs(seconds.into())),
+            bisects: bisects == "true",
+            reports_failures: response_types
+                .iter()
+                .any(|response_type| response_type == "ReportBatchItemFailures"),
+            filters: self
+                .filters(&properties["FilterCriteria"]["Filters"])
+                .ok_or_else(|| unsupported(id, "FilterCriteria"))?,
+        }))
+    }
+
+    /// The patterns of filters. Patterns that compare anything but exact values are not supported.
+    fn filters(&self, filters: &Value) -> Option<Vec<Value>> {
+        let filters = self.evaluator.entries(filters)?.into_iter();
+        let pattern = |filter: &Value| {
+            let pattern = self.evaluator.text(filter.get("Pattern")?)?;
+            let pattern = serde_json::from_str(&pattern).ok()?;
+            has_only_exact_values(&pattern).then_some(pattern)
+        };
+        filters.map(pattern).collect()
+    }
+
+    /// The executable's name of the function that a property of a resource refers to.
+    fn referenced_binary(
+        &self,
+        resource: &str,
+        property: &str,
+        value: &Value,
+    ) -> Result<String, Error> {
+        let id = self
+            .evaluator
+            .select_branch(value)
+            .and_then(referenced_resource);
+        let functions = self.resources("AWS::Serverless::Function")?;
+        let function = functions.into_iter().find(|(name, _)| Some(*name) == id);
+        let (name, function) = function.ok_or_else(|| unsupported(resource, property))?;
+        let binary = binary_of(function).map(str::to_owned);
+        binary.ok_or_else(|| unsupported(name, "BuildProperties.Binary"))
+    }
+
+    /// The permissions that a function's inline policies grant on the table, its indexes, its stream and the
+    /// connections of the WebSocket API. Statements for other services are ignored. Wildcards, `Deny`, conditions
+    /// and other resources are not supported, except the wildcard for `ListStreams`, which IAM requires.
     fn permissions(&self, function: &Value, table: &str) -> Option<BTreeSet<Permission>> {
         let table_arn = self.evaluator.table_arn(table)?;
         let mut permissions = BTreeSet::new();
@@ -305,20 +565,20 @@ impl<'a> Reader<'a> {
                     return None;
                 }
                 for resource in self.evaluator.texts(statement.get("Resource")?)? {
-                    let index = match resource.strip_prefix(&table_arn)? {
-                        "" => None,
-                        path => Some(path.strip_prefix("/index/")?.to_owned()),
-                    };
                     for action in actions.iter().cloned() {
-                        let index = index.clone();
-                        permissions.insert(Permission { action, index });
+                        let target = target(&action, &resource, &table_arn)?;
+                        permissions.insert(Permission { action, target });
                     }
                 }
             }
         }
         let has_wildcard = |permission: &Permission| {
-            let index = permission.index.as_deref().unwrap_or_default();
-            permission.action.contains(['*', '?']) || index.contains(['*', '?'])
+            let name = match &permission.target {
+                Target::Table | Target::Stream => "",
+                Target::Index(name) => name,
+                Target::Connections { method } => method,
+            };
+            permission.action.contains(['*', '?']) || name.contains(['*', '?'])
         };
         (!permissions.iter().any(has_wildcard)).then_some(permissions)
     }
@@ -418,10 +678,66 @@ fn routes_of(function: &str, properties: &Value, binary: &str) -> Result<Vec<Rou
         .collect()
 }
 
-/// Whether an action of a policy, such as `kms:Decrypt`, certainly belongs to another service than DynamoDB.
+/// The name of a function's executable.
+fn binary_of(function: &Value) -> Option<&str> {
+    function["Metadata"]["BuildProperties"]["Binary"].as_str()
+}
+
+/// The logical id in a reference to a resource or to one of its attributes. SAM accepts an attribute, such as
+/// `Function.Alias`, also in `Ref`.
+fn referenced_resource(value: &Value) -> Option<&str> {
+    let (function, argument) = intrinsic(value)?;
+    let text = match function {
+        "Ref" => argument.as_str()?,
+        "Fn::GetAtt" => argument.as_str().or_else(|| argument[0].as_str())?,
+        "Fn::Sub" => argument.as_str()?.strip_prefix("${")?.strip_suffix('}')?,
+        _ => return None,
+    };
+    Some(text.split_once('.').map_or(text, |(id, _)| id))
+}
+
+/// Whether a pattern of a filter is an object with nested objects and lists of values.
+fn has_only_exact_values(pattern: &Value) -> bool {
+    match pattern {
+        Value::Object(members) => members.values().all(has_only_exact_values),
+        Value::Array(values) => {
+            let mut values = values.iter();
+            values.all(|value| !value.is_object() && !value.is_array())
+        }
+        _ => false,
+    }
+}
+
+/// What a statement of a policy allows an action on. `None` if the action does not fit the resource, or the resource
+/// is not the table or the WebSocket API.
+fn target(action: &str, resource: &str, table_arn: &str) -> Option<Target> {
+    if action.starts_with("execute-api:") {
+        let path = resource.strip_prefix(&Evaluator::api_arn_prefix())?;
+        let segments: Vec<_> = path.split('/').collect();
+        return match segments[..] {
+            [_stage, method, "@connections", "*"] => Some(Target::Connections {
+                method: method.to_owned(),
+            }),
+            _ => None,
+        };
+    }
+    if action == "dynamodb:ListStreams" && resource == "*" {
+        return Some(Target::Stream);
+    }
+    match resource.strip_prefix(table_arn)? {
+        "" => Some(Target::Table),
+        path if path.starts_with("/stream/") => Some(Target::Stream),
+        path => Some(Target::Index(path.strip_prefix("/index/")?.to_owned())),
+    }
+}
+
+/// Whether an action of a policy, such as `kms:Decrypt`, certainly belongs to another service than DynamoDB and API
+/// Gateway.
 fn is_of_other_service(action: &str) -> bool {
     let service = action.split_once(':').map(|(service, _)| service);
-    service.is_some_and(|service| service != "dynamodb" && !service.contains(['*', '?']))
+    service.is_some_and(|service| {
+        !["dynamodb", "execute-api"].contains(&service) && !service.contains(['*', '?'])
+    })
 }
 
 fn unsupported(resource: &str, property: impl Display) -> Error {
@@ -550,6 +866,221 @@ Resources:
         MaxAge: !Ref Cap
 "#;
 
+    /// What [`SMALL`] has besides if the parameter `Realtime` is on.
+    const LIVE: &str = r#"
+  Push:
+    Type: AWS::Serverless::Function
+    Condition: HasRealtime
+    Metadata: {BuildProperties: {Binary: push}}
+    Properties:
+      Environment:
+        Variables:
+          AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI: !Sub "https://${Live}.execute-api.${AWS::Region}.amazonaws.com/live"
+      Policies:
+        - Statement:
+            - Effect: Allow
+              Action: execute-api:ManageConnections
+              Resource: !Sub "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Live}/live/POST/@connections/*"
+            - Effect: Allow
+              Action: [dynamodb:GetRecords]
+              Resource: !GetAtt Things.StreamArn
+            - {Effect: Allow, Action: dynamodb:ListStreams, Resource: "*"}
+  Open:
+    Type: AWS::Serverless::Function
+    Condition: HasRealtime
+    Metadata: {BuildProperties: {Binary: open}}
+  Live:
+    Type: AWS::ApiGatewayV2::Api
+    Condition: HasRealtime
+    Properties: {ProtocolType: WEBSOCKET, RouteSelectionExpression: $request.body.type}
+  Stage:
+    Type: AWS::ApiGatewayV2::Stage
+    Condition: HasRealtime
+    Properties: {ApiId: !Ref Live, StageName: live}
+  Authorizer:
+    Type: AWS::ApiGatewayV2::Authorizer
+    Condition: HasRealtime
+    Properties:
+      AuthorizerUri: !Sub ["arn:${Function}/invocations", {Function: !GetAtt Get.Alias}]
+  Connect:
+    Type: AWS::ApiGatewayV2::Route
+    Condition: HasRealtime
+    Properties:
+      RouteKey: $connect
+      Target: !Sub "integrations/${ConnectIntegration}"
+      AuthorizerId: !Ref Authorizer
+  ConnectIntegration:
+    Type: AWS::ApiGatewayV2::Integration
+    Condition: HasRealtime
+    Properties:
+      IntegrationUri: !Sub ["arn:${Function}/invocations", {Function: !Ref Open.Alias}]
+  Default:
+    Type: AWS::ApiGatewayV2::Route
+    Condition: HasRealtime
+    Properties: {RouteKey: $default, Target: !Sub "integrations/${DefaultIntegration}"}
+  DefaultIntegration:
+    Type: AWS::ApiGatewayV2::Integration
+    Condition: HasRealtime
+    Properties:
+      IntegrationUri: !Sub ["arn:${Function}/invocations", {Function: !Sub "${Push.Alias}"}]
+  Mapping:
+    Type: AWS::Lambda::EventSourceMapping
+    Condition: HasRealtime
+    Properties:
+      FunctionName: !Ref Push.Alias
+      EventSourceArn: !If [CreatesTable, !GetAtt Things.StreamArn, !Ref ExistingTable]
+      StartingPosition: TRIM_HORIZON
+      ParallelizationFactor: !Ref Cap
+      MaximumRetryAttempts: 5
+      MaximumRecordAgeInSeconds: 300
+      BisectBatchOnFunctionError: true
+      FunctionResponseTypes: [ReportBatchItemFailures]
+      FilterCriteria: {Filters: [{Pattern: '{"dynamodb":{"NewImage":{"type":{"S":["Chat"]}}}}'}]}
+"#;
+
+    /// A template with a WebSocket API and a stream, if `realtime` is `on`.
+    fn live_template(realtime: &str) -> String {
+        let parameter = format!("Parameters:\n  Realtime: {{Type: String, Default: {realtime}}}\n");
+        let condition = "Conditions:\n  HasRealtime: !Equals [!Ref Realtime, \"on\"]\n";
+        let stream = "      StreamSpecification: \
+                      !If [HasRealtime, {StreamViewType: NEW_AND_OLD_IMAGES}, !Ref AWS::NoValue]\n  Get:\n";
+        let template = SMALL.replacen("Parameters:\n", &parameter, 1);
+        let template = template.replacen("Conditions:\n", condition, 1);
+        template.replacen("  Get:\n", stream, 1) + &LIVE[1..]
+    }
+
+    #[test]
+    fn a_websocket_api_and_a_stream_are_read_with_their_functions_and_permissions() {
+        let template = Template::parse(&live_template("\"on\"")).unwrap();
+        let binary = |name: &str| Some(name.to_owned());
+        let expected = WebSocketApi {
+            stage: "live".to_owned(),
+            authorizer: binary("get"),
+            connect: binary("open"),
+            default: binary("push"),
+            disconnect: None,
+        };
+        assert_eq!(template.live, Some(expected));
+        assert_eq!(template.table.stream.as_deref(), Some("NEW_AND_OLD_IMAGES"));
+        let expected = StreamMapping {
+            function: "push".to_owned(),
+            batch_size: 100,
+            parallelization_factor: 7,
+            max_retries: Some(5),
+            max_record_age: Some(Duration::from_mins(5)),
+            bisects: true,
+            reports_failures: true,
+            filters: vec![serde_json::json!({"dynamodb": {"NewImage": {"type": {"S": ["Chat"]}}}})],
+        };
+        assert_eq!(template.stream_mapping, Some(expected));
+        let mut functions = template.functions.into_iter();
+        let push = functions
+            .find(|function| function.binary == "push")
+            .unwrap();
+        let permission = |action: &str, target: Target| Permission {
+            action: action.to_owned(),
+            target,
+        };
+        let connections = Target::Connections {
+            method: "POST".to_owned(),
+        };
+        let expected = [
+            permission("dynamodb:GetRecords", Target::Stream),
+            permission("dynamodb:ListStreams", Target::Stream),
+            permission("execute-api:ManageConnections", connections),
+        ];
+        assert_eq!(push.permissions, BTreeSet::from(expected));
+        let endpoint = &push.environment["AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI"];
+        assert_eq!(endpoint, &EnvValue::OnlyOnAws);
+    }
+
+    #[test]
+    fn a_condition_removes_the_websocket_api_and_the_stream() {
+        let template = Template::parse(&live_template("\"off\"")).unwrap();
+        assert_eq!((template.live, template.stream_mapping), (None, None));
+        assert_eq!(template.table.stream, None);
+        let functions = template.functions.iter();
+        let binaries: Vec<_> = functions.map(|function| &*function.binary).collect();
+        assert_eq!(binaries, ["get"]);
+    }
+
+    #[test]
+    fn an_unsupported_websocket_api_or_mapping_is_an_error_that_names_it() {
+        let live = live_template("\"on\"");
+        for (from, to, expected) in [
+            (
+                "!Ref Open.Alias",
+                "!ImportValue open",
+                "IntegrationUri of ConnectIntegration",
+            ),
+            (
+                "{ProtocolType: WEBSOCKET",
+                "{ProtocolType: HTTP",
+                "ProtocolType of Live",
+            ),
+            (
+                "\"integrations/${ConnectIntegration}\"",
+                "\"${ConnectIntegration}\"",
+                "Target of Connect",
+            ),
+            (
+                "Binary: open",
+                "Other: open",
+                "BuildProperties.Binary of Open",
+            ),
+            (
+                "RouteKey: $default",
+                "RouteKey: join",
+                "RouteKey of Default",
+            ),
+            (
+                "StageName: live",
+                "StageName: !ImportValue x",
+                "StageName of Stage",
+            ),
+            (
+                "FunctionName: !Ref Push.Alias",
+                "FunctionName: push",
+                "FunctionName of Mapping",
+            ),
+            (
+                "{StreamViewType: NEW_AND_OLD_IMAGES}",
+                "!Ref AWS::NoValue",
+                "EventSourceArn of Mapping",
+            ),
+            (
+                "ParallelizationFactor: !Ref Cap",
+                "ParallelizationFactor: 0",
+                "ParallelizationFactor of Mapping",
+            ),
+            (
+                "[\"Chat\"]",
+                "[{\"prefix\": \"Chat\"}]",
+                "FilterCriteria of Mapping",
+            ),
+            ("${Live}/live/POST/", "${Live}/live/*/", "Policies of Push"),
+            (
+                "execute-api:ManageConnections",
+                "execute-api:*",
+                "Policies of Push",
+            ),
+            (
+                "[dynamodb:GetRecords]",
+                "[execute-api:ManageConnections]",
+                "Policies of Push",
+            ),
+            (
+                "dynamodb:ListStreams, Resource",
+                "dynamodb:GetRecords, Resource",
+                "Policies of Push",
+            ),
+        ] {
+            assert!(live.contains(from), "{from}");
+            let error = error_of(&live.replacen(from, to, 1));
+            assert!(error.contains(expected), "{from}: {error}");
+        }
+    }
+
     fn error_of(template: &str) -> String {
         Template::parse(template).unwrap_err().to_string()
     }
@@ -572,16 +1103,18 @@ Resources:
         ];
         let expected = expected.map(|(name, value)| (name.to_owned(), value));
         assert_eq!(function.environment, BTreeMap::from(expected));
-        let permission = |action: &str, index: Option<&str>| Permission {
+        let permission = |action: &str, target: Target| Permission {
             action: action.to_owned(),
-            index: index.map(str::to_owned),
+            target,
         };
         let permissions = [
-            permission("dynamodb:GetItem", None),
-            permission("dynamodb:Query", Some("by")),
+            permission("dynamodb:GetItem", Target::Table),
+            permission("dynamodb:Query", Target::Index("by".to_owned())),
         ];
         assert_eq!(function.permissions, BTreeSet::from(permissions));
         assert_eq!(template.table.name, "Things");
+        assert_eq!(template.table.stream, None);
+        assert_eq!((template.live, template.stream_mapping), (None, None));
         let routes = template.routes.iter();
         let methods: BTreeSet<_> = routes.map(|route| &*route.method).collect();
         assert_eq!(methods, BTreeSet::from(["ANY", "GET"]));
@@ -610,7 +1143,7 @@ Resources:
     #[test]
     fn the_real_template_has_twenty_routes_sixteen_paths_and_both_indexes() {
         let template = Template::read(&default_path()).unwrap();
-        assert_eq!(template.functions.len(), 20);
+        assert_eq!(template.functions.len(), 20 + 5);
         let any = template.routes.iter().filter(|route| route.method == "ANY");
         assert_eq!(any.count(), 16);
         assert_eq!(template.routes.len(), 20 + 16);
@@ -622,6 +1155,21 @@ Resources:
             .collect();
         assert_eq!(indexes, ["byRequester", "byRecipient"]);
         assert_eq!(template.table.ttl.as_deref(), Some("expiresAt"));
+        assert_eq!(template.table.stream.as_deref(), Some("NEW_AND_OLD_IMAGES"));
+        let live = template.live.unwrap();
+        assert_eq!(live.stage, "live");
+        for (function, binary) in [
+            (live.authorizer, "authorize-connection"),
+            (live.connect, "open-connection"),
+            (live.default, "receive-frame"),
+            (live.disconnect, "close-connection"),
+        ] {
+            assert_eq!(function.as_deref(), Some(binary));
+        }
+        let mapping = template.stream_mapping.unwrap();
+        assert_eq!(mapping.function, "push-events");
+        assert!(mapping.reports_failures && mapping.bisects);
+        assert_eq!(mapping.filters.len(), 1);
         let cors = template.cors.unwrap();
         assert_eq!(cors.allow_origins, ["*"]);
         assert_eq!(

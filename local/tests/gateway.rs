@@ -9,7 +9,8 @@ use std::{
 };
 
 use chat_local::{
-    DEVELOPMENT_SECRET, Database, InvokeError, Stack, StackOptions, template::default_path,
+    DEVELOPMENT_SECRET, Database, InvokeError, Stack, StackOptions, realtime::RealtimeOptions,
+    template::default_path,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -29,6 +30,7 @@ fn options() -> StackOptions {
         environment: BTreeMap::from([("JWT_SECRET".to_owned(), DEVELOPMENT_SECRET.to_owned())]),
         allowed_origins: Vec::new(),
         log: Arc::new(|_| {}),
+        realtime: RealtimeOptions::off(),
     }
 }
 

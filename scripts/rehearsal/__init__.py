@@ -10,6 +10,11 @@ MiniStack differs from AWS. What the rehearsal does about it:
 - **Routes and CORS** of an OpenAPI document are not imported. The rehearsal creates them from the document that SAM
   has produced (`stack.py`).
 - **The gateway** differs in details, so some contract tests are skipped (`__main__.py`).
+- **The WebSocket API** is served, but no protocol is selected, `connectedAt` is the time of each event, and the mapping
+  of the stream ignores retries, bisection and partial responses. Its CloudFormation does not know route responses, so
+  they are removed: it sends the response of every route to the client. It gives an authorizer without identity source
+  the header Authorization as source, so the rehearsal sets an empty list (`stack.py`). docs/deploy.md compares it with
+  AWS.
 - **Parameters in SAM's transform, Fn::Join and Fn::Split in conditions, RestoreSummary and the type of
   DeletionProtectionEnabled of tables** are missing or wrong and are added to MiniStack (`ministack_server.py`).
 - **A restored table** has the items of now, whatever the time of the restore is, and is ready at once.
@@ -17,8 +22,8 @@ MiniStack differs from AWS. What the rehearsal does about it:
 - **Permissions** of the functions, the hook and the deploying role are enforced, and effective at once. But
   CloudFormation creates resources without the permissions of its caller, so those of the deploying role are checked
   only for what `sam deploy` calls itself. scripts/check_deploy_role.py compares the others with the types of resources.
-- **Parameters that have no effect in the emulator**: DeploymentType, because there is no CodeDeploy, and the limits of
-  requests. They are deployed once, but only scripts/check_template.py compares the results. GatewayAuthorizer is not
+- **Parameters that have no effect in the emulator**: DeploymentType, because there is no CodeDeploy, LiveAccessLog, and
+  the limits of requests and connections. They are deployed once, but only scripts/check_template.py compares the results. GatewayAuthorizer is not
   deployed, because the emulator does not import it, and Architecture is the one of this machine.
 - **Secrets are not encrypted** by JwtSecretKmsKeyArn. Only the permission to decrypt is compared.
 - **Functions** are processes of this machine, without Lambda's memory limit and operating system.

@@ -17,8 +17,9 @@ from botocore.exceptions import ClientError
 
 from .emulator import REGION, CodeDeploy, Emulator, KeySetServer
 from .keys import Signer
+from .live import LiveClient, is_refused
 from .processes import ROOT, RehearsalError, check, progress, run, wait_until
-from .stack import ALIAS, CALLS, STACK, EmulatorTemplate, Stack
+from .stack import ALIAS, CALLS, STACK, WITHOUT_TOKENS, EmulatorTemplate, Stack
 
 SECRET = "chat/jwt-secret"
 
@@ -49,7 +50,10 @@ PARAMETER_CHANGES = {
     "DeleteWindowSeconds": ("60", "DELETE_WINDOW_SECONDS"),
     "SafetyFeatures": ("off", "SAFETY_FEATURES"),
     "FunctionMemory": ("512", lambda function: str(function["MemorySize"])),
-    "FunctionTimeout": ("12", lambda function: str(function["Timeout"])),
+    # push-events has a time limit of its own, 60 seconds.
+    "FunctionTimeout": ("12", lambda function: None if function["Timeout"] == 60 else str(function["Timeout"])),
+    "AllowedOrigin": ("https://app.example.com,https://web.example.com", "ALLOWED_ORIGINS"),
+    "Typing": ("off", "TYPING"),
     "JwtIssuer": ("https://issuer.example/,https://other-issuer.example/", "JWT_ISSUER"),
     "JwtAudience": ("chat,other-app", "JWT_AUDIENCE"),
     "JwtTokenUse": ("access", "JWT_TOKEN_USE"),
@@ -67,7 +71,7 @@ CLAIMS = {
 # These also reach a function. The steps "keys" and "restore" change them. The architecture of this machine is fixed.
 CHANGED_ELSEWHERE = {
     "JwtSecretArn", "JwtSecretWithPublicKeys", "JwtPublicKeyParameter", "JwtJwksParameter", "JwtJwksUrl",
-    "ExistingTableName", "Architecture",
+    "ExistingTableName", "ExistingTableStreamArn", "Realtime", "Architecture",
 }
 
 
@@ -96,6 +100,34 @@ class Rehearsal:
         progress("the tutorial of the README works")
         run(["scripts/smoke-test.sh", "--read-only", self.stack.api_url()], seconds=60, env=environment)
         progress("the read-only smoke test works")
+
+    def push(self):
+        """Events reach both members of a chat over WebSockets"""
+        signer = self.secret_signer()
+        for token in (None, "not.a.token", Signer("HS256", "another secret").token(17)):
+            check(is_refused(self.stack.live_url(), token), f"a handshake with the token {token} succeeds")
+        progress("handshakes without a valid token are refused")
+        self.check_pushes(signer)
+
+    def realtime(self):
+        """Realtime=off leaves nothing of the WebSocket API, and Realtime=on brings it to a stack without it"""
+        signer = self.secret_signer()
+        self.stack.deploy(Realtime="off")
+        resources, outputs = self.stack.resources(), self.stack.outputs()
+        live = {"LiveApi", "PushEventsMapping", "PushDelayAlarm", *WITHOUT_TOKENS} & resources.keys()
+        check(not live and "LiveUrl" not in outputs, f"with Realtime=off the stack has {sorted(live)}")
+        check(not self.stream_of(outputs["TableName"]), "with Realtime=off the table has a stream")
+        apis = self.emulator.client("apigatewayv2").get_apis()["Items"]
+        kinds = [api["ProtocolType"] for api in apis]
+        check(kinds == ["HTTP"], f"with Realtime=off there are the APIs {kinds}")
+        mappings = self.stack.functions_api.list_event_source_mappings()["EventSourceMappings"]
+        check(not mappings, f"with Realtime=off there are the mappings {mappings}")
+        self.check_serves(signer)
+        check(self.hook_verdicts() == {"Succeeded"}, "the deployment hook does not succeed with Realtime=off")
+        progress("Realtime=off: the WebSocket API, its functions and the stream are gone, the HTTP API works")
+        self.stack.deploy(Realtime="on")
+        self.check_serves(signer)
+        self.check_pushes(signer)
 
     def upgrade(self):
         """Both steps of an upgrade from a version without SafetyFeatures"""
@@ -150,6 +182,7 @@ class Rehearsal:
             "JwtSecretKmsKeyArn": key, "Revision": "a leak", "DeploymentType": "AllAtOnce",
             "ThrottlingRate": "11", "ThrottlingBurst": "12", "WriteThrottlingRate": "13", "WriteThrottlingBurst": "14",
             "OtherMethodsThrottlingRate": "15", "OtherMethodsThrottlingBurst": "16",
+            "ConnectThrottlingRate": "17", "ConnectThrottlingBurst": "18", "LiveAccessLog": "on",
         }
         self.stack.deploy(**changed)
         resources, outputs = self.stack.resources(), self.stack.outputs()
@@ -167,7 +200,7 @@ class Rehearsal:
         check(endpoints == [changed["AlarmEmail"]], f"the topic for alarms has the receivers {endpoints}")
         groups = self.emulator.client("logs").describe_log_groups()["logGroups"]
         retention = {group["logGroupName"]: group.get("retentionInDays") for group in groups}
-        for name in ("FunctionLogs", "ApiLogs"):
+        for name in ("FunctionLogs", "ApiLogs", "LiveLogs"):
             check(retention[resources[name]] == 60, f"{name} keeps lines for {retention[resources[name]]} days")
         table = self.emulator.client("dynamodb").describe_table(TableName=resources["ChatTable"])["Table"]
         # MiniStack keeps the text of the parameter.
@@ -253,7 +286,9 @@ class Rehearsal:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         restore = ["scripts/restore-table.sh", old, new, now]
         output = run(restore, seconds=300, env=self.emulator.environment())
-        moves = {"ExistingTableName": new, "DeploymentType": "AllAtOnce"}
+        stream = self.stream_of(new)
+        check(stream, f"the restored table {new} has no stream")
+        moves = {"ExistingTableName": new, "ExistingTableStreamArn": stream, "DeploymentType": "AllAtOnce"}
         overrides = " ".join(f"{name}={value}" for name, value in moves.items())
         for line in (f"check --table {new}", f"copy --from {new} --to {old}",
                      f"sam deploy --config-env ENVIRONMENT --parameter-overrides {overrides}"):
@@ -281,6 +316,7 @@ class Rehearsal:
         texts = [message["text"] for message in self.stack.expect(200, "GET", messages, signer.token(ben))["messages"]]
         check(texts == ["before the accident"], f"the API shows the messages {texts} of the restored table")
         self.check_serves(signer)
+        self.check_pushes(signer)
         check(old in dynamodb.list_tables()["TableNames"], f"the old table {old} was deleted")
         progress(f"the API, the permissions and the alarms use {new}; {old} still exists")
 
@@ -294,7 +330,8 @@ class Rehearsal:
         ssm = self.emulator.client("ssm")
         ssm.put_parameter(Name="/chat/unusable-key", Type="String", Value="not a key")
         self.stack.deploy(JwtPublicKeyParameter="/chat/unusable-key:1")
-        check(self.hook_verdicts() == {"Failed"}, "the deployment hook succeeds for versions without a usable key")
+        # Some functions need no key. One failure rolls the stack back.
+        check("Failed" in self.hook_verdicts(), "the deployment hook succeeds for versions without a usable key")
         progress("the deployment hook fails for versions with an unusable key")
         self.stack.deploy(JwtPublicKeyParameter="")
         self.check_serves(signer)
@@ -341,7 +378,7 @@ class Rehearsal:
         secret = function["Environment"]["Variables"]["JWT_SECRET_ARN"]
         check(secret == "chat-dev/jwt-secret", f"the functions of chat-dev use the secret {secret}")
         # A stage and a configuration have names of their own in each API and application.
-        own = {"ChatApiApiGatewayDefaultStage", "ConfigurationVersion"}
+        own = {"ChatApiApiGatewayDefaultStage", "LiveStage", "ConfigurationVersion"}
         shared = {name for key, name in names.items() if key not in own} & set(self.stack.resources().values())
         check(not shared, f"both stacks have these resources: {sorted(shared)}")
         self.delete_stack("chat-dev")
@@ -406,6 +443,51 @@ class Rehearsal:
         """Each function accepts a token of the signer."""
         failing = [name for name, ok in self.stack.serves(signer, self.claims).items() if not ok]
         check(not failing, f"a valid {signer.algorithm} token is not accepted by {', '.join(failing)}")
+
+    def check_pushes(self, signer):
+        """Two users connect, and get the events of a request, its acceptance and a message."""
+        ann, ben = secrets.randbelow(2**40) + 1, secrets.randbelow(2**40) + 2**41
+        chat, tokens = f"{ann}-{ben}", {user: signer.token(user, self.claims) for user in (ann, ben)}
+        url = self.stack.live_url()
+        with LiveClient(url, tokens[ann]) as first, LiveClient(url, tokens[ben]) as second:
+            self.stack.expect(201, "POST", "/chats", tokens[ann], {"userId": ben})
+            self.stack.expect(200, "PUT", f"/chats/{chat}/accept", tokens[ben])
+            sent = self.stack.expect(201, "POST", f"/chats/{chat}/messages", tokens[ann], {"text": "pushed"})
+            for client, user in ((first, ann), (second, ben)):
+                for kind in ("chat.requested", "chat.accepted"):
+                    client.next(kind)
+                event = client.next("message.created")
+                message = event["message"]
+                check(event["chatId"] == chat and message["text"] == "pushed", f"{user} got the event {event}")
+                check(message["messageId"] == sent["messageId"], f"{user} got another message than {sent}: {event}")
+                unread = event["totals"]["totalUnreadMessages"]
+                check(unread == (user == ben), f"{user} got the total {unread}")
+            second.send({"type": "sync"})
+            totals = second.next("synced")["totals"]
+            check(totals["totalUnreadMessages"] == 1, f"the response to sync has the totals {totals}")
+            second.send({"type": "renew", "token": tokens[ben]})
+            second.next("renewed")
+            second.send({"type": "typing", "chatId": chat})
+            first.next("typing")
+            check(self.connections(ann) and self.connections(ben), "the connections are not in the table")
+        wait_until(
+            lambda: not self.connections(ann) + self.connections(ben), 30, "the connections are still in the table"
+        )
+        progress("a request, its acceptance, a message and typing reach both members; sync and renew work")
+
+    def connections(self, user):
+        """The keys of a user's connections in the table."""
+        return self.emulator.client("dynamodb").query(
+            TableName=self.stack.outputs()["TableName"], ProjectionExpression="sk",
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
+            ExpressionAttributeValues={":pk": {"S": f"USER#{user}"}, ":sk": {"S": "CONN#"}},
+        )["Items"]
+
+    def stream_of(self, table):
+        """The ARN of a table's stream; None if it has none or if it is not enabled."""
+        description = self.emulator.client("dynamodb").describe_table(TableName=table)["Table"]
+        is_enabled = (description.get("StreamSpecification") or {}).get("StreamEnabled")
+        return description.get("LatestStreamArn") if is_enabled else None
 
     def wait_until_accepted(self, signer):
         """The functions fetch their keys again when none fits a token, but at most once a minute."""
@@ -499,7 +581,8 @@ class Rehearsal:
     def check_secret_permission(self, expected):
         """The functions may read the secret exactly when they use it."""
         for name, text in self.role_policies():
-            if name.removesuffix("Role") in self.stack.template.binaries:
+            function = name.removesuffix("Role")
+            if function in self.stack.template.binaries and function not in WITHOUT_TOKENS:
                 check(("secretsmanager:GetSecretValue" in text) == expected,
                       f"{name} {'may not' if expected else 'may'} read a secret: {text}")
 
@@ -523,7 +606,8 @@ class Rehearsal:
         """Permissions and alarms name the new table and not the old one."""
         for name, text in self.role_policies():
             check(old not in text, f"{name} still names the table {old}: {text}")
-            if name.removesuffix("Role") in self.stack.template.binaries:
+            # authorize-connection does not use the table.
+            if name.removesuffix("Role") in self.stack.template.binaries.keys() - {"AuthorizeConnectionFunction"}:
                 check(new in text, f"{name} does not name the table {new}: {text}")
         alarms = self.emulator.client("cloudwatch").describe_alarms()["MetricAlarms"]
         tables = {d["Value"] for alarm in alarms for d in alarm["Dimensions"] if d["Name"] == "TableName"}
@@ -599,9 +683,10 @@ def main():
         template.write(options.folder, options.binaries)
         emulator.start()
         rehearsal = Rehearsal(emulator, Stack(emulator, options.sam, options.folder, template), codedeploy, options)
-        steps = [rehearsal.deploy, rehearsal.call, rehearsal.upgrade, rehearsal.contract, rehearsal.parameters,
-                 rehearsal.other_parameters, rehearsal.rotate, rehearsal.keys, rehearsal.secrecy, rehearsal.restore,
-                 rehearsal.roll_back, rehearsal.second_stack, rehearsal.delete]
+        steps = [rehearsal.deploy, rehearsal.call, rehearsal.push, rehearsal.realtime, rehearsal.upgrade,
+                 rehearsal.contract, rehearsal.parameters, rehearsal.other_parameters, rehearsal.rotate,
+                 rehearsal.keys, rehearsal.secrecy, rehearsal.restore, rehearsal.roll_back, rehearsal.second_stack,
+                 rehearsal.delete]
         for step in steps:
             name, title = step.__name__.replace("_", "-"), step.__doc__
             if name in options.skip:

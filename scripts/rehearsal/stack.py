@@ -24,6 +24,7 @@ class EmulatorTemplate:
         self.binaries = {}
         self.use_built_functions()
         self.use_emulator(emulator_url)
+        self.change_live_api(emulator_url)
         self.remove_gradual_deployments(codedeploy_url)
         self.split_metric_math()
         self.show_cors()
@@ -50,6 +51,23 @@ class EmulatorTemplate:
         parameter = self.template["Parameters"].get("JwtJwksUrl", {})
         if parameter.pop("AllowedPattern", None):
             self.changes.append("JwtJwksUrl allows http, which the functions allow on 127.0.0.1 only")
+
+    def change_live_api(self, url):
+        """MiniStack serves WebSocket APIs, but differs in three points."""
+        variable = "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI"
+        for properties in self.resources("AWS::Serverless::Function").values():
+            variables = properties.get("Environment", {}).get("Variables", {})
+            if variable in variables:
+                variables[variable] = {"Fn::Sub": f"{url}/_aws/execute-api/${{LiveApi}}/live"}
+        responses = self.resources("AWS::ApiGatewayV2::RouteResponse")
+        for name in responses:
+            self.template["Resources"].pop(name)
+        for properties in self.resources("AWS::ApiGatewayV2::Authorizer").values():
+            # Without it, MiniStack takes the header Authorization as the identity source, and requires it.
+            properties["IdentitySource"] = []
+        if responses:
+            self.changes.append("no route responses: the emulator sends the response of each route to the client")
+            self.changes.append("the functions send to connections of the emulator's WebSocket API")
 
     def remove_gradual_deployments(self, codedeploy_url):
         """MiniStack has no CodeDeploy. With AWS, CodeDeploy moves the alias after the deployment hook has succeeded."""
@@ -242,11 +260,12 @@ class Stack:
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
     def configurations(self):
-        """The configuration of the version that `live` points to, of each function of the API."""
+        """The configuration of the version that `live` points to, of each function that the stack has."""
         resources = self.resources()
         return {
             name: self.functions_api.get_function_configuration(FunctionName=resources[name], Qualifier=ALIAS)
             for name in self.template.binaries
+            if name in resources
         }
 
     def all_configurations(self):
@@ -290,6 +309,12 @@ class Stack:
             self.url = f"{self.emulator.url}/_aws/execute-api/{api.group(1)}"
         return self.url
 
+    def live_url(self):
+        """The URL of the WebSocket API. With AWS it is the output LiveUrl; in the emulator it leads to the same API."""
+        api = re.match(r"wss://(\w+)\.execute-api\.[^/]+/live$", self.outputs()["LiveUrl"])
+        check(api, "the output LiveUrl is not the URL of a WebSocket API")
+        return f"{self.emulator.url.replace('http:', 'ws:')}/_aws/execute-api/{api.group(1)}/live"
+
     def call(self, method, path, token, body=None):
         """Sends a request to the API. Returns status and body."""
         headers = {"authorization": f"Bearer {token}"}
@@ -315,7 +340,9 @@ class Stack:
         return self.parameters.get("JwtTyp") or "JWT"
 
 
-# A request for each function that changes nothing, and the status that it returns with a valid token.
+# The functions of the WebSocket API that do not verify tokens.
+WITHOUT_TOKENS = {"OpenConnectionFunction", "CloseConnectionFunction", "PushEventsFunction"}
+# A request for each function of the HTTP API that changes nothing, and the status that it returns with a valid token.
 CALLS = {
     "ListActiveChatsFunction": ("GET", "/chats", 200),
     "SendChatRequestFunction": ("POST", "/chats", 400),

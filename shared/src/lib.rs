@@ -6,8 +6,8 @@
 //! - [`store`]: persistence in `DynamoDB`. The only module that knows keys, conditions and transactions.
 //! - [`auth`]: verification of access tokens.
 //! - [`aws`]: settings that all AWS clients of a function share.
-//! - [`http`]: parses requests, builds responses and runs a function. The only module that knows JSON
-//!   and status codes.
+//! - [`http`]: parses requests, builds responses and runs a function. It knows JSON and status codes.
+//! - [`realtime`]: WebSocket connections, and the events that clients receive on them.
 //! - [`error`]: the error types.
 //! - `openapi`: the OpenAPI document, behind the feature of the same name.
 
@@ -18,6 +18,7 @@ pub mod error;
 pub mod http;
 #[cfg(feature = "openapi")]
 pub mod openapi;
+pub mod realtime;
 pub mod store;
 
 pub use error::Error;

@@ -9,7 +9,9 @@ async fn the_totals_of_a_new_user_are_zero() {
     let user = Api::shared().user();
     assert_eq!(
         user.get("/totals").await.expect_status(200).body,
-        json!({"totalPendingRequest": 0, "totalUnreadMessages": 0, "totalSentRequest": 0})
+        json!({
+            "totalPendingRequest": 0, "totalUnreadMessages": 0, "totalSentRequest": 0, "version": 0,
+        })
     );
     assert_eq!(
         user.get("/totals/unread").await.expect_status(200).body,
@@ -51,4 +53,39 @@ async fn totals_are_the_sums_over_all_chats() {
         counts.sum::<u64>() == 45
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_version_of_the_totals_grows_with_each_change_and_only_then() {
+    let api = Api::shared();
+    let (ann, ben) = (api.user(), api.user());
+    let versions = async || {
+        let mut versions = Vec::new();
+        for user in [&ann, &ben] {
+            let totals = user.get("/totals").await.expect_status(200).body;
+            versions.push(totals["version"].as_u64().unwrap());
+        }
+        versions
+    };
+    assert_eq!(versions().await, [0, 0]);
+    let chat = ann.chat_id_with(&ben);
+    ann.request_chat(&ben).await.expect_status(201);
+    let requested = versions().await;
+    assert!(
+        requested.iter().all(|version| *version > 0),
+        "{requested:?}"
+    );
+    ben.accept(&chat).await.expect_status(200);
+    let accepted = versions().await;
+    assert!(accepted[0] > requested[0] && accepted[1] > requested[1]);
+    ann.send(&chat, "hi").await.expect_status(201);
+    let sent = versions().await;
+    assert!(sent[0] == accepted[0] && sent[1] > accepted[1]);
+    // Nothing changes.
+    ann.mark_read(&chat).await.expect_status(200);
+    ben.accept(&chat).await.expect_status(200);
+    assert_eq!(versions().await, sent);
+    ben.mark_read(&chat).await.expect_status(200);
+    let read = versions().await;
+    assert!(read[0] == sent[0] && read[1] > sent[1]);
 }

@@ -1,5 +1,5 @@
 //! IAM policies: each function's role in the template allows exactly the operations that the function
-//! sends to DynamoDB.
+//! sends to DynamoDB, and the requests with which it sends frames to connections and closes them.
 //!
 //! Every test behind the proxy shows that no permission is missing, because the proxy rejects an operation
 //! that the role does not allow. To show that no permission is unused, the test here sends requests along
@@ -7,12 +7,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chat_local::template::{Permission, Template, default_path};
+use chat_local::{
+    realtime::RealtimeOptions,
+    template::{Permission, Target, Template, default_path},
+};
 use chat_shared::http::ENDPOINTS;
 use serde_json::json;
 
 use crate::{
     dynamodb_proxy::{Fault, FaultEffect, ProxiedStack},
+    live::{self, LiveStack},
     options_with_changed_template,
     support::{self, User},
 };
@@ -25,8 +29,16 @@ const ONLY_FOR_PREVIOUS_VERSION: [(&str, &str); 3] = [
     ("decline-chat-request", "dynamodb:PutItem"),
 ];
 
+/// The functions of push that use the table, beside the endpoints of the REST API. `authorize-connection` uses nothing.
+const PUSH_FUNCTIONS: [&str; 4] = [
+    "close-connection",
+    "open-connection",
+    "push-events",
+    "receive-frame",
+];
+
 /// The permissions of each function, by binary.
-type Permissions = BTreeMap<String, BTreeSet<Permission>>;
+pub type Permissions = BTreeMap<String, BTreeSet<Permission>>;
 
 /// The permissions that this version needs.
 fn granted_permissions(template: &str) -> Permissions {
@@ -37,7 +49,7 @@ fn granted_permissions(template: &str) -> Permissions {
     for (binary, action) in ONLY_FOR_PREVIOUS_VERSION {
         let permission = Permission {
             action: action.to_owned(),
-            index: None,
+            target: Target::Table,
         };
         assert!(
             granted.get_mut(binary).unwrap().remove(&permission),
@@ -77,9 +89,11 @@ fn differences(granted: &Permissions, used: &Permissions) -> Vec<String> {
         });
         pairs.collect()
     };
-    let describe = |permission: &Permission| {
-        let resource = permission.index.as_deref().unwrap_or("the table");
-        format!("{} on {resource}", permission.action)
+    let describe = |permission: &Permission| match &permission.target {
+        Target::Table => format!("{} on the table", permission.action),
+        Target::Index(index) => format!("{} on {index}", permission.action),
+        Target::Stream => format!("{} on the stream", permission.action),
+        Target::Connections { method } => format!("{} for {method}", permission.action),
     };
     let (granted, used) = (pairs(granted), pairs(used));
     let unused = granted.difference(&used).map(|(function, permission)| {
@@ -273,8 +287,8 @@ async fn report_users(ann: &User, ben: &User) {
 }
 
 /// Sends requests along every path through each function. Returns the permissions that they required.
-async fn used_permissions(proxied: &ProxiedStack) -> Permissions {
-    let api = &proxied.stack.api;
+async fn used_permissions(live: &LiveStack) -> Permissions {
+    let (proxied, api) = (&live.proxied, live.api());
     let (ann, ben) = (api.user(), api.user());
     proxied.drain_cost();
     send_chat_requests(&ann, &ben).await;
@@ -282,8 +296,8 @@ async fn used_permissions(proxied: &ProxiedStack) -> Permissions {
     change_messages(proxied, &ann, &ben).await;
     block_users(&ann, &ben).await;
     report_users(&ann, &ben).await;
-
-    let mut used = Permissions::new();
+    let mut used = live::permissions::use_push(live).await;
+    proxied.wait_until_idle().await;
     for operation in proxied.drain_cost().operations {
         let function = operation.function.expect("the caller is a function");
         let permissions = used.entry(function).or_default();
@@ -295,12 +309,12 @@ async fn used_permissions(proxied: &ProxiedStack) -> Permissions {
 /// The cap of the stack under test.
 const MAX_OPEN_REQUESTS: usize = 4;
 
-async fn start_with_cap() -> ProxiedStack {
+async fn start_with_cap() -> LiveStack {
     let mut options = support::stack_options();
     let cap = MAX_OPEN_REQUESTS.to_string();
     let variable = "MAX_OPEN_REQUESTS".to_owned();
     options.environment.insert(variable, cap);
-    ProxiedStack::start_with(options).await
+    LiveStack::start_with(options, RealtimeOptions::default()).await
 }
 
 #[tokio::test]
@@ -309,12 +323,13 @@ async fn start_with_cap() -> ProxiedStack {
     ignore = "needs /proc to find the calling process"
 )]
 async fn each_role_allows_exactly_what_its_function_does() {
-    let proxied = start_with_cap().await;
+    let live = start_with_cap().await;
     let template = std::fs::read_to_string(default_path()).unwrap();
-    let used = used_permissions(&proxied).await;
+    let used = used_permissions(&live).await;
     let functions: BTreeSet<_> = used.keys().map(String::as_str).collect();
-    let endpoints: BTreeSet<_> = ENDPOINTS.iter().map(|endpoint| endpoint.name).collect();
-    assert_eq!(functions, endpoints);
+    let endpoints = ENDPOINTS.iter().map(|endpoint| endpoint.name);
+    let expected: BTreeSet<_> = endpoints.chain(PUSH_FUNCTIONS).collect();
+    assert_eq!(functions, expected);
     assert_eq!(differences(&granted_permissions(&template), &used), [""; 0]);
 
     // The comparison itself finds an action too many, a missing action, and an index too many.
@@ -356,6 +371,24 @@ async fn each_role_allows_exactly_what_its_function_does() {
             "template.yaml grants dynamodb:Query on the table to list-active-chats, but no request in this \
              test uses it",
             "template.yaml does not grant dynamodb:Query on byRequester to list-active-chats, which uses it"
+        ]
+    );
+    assert_eq!(
+        differences_after_change(
+            "ReceiveFrameFunction",
+            "/live/POST/@connections/*",
+            "/live/GET/@connections/*"
+        ),
+        [
+            "template.yaml grants execute-api:ManageConnections for GET to receive-frame, but no request in this \
+             test uses it",
+            "template.yaml does not grant execute-api:ManageConnections for POST to receive-frame, which uses it"
+        ]
+    );
+    assert_eq!(
+        differences_after_change("PushEventsFunction", "dynamodb:GetRecords, ", ""),
+        [
+            "template.yaml does not grant dynamodb:GetRecords on the stream to push-events, which uses it"
         ]
     );
 }

@@ -12,6 +12,7 @@
 //! | `iam_policies` | each function's role allows exactly what the function does |
 //! | `index_lag` | lists of chats while indexes show old rows, both rows or none |
 //! | `linearizability` | concurrent requests under injected faults, against a linearizability checker |
+//! | `live` | push through WebSockets: faults, cost, permissions, and a client that follows the rules for clients |
 //! | `logging` | the log line and metrics of each request |
 //! | `model_based` | random sequences of requests against a model of the contract |
 //! | `outages` | responses and the table when no operation succeeds, or no response arrives |
@@ -56,6 +57,7 @@ mod index_lag;
 mod invariants;
 mod key_servers;
 mod linearizability;
+mod live;
 mod logging;
 mod model_based;
 mod outages;
@@ -98,7 +100,7 @@ const WAIT_LIMIT: Duration = Duration::from_secs(20);
 /// Starts the API that the contract tests of this target share: its indexes are late. Returns its URL,
 /// and what must live as long as it is in use.
 async fn start_shared_api() -> (String, ProxiedStack) {
-    let proxied = ProxiedStack::start().await;
+    let proxied = ProxiedStack::start_with(support::live_stack_options()).await;
     let seed = env_number("FAULT_SEED", 1);
     proxied.set_fault_plan(FaultPlan::index_lag(seed, MAX_LATE_QUERIES));
     // The contract tests would also pass without late indexes.

@@ -10,7 +10,7 @@ use crate::{
     versions::{Couple, Version, Versions},
 };
 
-fn any_version(random: &mut fastrand::Rng) -> Version {
+pub fn any_version(random: &mut fastrand::Rng) -> Version {
     if random.bool() {
         Version::Previous
     } else {
@@ -19,7 +19,7 @@ fn any_version(random: &mut fastrand::Rng) -> Version {
 }
 
 /// A request that both versions know.
-fn any_request(random: &mut fastrand::Rng) -> PairRequest {
+pub fn any_request(random: &mut fastrand::Rng) -> PairRequest {
     match random.u8(..16) {
         0..2 => PairRequest::RequestChat,
         2 | 3 => PairRequest::Accept,

@@ -9,6 +9,7 @@
 //! | `upgrade` | this version works with a table that the previous one has written |
 //! | `gradual_deployment` | both at once, while `SAFETY_FEATURES` is off: responses and counts are exact |
 //! | `after_the_switch` | the previous version meets edited messages, blocks and withdrawn requests: it loses nothing |
+//! | `live` | the previous version meets connections and what push stores, and its changes become events |
 //!
 //! The tests share these modules:
 //!
@@ -30,6 +31,7 @@ mod contract_model;
 mod gradual_deployment;
 #[path = "../integration/invariants.rs"]
 mod invariants;
+mod live;
 mod table;
 mod upgrade;
 mod versions;

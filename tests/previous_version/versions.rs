@@ -7,7 +7,7 @@ use std::{
 };
 
 use chat_admin::check::{CheckEvent, CheckOptions, check_table};
-use chat_local::{Database, Stack, template::Template};
+use chat_local::{Database, Stack, realtime::RealtimeOptions, template::Template};
 use chat_shared::{
     domain::{MAX_SAFE_INTEGER, Timestamp},
     store::TableClient,
@@ -22,7 +22,7 @@ use crate::{
         for_each_object,
     },
     invariants::{admin_findings, invariant_violations},
-    support::{self, Response, tokens},
+    support::{self, Response, User, tokens},
 };
 
 /// The variable with the folder of the previous version's binaries.
@@ -48,12 +48,22 @@ pub struct Versions {
 impl Versions {
     /// Starts both versions. `safety_features` is the value of `SAFETY_FEATURES` of this version.
     pub async fn start(safety_features: &str) -> Self {
+        Self::start_with(safety_features, RealtimeOptions::off()).await
+    }
+
+    /// Like [`Versions::start`]. This version also pushes events of the changes of both versions.
+    pub async fn start_with_push(safety_features: &str) -> Self {
+        Self::start_with(safety_features, RealtimeOptions::default()).await
+    }
+
+    async fn start_with(safety_features: &str, realtime: RealtimeOptions) -> Self {
         let previous_functions = previous_functions();
         // Creating a client of the tests installs the TLS provider that this client needs, too.
         drop(support::Api::at(""));
         let mut options = support::stack_options();
         let switch = ("SAFETY_FEATURES".to_owned(), safety_features.to_owned());
         options.environment.extend([switch]);
+        options.realtime = realtime;
         let current = Stack::start(options).await.expect("the stack starts");
         let mut options = support::stack_options();
         options.binaries = previous_functions.to_owned();
@@ -95,6 +105,11 @@ impl Versions {
             headers,
             body: serde_json::from_str(&text).unwrap_or(Value::String(text)),
         }
+    }
+
+    /// A user as a client of this version, to open connections.
+    pub fn user(&self, id: u64) -> User {
+        support::Api::at(self.current.url()).user_with_id(id)
     }
 
     pub async fn get(&self, version: Version, user: u64, path: &str) -> Response {

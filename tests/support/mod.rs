@@ -1,8 +1,10 @@
-//! Shared test code: starts a stack, sends requests to the API as a user, creates access tokens, and
-//! checks each response against the OpenAPI document.
+//! Shared test code: starts a stack, sends requests to the API as a user, receives what the service pushes, creates
+//! access tokens, and checks each response and each frame against the OpenAPI and `AsyncAPI` documents.
 
 #![allow(dead_code, reason = "each test target uses only a part of this module")]
 
+pub mod asyncapi_validation;
+pub mod live;
 pub mod openapi_validation;
 pub mod tokens;
 
@@ -13,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use chat_local::{Database, StackOptions};
+use chat_local::{Database, StackOptions, realtime::RealtimeOptions};
 use chat_shared::{
     domain::{MAX_SAFE_INTEGER, Timestamp},
     http::Endpoint,
@@ -39,7 +41,10 @@ pub fn secret() -> String {
     std::env::var("JWT_SECRET").unwrap_or_else(|_| chat_local::DEVELOPMENT_SECRET.to_owned())
 }
 
-/// The options of a stack for tests. A test can change them.
+/// The options of a stack for tests, without push. A test can change them.
+///
+/// Push is off because it runs one more function for each change of a chat: most tests do not need that, and some count
+/// what the functions do.
 pub fn stack_options() -> StackOptions {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let binary = PathBuf::from(env!("CARGO_BIN_EXE_send-message"));
@@ -50,7 +55,16 @@ pub fn stack_options() -> StackOptions {
         database: Database::Memory,
         environment: BTreeMap::from([("JWT_SECRET".to_owned(), secret())]),
         allowed_origins: Vec::new(),
+        realtime: RealtimeOptions::off(),
         log: Arc::new(|_| {}),
+    }
+}
+
+/// Like [`stack_options`], with push.
+pub fn live_stack_options() -> StackOptions {
+    StackOptions {
+        realtime: RealtimeOptions::default(),
+        ..stack_options()
     }
 }
 

@@ -304,6 +304,13 @@ impl ChatTally {
                 let problem = format!("is not the start of message {seq}");
                 problems.push(("lastMessage.text", problem));
             }
+            if let Some(message) = &message.message
+                && preview.is_whole == Some(true)
+                && !message.preview().is_whole
+            {
+                let problem = format!("is true, but message {seq} has more than the preview");
+                problems.push(("lastMessage.whole", problem));
+            }
         }
         let key = ChatItem::key(self.id);
         for (attribute, problem) in problems {

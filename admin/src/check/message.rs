@@ -32,6 +32,7 @@ const PARTS: [&str; 3] = ["text", "imageUrl", "linkPreviewUrl"];
 const EDITED_AT: &str = "editedAt";
 const DELETED_AT: &str = "deletedAt";
 const REV: &str = "rev";
+const IDEMPOTENCY_KEY: &str = "idempotencyKey";
 
 /// A message item. What is missing or damaged is `None`.
 pub(super) struct MessageFacts {
@@ -86,6 +87,8 @@ impl MessageFacts {
         let sender = attributes.member("senderId", id);
         let created_at = attributes.time("createdAt", now);
         let (rev, changed_at) = read_last_change(&mut attributes, created_at, now);
+        // The idempotency key may have expired, and an earlier version did not keep the key in the message.
+        attributes.optional_text(IDEMPOTENCY_KEY);
         let is_deleted = item.contains_key(DELETED_AT);
         let is_of_newer_version = !is_deleted && has_only_unknown_content(&item);
         if is_deleted {
@@ -169,6 +172,7 @@ fn has_only_unknown_content(item: &Item) -> bool {
             EDITED_AT,
             DELETED_AT,
             REV,
+            IDEMPOTENCY_KEY,
             EXPIRES_AT,
         ];
         names.contains(&name) || INDEX_KEYS.contains(&name)

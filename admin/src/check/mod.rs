@@ -1,11 +1,11 @@
 //! Consistency check: verifies the table's invariants and repairs derived counters, while the table
 //! serves live traffic.
 //!
-//! **Two passes.** The check scans the table twice, page by page. The first pass evaluates each chat
-//! from its own items. The second pass evaluates each user's counters from the states of the user's
-//! chats. Chats come first, because the counters must count the repaired states. The check keeps only
-//! one page of keys, the chat ids of the users under evaluation, the ids of damaged chats, and sums, so
-//! that tables of any size fit into memory.
+//! **Two passes.** The check scans the table twice, page by page. The first pass evaluates each chat from its own
+//! items, and the connections of each user. The second pass evaluates each user's counters from the states of the
+//! user's chats. Chats come first, because the counters must count the repaired states. The check keeps only one page
+//! of keys, the chat ids of the users under evaluation, the ids of damaged chats, and sums, so that tables of any size
+//! fit into memory.
 //!
 //! **Every content of a table is evaluated.** An item is read attribute by attribute. Each damage is one
 //! line, and a damaged attribute only excludes what depends on it. The evaluation is pure code: items
@@ -40,6 +40,7 @@
 mod attributes;
 mod changes;
 mod chat;
+mod connection;
 mod message;
 #[cfg(test)]
 mod property_tests;
@@ -66,7 +67,7 @@ use chat_shared::{
     domain::{ChatId, UserId},
     store::{
         Store,
-        items::{ChatItem, Item, Partition},
+        items::{ChatItem, Item, ItemKind, Partition},
     },
 };
 use futures_util::{StreamExt, stream};
@@ -150,7 +151,7 @@ pub async fn check_table(
             report,
             async |partition| match partition {
                 Partition::Chat(id) => checker.confirm_chat(id).await,
-                Partition::User(_) => Ok(Vec::new()),
+                Partition::User(user) => checker.confirm_connections(user).await,
             },
         )
         .await?;
@@ -192,6 +193,14 @@ enum Pass {
     Users,
 }
 
+impl Pass {
+    /// Whether the pass evaluates a partition in which it finds an item of this kind. The second pass must not find a
+    /// user who has connections and no counters: it evaluates users without counters together with their chats.
+    fn evaluates(self, kind: ItemKind) -> bool {
+        self == Self::Chats || kind != ItemKind::Connection
+    }
+}
+
 /// What the scans have found so far.
 #[derive(Default)]
 struct Scan {
@@ -228,7 +237,8 @@ impl Checker<'_> {
             for item in &page.items {
                 let scanned = ScannedItem::new(item);
                 // The items of a partition follow one another, and may continue on the next page.
-                if let ScannedItem::Known(partition) = scanned
+                if let ScannedItem::Known(partition, kind) = scanned
+                    && pass.evaluates(kind)
                     && last_partition != Some(partition)
                 {
                     last_partition = Some(partition);
@@ -272,6 +282,11 @@ impl Checker<'_> {
         Ok(violations)
     }
 
+    async fn confirm_connections(&self, user: UserId) -> Result<Vec<Violation>, Error> {
+        self.confirm(async || self.evaluate_connections(user).await)
+            .await
+    }
+
     async fn confirm_user(&self, user: UserId) -> Result<Vec<Violation>, Error> {
         self.confirm(async || self.evaluate_user(user).await).await
     }
@@ -309,7 +324,7 @@ impl Scan {
     fn count(&mut self, item: ScannedItem, violations: &mut Vec<Violation>) {
         self.summary.items = self.summary.items.saturating_add(1);
         match item {
-            ScannedItem::Known(_) => {}
+            ScannedItem::Known(..) => {}
             ScannedItem::UnknownType(name) => count_unknown_type(&mut self.unknown_types, name),
             ScannedItem::Damaged(violation) => violations.push(*violation),
         }

@@ -22,7 +22,7 @@ const LATEST_SECOND: u64 = 253_402_300_799;
 /// The latest time that is not in the future: a day after the tables are evaluated.
 const LATEST_TIME: u64 = CREATED + 1_000 + 86_400_000;
 /// Attributes that are missing while they are 0 or false, or while nothing has happened.
-const OPTIONAL: [&str; 10] = [
+const OPTIONAL: [&str; 13] = [
     "v",
     "rev",
     "lowBlock",
@@ -31,8 +31,11 @@ const OPTIONAL: [&str; 10] = [
     "highHeld",
     "hid",
     "lastMessage.deleted",
+    "lastMessage.whole",
     "editedAt",
     "deletedAt",
+    "idempotencyKey",
+    "changes",
 ];
 
 /// The paths of all attributes of an item except its key.
@@ -77,6 +80,14 @@ fn is_harmless(
     let is_time = || number_in(0..=LATEST_TIME);
     let chat = key.pk.as_str();
     match (key.sk.as_str(), path) {
+        // A connection only has to be readable.
+        (sk, _) if sk.starts_with("CONN#") => match path {
+            "connectedAt" | "nextAt" => number_in(0..=Timestamp::MAX.millis()),
+            "tokenExpiresAt" | "expiresAt" => number_in(0..=LATEST_SECOND),
+            _ => false,
+        },
+        // Nothing says how often a counter was changed.
+        (_, "changes") => is_removed || number_in(0..=MAX_SAFE_INTEGER),
         // A counter without an attribute counts as 0, and its type is written with its next change.
         (_, "type") if chat.starts_with("USER#") => is_removed,
         (_, _) if chat.starts_with("USER#") => is_removed && old == Some(&number(0)),
@@ -93,6 +104,10 @@ fn is_harmless(
             // Nothing says how often or when a member has blocked the other.
             (_, "v") => number_in(1..=MAX_SAFE_INTEGER),
             (_, "lowBlock" | "highBlock") => is_time(),
+            // A preview of the whole message may be read as one of its start.
+            (_, "lastMessage.whole") => {
+                is_removed || new.is_some_and(|flag| flag.as_bool().is_ok())
+            }
             // No list has such a chat, and nobody remembers a request.
             ("CHAT#22-44", "status") => is_text(|status| status == "withdrawn"),
             _ => false,
@@ -108,6 +123,8 @@ fn is_harmless(
         ("MSG#0000000000000001", "text") => is_text(is_visible),
         ("MSG#0000000000000002", "text") => is_removed || is_text(is_visible),
         ("MSG#0000000000000002", "imageUrl" | "linkPreviewUrl") => is_removed || is_text(is_https),
+        // The message may have been sent without a key, and keys expire.
+        (_, "idempotencyKey") => is_removed || is_text(|_| true),
         // An idempotency key may refer to any message of its sender.
         ("KEY#11#k", "seq") => number_in(1..=2),
         // The hash is of the content as it was sent, which may change later.
@@ -204,6 +221,7 @@ const TEXTS: &[&str] = &[
     "Message",
     "Change",
     "Report",
+    "Connection",
     "Totals",
     "Draft",
     "11#active",
@@ -262,6 +280,12 @@ const NAMES: &[&str] = &[
     "unread",
     "pending",
     "open",
+    "changes",
+    "whole",
+    "idempotencyKey",
+    "connectedAt",
+    "tokenExpiresAt",
+    "nextAt",
     "unknown",
 ];
 
@@ -313,6 +337,8 @@ const SORT_KEYS: &[&str] = &[
     "FLAG#11#0000000000000001",
     "FLAG#99#0000000000000001",
     "FLAG#",
+    "CONN#",
+    "CONN#a=",
     "SENT",
     "TOTALS#0",
     "TOTALS#3",

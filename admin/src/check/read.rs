@@ -7,13 +7,14 @@ use chat_shared::{
     domain::{ChatId, ChatStatus, Timestamp, UserId},
     store::{
         Backoff,
-        items::{ChatItem, Index, Item, OpenRequestsItem, Partition},
+        items::{ChatItem, ConnectionItem, Index, Item, OpenRequestsItem, Partition},
     },
 };
 
 use super::{
     Checker, MAX_ATTEMPTS,
     chat::ChatTally,
+    connection::check_connection,
     state::ChatState,
     user::{Counter, ExpectedCounts, StoredCounts, add_once, contributes},
     violation::Violation,
@@ -44,7 +45,15 @@ impl Checker<'_> {
         Ok(tally.finish(state_now.as_ref()))
     }
 
-    /// Evaluates a user once. A counter is compared only when the chat states that it counts were
+    /// Evaluates the connections of a user once.
+    pub(super) async fn evaluate_connections(&self, user: UserId) -> Result<Vec<Violation>, Error> {
+        let pk = Partition::User(user).pk();
+        let range = KeyRange::starting_with(&pk, ConnectionItem::SK_PREFIX);
+        let items = self.table.query_all(&range).await?.into_iter();
+        Ok(items.flat_map(check_connection).collect())
+    }
+
+    /// Evaluates the counters of a user once. A counter is compared only when the chat states that it counts were
     /// the same before and after it was read. The other counters are read again, up to
     /// [`MAX_ATTEMPTS`] times.
     pub(super) async fn evaluate_user(&self, user: UserId) -> Result<Vec<Violation>, Error> {

@@ -4,7 +4,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use chat_shared::{
     Error,
-    store::items::{ItemKey, ItemKind},
+    store::items::{CHANGES, ItemKey, ItemKind},
 };
 
 use super::{
@@ -81,12 +81,18 @@ impl Checker<'_> {
         // A repair may create a counter, so it writes the type, too.
         let entity_type = AttributeValue::S(kind.entity_type().to_owned());
         let mut values = vec![(":type", entity_type)];
-        let update = if let Some(new_value) = &new_value {
+        let mut update = if let Some(new_value) = &new_value {
             values.push((":expected", new_value.clone()));
-            "SET #attribute = :expected, #type = :type"
+            "SET #attribute = :expected, #type = :type".to_owned()
         } else {
-            "SET #type = :type REMOVE #attribute"
+            "SET #type = :type REMOVE #attribute".to_owned()
         };
+        if matches!(kind, ItemKind::Totals | ItemKind::OpenRequests) {
+            // Clients take the totals with the higher version.
+            update.push_str(" ADD #changes :one");
+            names.push(("#changes", CHANGES));
+            values.push((":one", AttributeValue::N("1".to_owned())));
+        }
         let mut condition = match actual.to_attribute() {
             None => "attribute_not_exists(#attribute)".to_owned(),
             Some(old_value) => {
@@ -109,7 +115,7 @@ impl Checker<'_> {
         }
         let outcome = self
             .table
-            .update(key, update, &condition, &names, values)
+            .update(key, &update, &condition, &names, values)
             .await?;
         Ok(match outcome {
             UpdateOutcome::Applied => true,

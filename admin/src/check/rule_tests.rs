@@ -470,6 +470,96 @@ fn nothing_remains_of_a_deleted_message() {
 }
 
 #[test]
+fn a_preview_is_whole_only_if_it_contains_the_whole_message() {
+    let line = "STATE: lastMessage.whole is true, but message 3 has more than the preview";
+    for (attribute, value) in [
+        ("imageUrl", "https://a.example/i"),
+        ("linkPreviewUrl", "https://a.example/l"),
+        ("idempotencyKey", "k"),
+    ] {
+        let (lines, repairable) =
+            lines_after_setting(&[("MSG#0000000000000003", attribute, text(value))]);
+        let expected = format!("CHAT#11-22 {line}");
+        assert_eq!((lines, repairable), (vec![expected], 0), "{attribute}");
+    }
+    // An earlier version does not say so.
+    let not_whole = [("lastMessage.whole", None)];
+    assert_eq!(lines_after_changing("11-22", &not_whole), [""; 0]);
+    let damaged = [("lastMessage.whole", Some(text("true")))];
+    let line = "STATE: lastMessage.whole is a string, not a boolean";
+    assert_eq!(lines_after_changing("11-22", &damaged), [line]);
+}
+
+#[test]
+fn a_message_without_content_is_damaged_even_if_it_has_an_idempotency_key() {
+    let lines = lines_after(|table| {
+        let key = ItemKey::new("CHAT#11-22", "MSG#0000000000000002");
+        let message = table.get_mut(&key).unwrap();
+        for part in ["text", "imageUrl", "linkPreviewUrl"] {
+            set(message, part, None);
+        }
+    });
+    let line = "CHAT#11-22 MSG#0000000000000002: has neither text nor imageUrl nor linkPreviewUrl";
+    assert_eq!(lines, [line]);
+}
+
+/// The lines about a user after an attribute of an item was set or removed.
+fn lines_of_user(key: &ItemKey, attribute: &str, value: Option<AttributeValue>) -> Vec<String> {
+    let mut table = valid_table();
+    set(table.get_mut(key).unwrap(), attribute, value);
+    let violations = evaluate(&table);
+    violations.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_only_rule_for_a_connection_is_that_it_can_be_read() {
+    // 55 has a connection and no counters.
+    for pk in ["USER#11", "USER#55"] {
+        let key = ItemKey::new(pk, "CONN#L0SM9cOFIAMCHQ=");
+        let lines = |attribute, value| lines_of_user(&key, attribute, value);
+        let line = |line: &str| vec![format!("{pk} {}: {line}", key.sk)];
+        for attribute in ["connectedAt", "tokenExpiresAt", "nextAt", "expiresAt"] {
+            assert_eq!(lines(attribute, Some(number(0))), [""; 0]);
+            let missing = line(&format!("{attribute} is missing"));
+            assert_eq!(lines(attribute, None), missing);
+            let no_number = line(&format!("{attribute} is a string, not a number"));
+            assert_eq!(lines(attribute, Some(text("1"))), no_number);
+        }
+        let future = CREATED + 90_000_000;
+        assert_eq!(lines("connectedAt", Some(number(future))), [""; 0]);
+        assert_eq!(lines("another", Some(text("x"))), [""; 0]);
+        let other = line("type is Totals, not Connection");
+        assert_eq!(lines("type", Some(text("Totals"))), other);
+    }
+    let mut table = valid_table();
+    let values = [
+        ("connectedAt", number(1)),
+        ("tokenExpiresAt", number(1)),
+        ("nextAt", number(1)),
+        ("expiresAt", number(1)),
+    ];
+    let key = ItemKey::new("USER#11", "CONN#");
+    insert(&mut table, &key, "Connection", values);
+    let violations = evaluate(&table);
+    assert_eq!(violations.len(), 1, "{violations:#?}");
+    let line = "USER#11 CONN#: the sort key contains no connection id";
+    assert_eq!(violations[0].to_string(), line);
+}
+
+#[test]
+fn the_number_of_changes_of_a_counter_must_be_readable() {
+    let key = ItemKey::new("USER#33", "SENT");
+    let lines = |value| lines_of_user(&key, "changes", value);
+    for value in [None, Some(number(0)), Some(number(9))] {
+        assert_eq!(lines(value), [""; 0]);
+    }
+    let line = |problem: &str| vec![format!("USER#33 SENT: changes is {problem}")];
+    assert_eq!(lines(Some(text("1"))), line("a string, not a number"));
+    let negative = Some(AttributeValue::N("-1".to_owned()));
+    assert_eq!(lines(negative), line("-1, less than 0"));
+}
+
+#[test]
 fn a_message_that_was_deleted_after_the_state_was_read_counts_as_before() {
     let table = valid_table();
     let key = ItemKey::new("CHAT#11-44", "STATE");

@@ -20,7 +20,7 @@ const OTHER_TYPES: &str = "other types";
 /// An item of the table, by its key and its type.
 pub(super) enum ScannedItem {
     /// The item is evaluated together with its partition.
-    Known(Partition),
+    Known(Partition, ItemKind),
     /// An item of another version of the service. Contains its type.
     UnknownType(String),
     /// An item that belongs to no partition, or that no version of the service has written.
@@ -32,8 +32,8 @@ impl ScannedItem {
         let key = item_key(item);
         let partition = Partition::parse(&key.pk);
         let kind = ItemKind::of(&key);
-        if let (Some(partition), Some(_)) = (partition, kind) {
-            return Self::Known(partition);
+        if let (Some(partition), Some(kind)) = (partition, kind) {
+            return Self::Known(partition, kind);
         }
         if kind.is_none()
             && let Some(AttributeValue::S(name)) = item.get("type")
@@ -75,7 +75,7 @@ mod tests {
         let mut item = Item::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))]);
         item.extend(entity_type.map(|name| ("type".to_owned(), text(name))));
         match ScannedItem::new(&item) {
-            ScannedItem::Known(_) => String::new(),
+            ScannedItem::Known(..) => String::new(),
             ScannedItem::UnknownType(name) => format!("note {name}"),
             ScannedItem::Damaged(violation) => violation.to_string(),
         }
@@ -90,6 +90,7 @@ mod tests {
             ("CHAT#17-42", "HIST#9", None, ""),
             ("CHAT#17-42", "FLAG#17#0", Some("Report"), ""),
             ("USER#42", "TOTALS#9", Some("Totals"), ""),
+            ("USER#42", "CONN#L0SM9cOFIAMCHQ=", Some("Connection"), ""),
             // A newer version.
             ("CHAT#17-42", "DRAFT#17", Some("Draft"), "note Draft"),
             ("USER#42", "DEVICE#1", Some("Device"), "note Device"),

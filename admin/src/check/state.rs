@@ -67,6 +67,8 @@ pub(super) struct Preview {
     pub text: Option<String>,
     pub created_at: Option<u64>,
     pub is_deleted: Option<bool>,
+    /// Whether the preview contains the whole message.
+    pub is_whole: Option<bool>,
     /// Whether all attributes are valid.
     pub is_valid: bool,
 }
@@ -367,6 +369,7 @@ fn read_preview(
         text: inner.optional_text("text").map(str::to_owned),
         created_at: inner.time("createdAt", now),
         is_deleted: inner.flag("deleted"),
+        is_whole: inner.flag("whole"),
         is_valid: inner.is_valid(),
     };
     attributes.extend(inner.into_violations());

@@ -10,6 +10,7 @@ use chat_shared::{
 
 use super::{
     chat::ChatTally,
+    connection::check_connection,
     read::index_keys,
     scan::ScannedItem,
     state::ChatState,
@@ -32,8 +33,10 @@ pub(super) fn evaluate(table: &Table) -> Vec<Violation> {
     let mut users: BTreeMap<UserId, Vec<&Item>> = BTreeMap::new();
     for item in table.values() {
         match ScannedItem::new(item) {
-            ScannedItem::Known(Partition::Chat(id)) => chats.entry(id).or_default().push(item),
-            ScannedItem::Known(Partition::User(user)) => users.entry(user).or_default().push(item),
+            ScannedItem::Known(Partition::Chat(id), _) => chats.entry(id).or_default().push(item),
+            ScannedItem::Known(Partition::User(user), _) => {
+                users.entry(user).or_default().push(item);
+            }
             ScannedItem::UnknownType(_) => {}
             ScannedItem::Damaged(violation) => violations.push(*violation),
         }
@@ -70,6 +73,7 @@ pub(super) fn evaluate(table: &Table) -> Vec<Violation> {
         }
         let mut stored = StoredCounts::default();
         for item in items {
+            violations.extend(check_connection(item.clone()));
             stored.add(item.clone());
         }
         violations.extend(stored.take_violations());
@@ -132,6 +136,7 @@ pub(super) fn insert<const N: usize>(
 /// - 11 and 44 have an active chat. 44 has blocked 11, and has one unread message. 11 has deleted the last one.
 /// - 33 has sent a request to 11, and one to 44, who has blocked 33 and does not see it.
 /// - 22 has withdrawn a request to 33, and has blocked and reported 44; they have no chat.
+/// - 11 has a connection, and 55 has one and nothing else.
 pub(super) fn valid_table() -> Table {
     let mut table = Table::new();
     insert_active_chat(&mut table);
@@ -149,6 +154,7 @@ pub(super) fn valid_table() -> Table {
     insert_chat(&mut table, [22, 44], "none", CREATED + 500, &blocked);
     insert_reports(&mut table);
     insert_counters(&mut table);
+    insert_connections(&mut table);
     table
 }
 
@@ -159,6 +165,7 @@ fn insert_active_chat(table: &mut Table) {
         ("senderId", number(22)),
         ("text", text("three")),
         ("createdAt", number(last)),
+        ("whole", AttributeValue::Bool(true)),
     ]);
     let conversation = [
         ("seq", number(3)),
@@ -182,6 +189,7 @@ fn insert_active_chat(table: &mut Table) {
         ("linkPreviewUrl", text("https://a.example/l")),
         ("editedAt", number(CREATED + 400)),
         ("rev", number(2)),
+        ("idempotencyKey", text("k")),
     ];
     insert(table, &key("MSG#0000000000000002"), "Message", edited);
     for (rev, time) in [(1, CREATED + 350), (2, CREATED + 400)] {
@@ -352,12 +360,29 @@ fn insert_counters(table: &mut Table) {
     insert(table, &totals(11, chat("11-22")), "Totals", unread(1));
     insert(table, &totals(11, chat("11-22")), "Totals", pending(0));
     insert(table, &totals(11, chat("11-33")), "Totals", pending(1));
+    let changes = [("changes", number(5))];
+    insert(table, &totals(11, chat("11-33")), "Totals", changes);
     insert(table, &totals(22, chat("11-22")), "Totals", unread(1));
     insert(table, &totals(44, chat("11-44")), "Totals", unread(0));
     insert(table, &totals(44, chat("33-44")), "Totals", pending(0));
     let sent = |pk: &str| ItemKey::new(pk, "SENT");
     insert(table, &sent("USER#11"), "OpenRequests", open(0));
     insert(table, &sent("USER#33"), "OpenRequests", open(2));
+    let changes = [("changes", number(2))];
+    insert(table, &sent("USER#33"), "OpenRequests", changes);
+}
+
+fn insert_connections(table: &mut Table) {
+    for pk in ["USER#11", "USER#55"] {
+        let connection = [
+            ("connectedAt", number(CREATED + 700)),
+            ("tokenExpiresAt", number(CREATED / 1_000 + 3_600)),
+            ("nextAt", number(CREATED + 800)),
+            ("expiresAt", number(CREATED / 1_000 + 7_800)),
+        ];
+        let key = ItemKey::new(pk, "CONN#L0SM9cOFIAMCHQ=");
+        insert(table, &key, "Connection", connection);
+    }
 }
 
 fn activity(time: u64, low: u64, high: u64) -> String {

@@ -8,7 +8,7 @@ use std::{
 
 use chat_shared::{
     domain::{ChatId, ChatStatus, UserId},
-    store::items::{Item, ItemKey, ItemKind, OpenRequestsItem, TOTALS_SHARDS, TotalsItem},
+    store::items::{CHANGES, Item, ItemKey, ItemKind, OpenRequestsItem, TOTALS_SHARDS, TotalsItem},
 };
 
 use super::{
@@ -81,7 +81,7 @@ impl StoredCounts {
     /// Adds an item of the user's partition, and checks what can be checked without the user's chats.
     pub(super) fn add(&mut self, item: Item) {
         let key = item_key(&item);
-        // The scan of the table reports items of an unknown kind.
+        // The scan of the table reports items of an unknown kind, and connections are evaluated apart.
         let Some(kind @ (ItemKind::Totals | ItemKind::OpenRequests)) = ItemKind::of(&key) else {
             return;
         };
@@ -94,6 +94,8 @@ impl StoredCounts {
         };
         let mut attributes = Attributes::new(&key, &item);
         attributes.check_kind(kind);
+        // Nothing says how often a counter was changed.
+        attributes.number_or_zero(CHANGES);
         if is_totals && !TotalsItem::is_shard(&key.sk) {
             let last = TOTALS_SHARDS.saturating_sub(1);
             let description = format!("is not one of the shards TOTALS#0 to TOTALS#{last}");

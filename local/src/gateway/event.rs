@@ -94,7 +94,7 @@ pub(super) fn build_event(
 
 /// A header's value as text. Bytes that are not UTF-8 are read as Latin-1, because API Gateway does
 /// not document their encoding.
-fn header_text(value: &HeaderValue) -> String {
+pub(crate) fn header_text(value: &HeaderValue) -> String {
     match std::str::from_utf8(value.as_bytes()) {
         Ok(text) => text.to_owned(),
         Err(_) => value

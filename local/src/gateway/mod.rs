@@ -9,6 +9,7 @@
 //! - Headers and bodies have size limits. Lambda has a lower limit for the event that contains the body.
 //! - CORS headers and preflight requests work as configured in the template, except for the allowed
 //!   origins.
+//! - The WebSocket API, which has a host of its own on AWS, is under the path of its stage (`crate::realtime`).
 //! - The gateway's own error responses have only the field `message`. A client never sees why a function
 //!   failed.
 //!
@@ -27,21 +28,22 @@ use axum::{
     body::{Body, to_bytes},
     extract::{ConnectInfo, Request, State},
     http::{HeaderValue, Response, StatusCode, header, request},
+    serve::ListenerExt,
 };
 use chat_shared::domain::Timestamp;
 use tokio::{net::TcpListener, sync::watch};
 
-pub(crate) use self::event::{common_log_time, query_parameters};
-use self::{
-    cors::CorsPolicy,
-    event::build_event,
-    response::{from_function, gateway_error},
-    routing::RouteTable,
+use self::{cors::CorsPolicy, event::build_event, response::from_function, routing::RouteTable};
+pub(crate) use self::{
+    event::{common_log_time, header_text, query_parameters},
+    response::gateway_error,
+    routing::decode,
 };
 use crate::{
     LogSink, StackOptions,
     docs_page::DocsPage,
-    lambda::{Invocation, InvokeError, Lambda, new_id},
+    lambda::{InvokeError, Lambda, new_id},
+    realtime::Sockets,
     template::Template,
 };
 
@@ -54,6 +56,7 @@ struct Gateway {
     routes: RouteTable,
     cors: Option<CorsPolicy>,
     lambda: Arc<Lambda>,
+    live: Option<Arc<Sockets>>,
     docs: DocsPage,
     log: LogSink,
 }
@@ -64,6 +67,7 @@ pub(crate) fn serve(
     template: &Template,
     options: &StackOptions,
     lambda: Arc<Lambda>,
+    live: Option<Arc<Sockets>>,
     docs: DocsPage,
     mut stop: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + 'static {
@@ -72,11 +76,14 @@ pub(crate) fn serve(
         routes: RouteTable::new(&template.routes),
         cors: cors.map(|cors| CorsPolicy::new(cors, options.allowed_origins.clone())),
         lambda,
+        live,
         docs,
         log: options.log.clone(),
     };
     let router = Router::new().fallback(handle).with_state(Arc::new(gateway));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    // Otherwise a message to a client could wait until the client has acknowledged the one before.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     async move {
         let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
         let _ = axum::serve(listener, service)
@@ -90,6 +97,13 @@ async fn handle(
     ConnectInfo(client): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Result<Response<Body>, Infallible> {
+    if let Some(live) = &gateway.live
+        && let Some(connection_id) = live.connection_in_path(request.uri().path())
+    {
+        let request = live.clone().manage(connection_id, request);
+        let response = tokio::spawn(request).await;
+        return Ok(response.unwrap_or_else(|_| gateway_error(StatusCode::INTERNAL_SERVER_ERROR)));
+    }
     // The request runs in its own task: a client that disconnects cancels neither the invocation,
     // which Lambda would finish as well, nor the line in the log.
     let response = tokio::spawn(respond_and_log(gateway, client, request)).await;
@@ -144,6 +158,16 @@ impl Gateway {
             return rejected(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
         }
         let cors = self.cors.as_ref();
+        if let Some(live) = &self.live
+            && live.is_handshake(parts.uri.path())
+        {
+            // Browsers send the origin of the page, but do not check CORS headers of a handshake.
+            if cors.is_some_and(|cors| cors.refuses(&parts.headers)) {
+                let note = "gateway: the origin is not allowed; start with --allowed-origin ORIGIN";
+                return (gateway_error(StatusCode::FORBIDDEN), note.to_owned());
+            }
+            return live.connect(parts, source_ip).await;
+        }
         if let Some(preflight) = cors.and_then(|cors| cors.preflight_response(&parts)) {
             let note = if cors.is_some_and(|cors| cors.refuses(&parts.headers)) {
                 "gateway: preflight, the origin is not allowed; start with --allowed-origin ORIGIN"
@@ -161,19 +185,10 @@ impl Gateway {
         let event = build_event(&parts, &body, route, parameters, request_id, source_ip);
         let function = &route.binary;
         match self.lambda.invoke(function, event.to_string().into()).await {
-            Ok(Invocation {
-                payload,
-                cold_start,
-            }) => {
-                let note = match cold_start {
-                    Some(start) => format!("{function}, cold start {} ms", start.as_millis()),
-                    None => format!("{function}, warm"),
-                };
-                match from_function(&payload) {
-                    Some(response) => (response, note),
-                    None => failed(function, "API Gateway would reject its response payload"),
-                }
-            }
+            Ok(invocation) => match from_function(&invocation.payload) {
+                Some(response) => (response, invocation.note(function)),
+                None => failed(function, "API Gateway would reject its response payload"),
+            },
             // A real HTTP API returns the same response as for a body over its own limit. The
             // documentation does not say so, but AWS's own emulator of HTTP APIs does it (the Lambda
             // Test Tool in github.com/aws/aws-lambda-dotnet, `ToHttpApiV2RequestTooLargeResponse`).

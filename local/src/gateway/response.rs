@@ -51,7 +51,7 @@ pub(super) fn from_function(payload: &[u8]) -> Option<Response<Body>> {
 }
 
 /// An error response of the gateway itself. Its body has only the field `message`.
-pub(super) fn gateway_error(status: StatusCode) -> Response<Body> {
+pub(crate) fn gateway_error(status: StatusCode) -> Response<Body> {
     let message = match status {
         StatusCode::PAYLOAD_TOO_LARGE => "Request Entity Too Large",
         other => other.canonical_reason().unwrap_or_default(),

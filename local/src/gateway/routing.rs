@@ -99,7 +99,7 @@ pub(super) fn match_path(segments: &[Segment], path: &str) -> Option<Map<String,
 }
 
 /// Percent-decodes a path or a part of one.
-pub(super) fn decode(text: &str) -> String {
+pub(crate) fn decode(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 

@@ -47,6 +47,12 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// backslashes.
 const MAX_EVENT_BYTES: usize = 6 * 1024 * 1024;
 
+/// The origins that may connect to the WebSocket API.
+const ALLOWED_ORIGINS: &str = "ALLOWED_ORIGINS";
+
+/// The endpoint of the `@connections` API, with the stage.
+const MANAGEMENT_ENDPOINT: &str = "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI";
+
 /// The maximum number of instances of one function.
 #[must_use]
 pub fn max_instances() -> usize {
@@ -74,6 +80,16 @@ pub struct Invocation {
     pub payload: Bytes,
     /// How long the instance took to start, if the invocation had to wait for that.
     pub cold_start: Option<Duration>,
+}
+
+impl Invocation {
+    /// A note for the log: the function, and whether its instance had to start.
+    pub(crate) fn note(&self, function: &str) -> String {
+        match self.cold_start {
+            Some(start) => format!("{function}, cold start {} ms", start.as_millis()),
+            None => format!("{function}, warm"),
+        }
+    }
 }
 
 /// Why an invocation failed.
@@ -113,12 +129,13 @@ struct Pool {
 
 /// Locks a mutex. A panic of a previous holder is ignored, because no code here leaves the protected
 /// state half-changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Lambda {
-    /// Prepares the template's functions. A process starts at the first invocation that needs it.
+    /// Prepares the template's functions. A process starts at the first invocation that needs it. `live_endpoint` is
+    /// the URL of the WebSocket API's stage, whose path `/@connections` sends messages to clients.
     ///
     /// # Errors
     /// When an environment variable is known only at deployment and `options` does not set it, or no port
@@ -128,6 +145,7 @@ impl Lambda {
         options: &StackOptions,
         dynamodb_endpoint: &str,
         table: &str,
+        live_endpoint: Option<&str>,
         stop: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
         let listener = TcpListener::bind("127.0.0.1:0").await;
@@ -146,6 +164,14 @@ impl Lambda {
         let mut pools = HashMap::new();
         for function in &template.functions {
             let mut environment = function_environment(function, options, table)?;
+            // The gateway has checked the origin, with the allowed origins of this stack instead of a deployment's.
+            if !options.environment.contains_key(ALLOWED_ORIGINS) {
+                environment.remove(ALLOWED_ORIGINS);
+            }
+            if let Some(endpoint) = live_endpoint {
+                let variable = environment.entry(MANAGEMENT_ENDPOINT.to_owned());
+                variable.or_insert_with(|| endpoint.to_owned());
+            }
             let lambda_environment = [
                 ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb_endpoint.to_owned()),
                 ("AWS_LAMBDA_FUNCTION_NAME", function.name.clone()),

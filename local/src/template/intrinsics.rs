@@ -1,15 +1,20 @@
 //! Intrinsic functions of CloudFormation: evaluates values with the defaults of the template's parameters.
 //!
-//! Only the table can be referred to by its logical id, because nothing else that the local server reads
-//! depends on another resource. A function or a reference that is not supported makes the result `None`.
+//! Only the table and the WebSocket API can be referred to by their logical ids, because nothing else that the local
+//! server evaluates depends on another resource. A function or a reference that is not supported makes the result
+//! `None`.
 
 use serde_json::Value;
 
 const REGION: &str = "us-east-1";
 const ACCOUNT: &str = "000000000000";
+/// The id of the WebSocket API.
+const API_ID: &str = "local";
+/// The label of the table's stream. A real one is the time when the stream was enabled.
+const STREAM_LABEL: &str = "2026-01-01T00:00:00.000";
 
 /// The one key of an object that calls an intrinsic function, and its argument.
-fn intrinsic(value: &Value) -> Option<(&str, &Value)> {
+pub(super) fn intrinsic(value: &Value) -> Option<(&str, &Value)> {
     let fields = value.as_object().filter(|fields| fields.len() == 1)?;
     let (function, argument) = fields.iter().next()?;
     Some((function.as_str(), argument))
@@ -98,6 +103,11 @@ impl<'a> Evaluator<'a> {
         Some(format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}"))
     }
 
+    /// The start of the ARNs of everything that belongs to the WebSocket API, up to the stage.
+    pub fn api_arn_prefix() -> String {
+        format!("arn:aws:execute-api:{REGION}:{ACCOUNT}:{API_ID}/")
+    }
+
     fn is_true(self, condition: &Value) -> Option<bool> {
         let (function, arguments) = intrinsic(condition)?;
         let mut operands = arguments.as_array().into_iter().flatten();
@@ -163,7 +173,8 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// The value of `Ref`: a pseudo parameter, the table's name, or the default of a parameter.
+    /// The value of `Ref`: a pseudo parameter, the table's name, the id of the WebSocket API, or the default of a
+    /// parameter.
     fn reference(self, name: &str) -> Option<Value> {
         let text = match name {
             "AWS::NoValue" => return Some(Value::Null),
@@ -173,6 +184,7 @@ impl<'a> Evaluator<'a> {
             "AWS::StackName" => "local",
             "AWS::URLSuffix" => "amazonaws.com",
             _ if self.is_table(name) => return self.table_name(name).map(Value::from),
+            _ if self.has_type(name, "AWS::ApiGatewayV2::Api") => API_ID,
             _ => return self.parameter(name),
         };
         Some(text.into())
@@ -190,13 +202,23 @@ impl<'a> Evaluator<'a> {
     }
 
     fn attribute(self, resource: &str, attribute: &str) -> Option<String> {
-        (attribute == "Arn" && self.is_table(resource))
+        let table_arn = self
+            .is_table(resource)
             .then(|| self.table_arn(resource))
-            .flatten()
+            .flatten()?;
+        match attribute {
+            "Arn" => Some(table_arn),
+            "StreamArn" => Some(format!("{table_arn}/stream/{STREAM_LABEL}")),
+            _ => None,
+        }
     }
 
     fn is_table(self, resource: &str) -> bool {
-        self.root["Resources"][resource]["Type"] == "AWS::DynamoDB::Table"
+        self.has_type(resource, "AWS::DynamoDB::Table")
+    }
+
+    fn has_type(self, resource: &str, resource_type: &str) -> bool {
+        self.root["Resources"][resource]["Type"] == resource_type
     }
 
     /// The text of a `Sub`. `variables` are those of its list form.
@@ -248,6 +270,7 @@ mod tests {
                     "Properties": {"TableName": {"Fn::Sub": "${AWS::StackName}-${Name}"}},
                 },
                 "Topic": {"Type": "AWS::SNS::Topic"},
+                "Live": {"Type": "AWS::ApiGatewayV2::Api"},
             },
         })
     }
@@ -289,6 +312,11 @@ mod tests {
                 json!({"Fn::Sub": "${Named.Arn}/index/i"}),
                 "arn:aws:dynamodb:us-east-1:000000000000:table/local-ann/index/i",
             ),
+            (
+                json!({"Fn::GetAtt": "Things.StreamArn"}),
+                "arn:aws:dynamodb:us-east-1:000000000000:table/Things/stream/2026-01-01T00:00:00.000",
+            ),
+            (json!({"Fn::Sub": "${Live}/live"}), "local/live"),
         ] {
             let text = Evaluator::new(&root).text(&value);
             assert_eq!(text.as_deref(), Some(expected), "{value}");
@@ -325,7 +353,7 @@ mod tests {
             json!({"Ref": "Topic"}),
             json!({"Ref": "Unknown"}),
             json!({"Fn::GetAtt": "Topic.Arn"}),
-            json!({"Fn::GetAtt": "Things.StreamArn"}),
+            json!({"Fn::GetAtt": "Things.Unknown"}),
             json!({"Fn::ImportValue": "x"}),
             json!({"Fn::If": ["Unknown", "a", "b"]}),
             json!({"Fn::Sub": "${List}"}),

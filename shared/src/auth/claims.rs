@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{
-    LEEWAY_SECONDS, TokenError,
+    LEEWAY_SECONDS, TokenError, VerifiedToken,
     token::{Members, Token},
 };
 use crate::{
@@ -50,8 +50,8 @@ impl ClaimRules {
         })
     }
 
-    /// The user of a token whose signature is valid.
-    pub fn user(&self, token: &Token<'_>, now: Timestamp) -> Result<UserId, TokenError> {
+    /// Checks the claims of a token whose signature is valid.
+    pub fn check(&self, token: &Token<'_>, now: Timestamp) -> Result<VerifiedToken, TokenError> {
         if let Some(required) = &self.typ {
             let typ = token.typ.as_ref().ok_or(TokenError::WrongTyp)?;
             if !media_type(typ).eq_ignore_ascii_case(media_type(required)) {
@@ -60,7 +60,7 @@ impl ClaimRules {
         }
         let claims = token.claims()?;
         let claims = Members::parse(&claims, &self.claims())?;
-        check_time(&claims, now.seconds())?;
+        let expires_at = check_time(&claims, now.seconds())?;
         if !self.issuers.is_empty() {
             let issuer: Option<String> = claims.get("iss").unwrap_or_default();
             if issuer.is_none_or(|issuer| !self.issuers.contains(&issuer)) {
@@ -76,7 +76,8 @@ impl ClaimRules {
                 return Err(TokenError::WrongTokenUse);
             }
         }
-        user_id(&claims, &self.user_claim).ok_or(TokenError::BadUserClaim)
+        let user = user_id(&claims, &self.user_claim).ok_or(TokenError::BadUserClaim)?;
+        Ok(VerifiedToken { user, expires_at })
     }
 
     /// The claims that are used with this configuration. No other claim has an effect.
@@ -140,8 +141,8 @@ fn media_type(typ: &str) -> &str {
     }
 }
 
-/// Checks `exp`, which is required, and `nbf`.
-fn check_time(claims: &Members<'_>, now: u64) -> Result<(), TokenError> {
+/// Checks `exp`, which is required, and `nbf`. Returns `exp`.
+fn check_time(claims: &Members<'_>, now: u64) -> Result<Timestamp, TokenError> {
     let expiry = seconds(claims, "exp")?.ok_or(TokenError::Malformed)?;
     let start = seconds(claims, "nbf")?;
     if expiry.saturating_add(LEEWAY_SECONDS) < now {
@@ -151,7 +152,7 @@ fn check_time(claims: &Members<'_>, now: u64) -> Result<(), TokenError> {
     } else if expiry > now + MAX_SECONDS_TO_EXPIRY {
         Err(TokenError::ExpiresTooLate)
     } else {
-        Ok(())
+        Ok(Timestamp::from_millis(expiry.saturating_mul(1_000)))
     }
 }
 
@@ -211,7 +212,7 @@ mod tests {
     }
 
     fn check(claims: &str, now: u64) -> Result<(), TokenError> {
-        check_time(&Members::parse(claims.as_bytes(), &["exp", "nbf"])?, now)
+        check_time(&Members::parse(claims.as_bytes(), &["exp", "nbf"])?, now).map(drop)
     }
 
     #[test]

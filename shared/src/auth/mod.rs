@@ -83,6 +83,15 @@ pub const LEEWAY_SECONDS: u64 = 30;
 /// it.
 pub const DEVELOPMENT_SECRET: &str = "development-secret-that-everybody-knows";
 
+/// What a valid access token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifiedToken {
+    /// The user whose token it is.
+    pub user: UserId,
+    /// When it expires (`exp`), in whole seconds. The leeway is not included.
+    pub expires_at: Timestamp,
+}
+
 /// Verifies access tokens.
 pub struct Authenticator {
     rules: ClaimRules,
@@ -176,8 +185,8 @@ impl Authenticator {
         }
     }
 
-    /// The user in the token of an `Authorization` header. Fetches keys again if they are old, or if none verifies
-    /// the token.
+    /// Verifies the token of an `Authorization` header. Fetches keys again if they are old, or if none verifies the
+    /// token.
     ///
     /// # Errors
     /// The reason why the token is refused.
@@ -185,15 +194,28 @@ impl Authenticator {
         &self,
         authorization: Option<&str>,
         now: Timestamp,
-    ) -> Result<UserId, TokenError> {
-        let token = Token::parse(bearer_token(authorization)?)?;
+    ) -> Result<VerifiedToken, TokenError> {
+        self.authenticate_token(bearer_token(authorization)?, now)
+            .await
+    }
+
+    /// Like [`Authenticator::authenticate`], for a token that was not sent in a header.
+    ///
+    /// # Errors
+    /// The reason why the token is refused.
+    pub async fn authenticate_token(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<VerifiedToken, TokenError> {
+        let token = Token::parse(token)?;
         self.refresh(token.algorithm, now, MAX_AGE).await;
         let mut signature = self.check_signature(&token, now);
         if signature.is_err() && self.refresh(token.algorithm, now, Duration::ZERO).await {
             signature = self.check_signature(&token, now);
         }
         signature?;
-        self.rules.user(&token, now)
+        self.rules.check(&token, now)
     }
 
     /// The user in the token of an `Authorization` header, verified with the keys that are in memory.
@@ -207,7 +229,7 @@ impl Authenticator {
     ) -> Result<UserId, TokenError> {
         let token = Token::parse(bearer_token(authorization)?)?;
         self.check_signature(&token, now)?;
-        self.rules.user(&token, now)
+        self.rules.check(&token, now).map(|verified| verified.user)
     }
 
     /// Fetches the keys again that can be for an algorithm, if they are at least `min_age` old. Returns whether

@@ -677,7 +677,7 @@ async fn authenticate(
         &claims.to_string(),
     ));
     let user = authenticator.authenticate(Some(&header), at(seconds));
-    user.await.map(UserId::get)
+    user.await.map(|verified| verified.user.get())
 }
 
 #[tokio::test]

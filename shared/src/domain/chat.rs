@@ -776,7 +776,23 @@ mod tests {
             edited_at: None,
             deleted_at: None,
             rev: Rev::ZERO,
+            idempotency_key: None,
         }
+    }
+
+    #[test]
+    fn a_changed_message_keeps_its_idempotency_key() {
+        let key = Some("k".to_owned());
+        let message = Message {
+            idempotency_key: key.clone(),
+            ..message(3, requester())
+        };
+        let (chat, now) = (conversation(), Timestamp::from_millis(NOW));
+        let change = new_text(Some("new"));
+        let edited = chat.edit(requester(), &message, &change, WINDOW, now);
+        assert_eq!(edited.unwrap().unwrap().idempotency_key, key);
+        let deleted = chat.delete(requester(), &message, WINDOW, now);
+        assert_eq!(deleted.unwrap().unwrap().idempotency_key, key);
     }
 
     #[test]

@@ -228,10 +228,13 @@ pub struct Message {
     pub deleted_at: Option<Timestamp>,
     /// The number of its last change, or 0.
     pub rev: Rev,
+    /// The key that the sender chose for it. Only the sender may see it. `None` if it was sent without a key, or by a
+    /// version of this service that did not keep the key.
+    pub idempotency_key: Option<String>,
 }
 
 impl Message {
-    /// A message that has just been sent.
+    /// A message that has just been sent, without an idempotency key.
     #[must_use]
     pub fn new(
         chat_id: ChatId,
@@ -249,6 +252,7 @@ impl Message {
             edited_at: None,
             deleted_at: None,
             rev: Rev::ZERO,
+            idempotency_key: None,
         }
     }
 
@@ -284,12 +288,19 @@ impl Message {
     #[must_use]
     pub fn preview(&self) -> MessagePreview {
         let text = self.text().map(start_of_text);
+        let deleted = self.deleted_at.is_some();
+        let has_only_this_text = text.is_some()
+            && text.as_deref() == self.text()
+            && self.image_url().is_none()
+            && self.link_preview_url().is_none();
+        let is_changed = deleted || self.edited_at.is_some() || self.rev != Rev::ZERO;
         MessagePreview {
             seq: self.seq,
             sender: self.sender,
             text,
             created_at: self.created_at,
-            deleted: self.deleted_at.is_some(),
+            deleted,
+            is_whole: has_only_this_text && !is_changed && self.idempotency_key.is_none(),
         }
     }
 }
@@ -319,6 +330,28 @@ pub struct MessagePreview {
     pub created_at: Timestamp,
     /// Whether the message was deleted.
     pub deleted: bool,
+    /// Whether the preview contains everything that there is to know about the message: it has only a text, which is
+    /// not cut, it was neither edited nor deleted, and it was sent without an idempotency key. The preview of a message
+    /// that an earlier version of this service has sent is never whole.
+    pub is_whole: bool,
+}
+
+impl MessagePreview {
+    /// The message, if the preview is whole.
+    #[must_use]
+    pub fn whole_message(&self, chat_id: ChatId) -> Option<Message> {
+        if !self.is_whole || self.deleted {
+            return None;
+        }
+        let content = MessageContent::from_parts(Some(self.text.clone()?), None, None);
+        let Self {
+            seq,
+            sender,
+            created_at,
+            ..
+        } = *self;
+        Some(Message::new(chat_id, seq, sender, content, created_at))
+    }
 }
 
 #[cfg(test)]
@@ -470,6 +503,84 @@ mod tests {
             );
             assert_eq!(message.preview().text, Some(expected), "{typed}");
         }
+    }
+
+    fn message(content: MessageContent) -> Message {
+        Message::new(
+            "17-42".parse().unwrap(),
+            Seq::new(9),
+            UserId::new(17).unwrap(),
+            content,
+            Timestamp::from_millis(7),
+        )
+    }
+
+    #[test]
+    fn the_message_of_a_whole_preview_is_the_message_that_was_sent() {
+        for typed in ["hi", " 👩\u{200d}👩\u{200d}👧\n", &"𝕏".repeat(120)] {
+            let sent = message(text(typed).unwrap());
+            let preview = sent.preview();
+            assert!(preview.is_whole, "{typed}");
+            assert_eq!(preview.whole_message(sent.chat_id), Some(sent), "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_preview_is_whole_unless_something_of_the_message_is_missing_from_it() {
+        let sent = || message(text("hi").unwrap());
+        let at = || Some(Timestamp::from_millis(8));
+        let url = || Some("https://a.example".to_owned());
+        let hi = || Some("hi".to_owned());
+        let of = |text, image, link| message(MessageContent::new(text, image, link).unwrap());
+        for (reason, message) in [
+            ("cut", message(text(&"a".repeat(121)).unwrap())),
+            ("an image", of(hi(), url(), None)),
+            ("a link", of(hi(), None, url())),
+            ("no text", of(None, url(), None)),
+            (
+                "edited",
+                Message {
+                    edited_at: at(),
+                    rev: Rev::new(1),
+                    ..sent()
+                },
+            ),
+            (
+                "deleted",
+                Message {
+                    content: None,
+                    deleted_at: at(),
+                    rev: Rev::new(1),
+                    ..sent()
+                },
+            ),
+            (
+                "a key",
+                Message {
+                    idempotency_key: Some("k".to_owned()),
+                    ..sent()
+                },
+            ),
+        ] {
+            let preview = message.preview();
+            assert!(!preview.is_whole, "{reason}");
+            assert_eq!(preview.whole_message(message.chat_id), None, "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_preview_that_contradicts_itself_is_not_whole() {
+        let sent = message(text("hi").unwrap());
+        let deleted = MessagePreview {
+            deleted: true,
+            ..sent.preview()
+        };
+        assert_eq!(deleted.whole_message(sent.chat_id), None);
+        let without_text = MessagePreview {
+            text: None,
+            ..sent.preview()
+        };
+        assert_eq!(without_text.whole_message(sent.chat_id), None);
     }
 
     #[test]

@@ -15,7 +15,9 @@
 //!
 //! The metrics are in the namespace `Chat`, with the dimension `stack`: `Calls`, `Retries`, `Conflicts`,
 //! `ReadUnits`, `WriteUnits` and, if it is not 0, `InvariantViolations`; with the dimensions `stack` and `code`:
-//! `Errors`; with the dimensions `stack` and `reason`: `RejectedTokens`. There is no dimension
+//! `Errors`; with the dimensions `stack` and `reason`: `RejectedTokens`.
+//! The functions of the WebSocket API write, with the dimension `stack`: `Events`, `Frames`, `GoneConnections`,
+//! `ClosedConnections` and `PushFailures` ([`PushCounts`]), and not `Calls`. There is no dimension
 //! for the function, because it would multiply the cost of metrics by the number of functions. The log
 //! lines and Lambda's own metrics distinguish the functions.
 //!
@@ -41,6 +43,22 @@ use crate::{
     store::Usage,
 };
 
+/// What a function of the WebSocket API has sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct PushCounts {
+    /// Events of chats, not counting how many users and connections received them.
+    pub events: u64,
+    /// Frames that connections have accepted.
+    pub frames: u64,
+    /// Connections that no longer existed.
+    pub gone_connections: u64,
+    /// Connections that were closed, because they were behind, or their token had expired.
+    pub closed_connections: u64,
+    /// Records that could not be read, and frames that the function was not allowed to send.
+    pub push_failures: u64,
+}
+
 /// The severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -61,14 +79,14 @@ impl Level {
 }
 
 /// Writes the log lines of a function.
-pub(super) struct Logger {
+pub(crate) struct Logger {
     threshold: Level,
     function: String,
     stack: String,
 }
 
 /// The data of one log line.
-pub(super) struct LogRecord<'a> {
+pub(crate) struct LogRecord<'a> {
     /// The time of the response.
     pub at: Timestamp,
     pub request_id: &'a str,
@@ -83,6 +101,8 @@ pub(super) struct LogRecord<'a> {
     pub duration: std::time::Duration,
     pub is_cold_start: bool,
     pub usage: Usage,
+    /// Only for a function of the WebSocket API.
+    pub push: Option<PushCounts>,
 }
 
 impl Logger {
@@ -132,7 +152,11 @@ impl Logger {
         let is_error = record.code.is_some();
         let usage = &record.usage;
         let directives = [
-            Some(&STACK_METRICS),
+            Some(if record.push.is_some() {
+                &PUSH_METRICS
+            } else {
+                &STACK_METRICS
+            }),
             is_error.then_some(&ERROR_METRICS),
             record.token_error.is_some().then_some(&REJECTION_METRICS),
             has_violations.then_some(&VIOLATION_METRICS),
@@ -158,7 +182,8 @@ impl Logger {
                     directives: directives.into_iter().flatten().collect(),
                 },
                 stack: &self.stack,
-                calls: 1,
+                calls: record.push.is_none().then_some(1),
+                push: record.push,
                 errors: is_error.then_some(1),
                 rejected_tokens: record.token_error.map(|_| 1),
                 invariant_violations: has_violations.then_some(usage.invariant_violations),
@@ -210,7 +235,10 @@ struct Metrics<'a> {
     aws: Embedded,
     #[serde(rename = "stack")]
     stack: &'a str,
-    calls: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calls: Option<u64>,
+    #[serde(flatten)]
+    push: Option<PushCounts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -283,6 +311,22 @@ static VIOLATION_METRICS: Directive = Directive {
     metrics: &[count("InvariantViolations")],
 };
 
+static PUSH_METRICS: Directive = Directive {
+    namespace: "Chat",
+    dimensions: &[&["stack"]],
+    metrics: &[
+        count("Events"),
+        count("Frames"),
+        count("GoneConnections"),
+        count("ClosedConnections"),
+        count("PushFailures"),
+        count("Retries"),
+        count("Conflicts"),
+        count("ReadUnits"),
+        count("WriteUnits"),
+    ],
+};
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -310,6 +354,7 @@ mod tests {
                 write_units: 10.0,
                 ..Usage::default()
             },
+            push: None,
         }
     }
 
@@ -380,6 +425,28 @@ mod tests {
         let by_reason = &line["_aws"]["CloudWatchMetrics"][2];
         assert_eq!(by_reason["Dimensions"], json!([["stack", "reason"]]));
         assert_eq!(by_reason["Metrics"][0]["Name"], "RejectedTokens");
+    }
+
+    #[test]
+    fn a_function_of_the_websocket_api_counts_what_it_has_sent_and_no_call() {
+        let pushed = LogRecord {
+            push: Some(PushCounts {
+                events: 3,
+                frames: 7,
+                ..PushCounts::default()
+            }),
+            ..record(200, None)
+        };
+        let line = line(&[("STACK_NAME", "chat")], &pushed).unwrap();
+        assert_eq!([&line["Events"], &line["Frames"]], [&json!(3), &json!(7)]);
+        assert_eq!(line.get("Calls"), None);
+        let directives = line["_aws"]["CloudWatchMetrics"].as_array().unwrap();
+        assert_eq!(directives.len(), 1);
+        assert_eq!(directives[0]["Dimensions"], json!([["stack"]]));
+        for metric in directives[0]["Metrics"].as_array().unwrap() {
+            let name = metric["Name"].as_str().unwrap();
+            assert!(line[name].is_number(), "{name} must be in the line");
+        }
     }
 
     #[test]

@@ -23,13 +23,13 @@ mod body;
 mod cursor;
 pub mod endpoints;
 mod event;
-mod log;
+pub(crate) mod log;
 pub(crate) mod query;
 mod request;
 mod response;
 #[cfg(feature = "openapi")]
 pub(crate) mod schemas;
-mod serve;
+pub(crate) mod serve;
 pub(crate) mod views;
 
 pub use body::{

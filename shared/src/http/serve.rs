@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Time reserved at the end of an invocation to send a 503 before Lambda's timeout.
-const RESPONSE_RESERVE: Duration = Duration::from_millis(500);
+pub(crate) const RESPONSE_RESERVE: Duration = Duration::from_millis(500);
 
 /// Runs a function: connects to the table, then passes each request to `handler` until Lambda stops the
 /// process. If the configuration is missing or invalid, prints an error that names the variable and exits.
@@ -95,6 +95,7 @@ pub async fn serve_with_connections(
             duration: started.elapsed(),
             is_cold_start: is_cold_start.replace(false),
             usage,
+            push: None,
         });
         Ok::<ApiGatewayV2httpResponse, Infallible>(event::from_response(response.into()))
     }))
@@ -134,11 +135,11 @@ async fn handle(
     let authorization = header(&request, "authorization");
     let caller = authenticator.authenticate(authorization, now).await;
     let caller = caller.map_err(Error::Unauthorized)?;
-    let context = RequestContext::new(request, caller, store)?;
+    let context = RequestContext::new(request, caller.user, store)?;
     handler(&context).await
 }
 
-fn fail_init(error: &dyn std::error::Error) -> ExitCode {
+pub(crate) fn fail_init(error: &dyn std::error::Error) -> ExitCode {
     eprintln!("{error}");
     ExitCode::FAILURE
 }

@@ -261,7 +261,6 @@ impl<'a> MessageView<'a> {
 
 /// Counts for badges.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Totals))]
-#[expect(clippy::struct_field_names, reason = "the API defines these names")]
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TotalsView {
@@ -274,6 +273,9 @@ pub struct TotalsView {
     /// Open requests that the caller has sent.
     #[cfg_attr(feature = "openapi", schema(value_type = Count))]
     total_sent_request: u64,
+    /// Grows with each change of the totals; of two totals, the one with the higher version is newer.
+    #[cfg_attr(feature = "openapi", schema(value_type = Count))]
+    version: u64,
 }
 
 impl From<Totals> for TotalsView {
@@ -282,6 +284,7 @@ impl From<Totals> for TotalsView {
             total_pending_request: totals.received_requests,
             total_unread_messages: totals.unread_messages,
             total_sent_request: totals.sent_requests,
+            version: totals.version,
         }
     }
 }
@@ -448,6 +451,7 @@ mod tests {
                 text: None,
                 created_at: at(4),
                 deleted: true,
+                is_whole: false,
             }),
         };
         Chat {
@@ -519,6 +523,25 @@ mod tests {
         expected["editedAt"] = "2026-01-01T00:00:00.002Z".into();
         expected["deletedAt"] = "2026-01-01T00:00:00.003Z".into();
         assert_eq!(view(&MessageView::new(&deleted, true)), expected);
+    }
+
+    #[test]
+    fn the_totals_always_have_a_version() {
+        let mut expected = json!({
+            "totalPendingRequest": 0, "totalUnreadMessages": 0, "totalSentRequest": 0, "version": 0,
+        });
+        assert_eq!(view(&TotalsView::from(Totals::default())), expected);
+        let totals = Totals {
+            received_requests: 1,
+            unread_messages: 2,
+            sent_requests: 3,
+            version: 41,
+        };
+        expected["totalPendingRequest"] = 1.into();
+        expected["totalUnreadMessages"] = 2.into();
+        expected["totalSentRequest"] = 3.into();
+        expected["version"] = 41.into();
+        assert_eq!(view(&TotalsView::from(totals)), expected);
     }
 
     #[test]

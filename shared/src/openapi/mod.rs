@@ -15,6 +15,7 @@
 //! API Gateway's own errors have only a message. An operation has one response for each status, so a response
 //! can have several error codes: they are in its description, and for programs in `x-error-codes`.
 
+mod asyncapi;
 mod operations;
 mod samples;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use utoipa::{
     },
 };
 
+pub use asyncapi::{asyncapi_document, asyncapi_yaml};
 pub use samples::{SampleRequest, sample_requests};
 
 use crate::{
@@ -83,7 +85,12 @@ pub fn document() -> OpenApi {
 /// # Errors
 /// If it cannot be serialized.
 pub fn to_yaml() -> Result<String, BoxError> {
-    // Many YAML parsers read an unquoted RFC 3339 time as a date. The examples are strings.
+    Ok(quote_times(&document().to_yaml()?))
+}
+
+/// Quotes times in a YAML document. Many YAML parsers read an unquoted RFC 3339 time as a date, but the examples
+/// are strings.
+fn quote_times(yaml: &str) -> String {
     let quoted = |line: &str| match line.rsplit_once(' ') {
         Some((before, value))
             if before.ends_with([':', '-']) && OffsetDateTime::parse(value, &Rfc3339).is_ok() =>
@@ -92,7 +99,7 @@ pub fn to_yaml() -> Result<String, BoxError> {
         }
         _ => format!("{line}\n"),
     };
-    Ok(document().to_yaml()?.lines().map(quoted).collect())
+    yaml.lines().map(quoted).collect()
 }
 
 fn info() -> Info {

@@ -445,7 +445,12 @@ fn get_totals(operation: OperationBuilder) -> Description {
     let operation = summary(operation, "Totals", "Get all totals").description(Some(
         "Counts for badges: received requests, unread messages and sent requests.",
     ));
-    let body = json!({"totalPendingRequest": 1, "totalUnreadMessages": 3, "totalSentRequest": 2});
+    let body = json!({
+        "totalPendingRequest": 1,
+        "totalUnreadMessages": 3,
+        "totalSentRequest": 2,
+        "version": 41,
+    });
     let response = response::<TotalsView>("The totals.", body);
     with_responses(operation, [(200, response)], &[])
 }

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
     Store,
-    items::{ChatItem, OpenRequestsItem, TotalsItem},
+    items::{CHANGES, ChatItem, OpenRequestsItem, TotalsItem},
     transaction::{Write, nothing_to_write, number},
     update::ItemUpdate,
 };
@@ -209,12 +209,13 @@ impl Store {
         Ok(self.update_item(ChatItem::key(to.id), &update))
     }
 
-    /// Adds `change` to the number of open requests that `requester` has sent. An increase is conditional on
-    /// the cap.
+    /// Adds `change` to the number of open requests that `requester` has sent, and 1 to the number of changes. An
+    /// increase is conditional on the cap.
     fn count_open_request(&self, requester: UserId, change: i64) -> Write {
         let cap = self.table.max_open_requests;
         let mut values = vec![
             (":change", number(change)),
+            (":one", number(1)),
             (
                 ":type",
                 AttributeValue::S(OpenRequestsItem::ENTITY_TYPE.to_owned()),
@@ -226,14 +227,18 @@ impl Store {
         }
         self.update(
             OpenRequestsItem::key(requester),
-            "SET #type = :type ADD #open :change",
+            "SET #type = :type ADD #open :change, #changes :one",
             is_capped.then_some("attribute_not_exists(#open) OR #open < :cap"),
-            &[("#type", "type"), ("#open", OpenRequestsItem::OPEN)],
+            &[
+                ("#type", "type"),
+                ("#open", OpenRequestsItem::OPEN),
+                ("#changes", CHANGES),
+            ],
             values,
         )
     }
 
-    /// Adds `change` to the total `attribute` of `owner`, in the shard of the chat.
+    /// Adds `change` to the total `attribute` of `owner`, in the shard of the chat, and 1 to the number of changes.
     pub(super) fn count_total(
         &self,
         attribute: &str,
@@ -243,11 +248,16 @@ impl Store {
     ) -> Write {
         self.update(
             TotalsItem::key(owner, chat),
-            "SET #type = :type ADD #total :change",
+            "SET #type = :type ADD #total :change, #changes :one",
             None,
-            &[("#type", "type"), ("#total", attribute)],
+            &[
+                ("#type", "type"),
+                ("#total", attribute),
+                ("#changes", CHANGES),
+            ],
             vec![
                 (":change", number(change)),
+                (":one", number(1)),
                 (
                     ":type",
                     AttributeValue::S(TotalsItem::ENTITY_TYPE.to_owned()),

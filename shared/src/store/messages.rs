@@ -154,7 +154,10 @@ impl Store {
             };
             let sent = self.transact_planned(|now| {
                 let created_at = chat.next_change_time(now);
-                let message = Message::new(id, seq, sender, content.clone(), created_at);
+                let message = Message {
+                    idempotency_key: key.map(|key| key.0.clone()),
+                    ..Message::new(id, seq, sender, content.clone(), created_at)
+                };
                 let mut writes = vec![
                     self.append_message(&chat, &message)?,
                     self.insert(MessageItem::write(&message)?),

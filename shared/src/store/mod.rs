@@ -17,6 +17,8 @@
 //! - **Totals in [`items::TOTALS_SHARDS`] shards per user.** A transaction locks an item for about 25 ms.
 //!   With a single counter item, the transactions of fifty senders to one user would conflict most of the
 //!   time.
+//! - **A count of its changes in each counter item.** Each update of a counter adds 1, so that the sum over the items
+//!   orders any two reads of a user's totals. Clocks could not.
 //!
 //! The item types and their keys are in [`items`], the retry policy is in `retry.rs`.
 
@@ -24,6 +26,8 @@ mod blocks;
 mod changes;
 mod chats;
 mod client;
+mod connections;
+mod events;
 pub mod items;
 mod lists;
 mod marks;
@@ -49,6 +53,7 @@ use tokio::time::Instant;
 
 pub use changes::{ChangePage, ChangesStart, MessageOutcome};
 pub use chats::RequestOutcome;
+pub use connections::{Connection, FrameAdmission, MAX_CONNECTIONS};
 pub use items::ActivityKey;
 pub use lists::{ChatList, ChatPage, ChatPageStart, RequestDirection};
 pub use messages::{
@@ -249,15 +254,20 @@ impl Store {
     /// # Errors
     /// Only 5xx.
     pub async fn get(&self, key: ItemKey) -> Result<Option<Item>, Error> {
+        self.get_item(key, true).await
+    }
+
+    /// Reads one item, with a consistent read or with one that costs half and may be a second late.
+    async fn get_item(&self, key: ItemKey, consistent: bool) -> Result<Option<Item>, Error> {
         let request = self
             .client()
             .get_item()
             .table_name(self.table_name())
             .key("pk", AttributeValue::S(key.pk))
             .key("sk", AttributeValue::S(key.sk))
-            .consistent_read(true)
+            .consistent_read(consistent)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let output = self.retry_read(|| request.clone().send()).await?;
+        let output = self.retry_idempotent(|| request.clone().send()).await?;
         self.table
             .usage
             .count_read(output.consumed_capacity.as_ref());
@@ -280,7 +290,7 @@ impl Store {
                 .batch_get_item()
                 .request_items(self.table_name(), requested)
                 .return_consumed_capacity(ReturnConsumedCapacity::Total);
-            let output = self.retry_read(|| request.clone().send()).await?;
+            let output = self.retry_idempotent(|| request.clone().send()).await?;
             for consumed in output.consumed_capacity() {
                 self.table.usage.count_read(Some(consumed));
             }
@@ -305,6 +315,17 @@ impl Store {
     /// # Errors
     /// Only 5xx.
     pub async fn query(&self, query: KeyQuery<'_>, max_items: usize) -> Result<Vec<Item>, Error> {
+        let consistent = query.index.is_none();
+        self.query_items(&query, max_items, consistent).await
+    }
+
+    /// The same, with consistent reads or with reads that cost half and may be a second late.
+    async fn query_items(
+        &self,
+        query: &KeyQuery<'_>,
+        max_items: usize,
+        consistent: bool,
+    ) -> Result<Vec<Item>, Error> {
         let mut items: Vec<Item> = Vec::new();
         let mut start = None;
         loop {
@@ -314,7 +335,7 @@ impl Store {
                 .query()
                 .table_name(self.table_name())
                 .key_condition_expression(query.condition)
-                .consistent_read(query.index.is_none())
+                .consistent_read(consistent)
                 .scan_index_forward(query.ascending)
                 .limit(i32::try_from(remaining).unwrap_or(i32::MAX))
                 .set_index_name(query.index.map(str::to_owned))
@@ -325,7 +346,7 @@ impl Store {
                 request =
                     request.expression_attribute_values(*name, AttributeValue::S(value.clone()));
             }
-            let output = self.retry_read(|| request.clone().send()).await?;
+            let output = self.retry_idempotent(|| request.clone().send()).await?;
             self.table
                 .usage
                 .count_read(output.consumed_capacity.as_ref());

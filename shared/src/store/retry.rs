@@ -8,9 +8,10 @@
 //!   wait longer, because they may be far from the table.
 //! - **How long to wait**: random delays of at most 25, 50, 100, 200 and then 400 ms ([`Backoff`]). All
 //!   operations of a request share one backoff, so that no loop can repeat an operation without waiting.
-//! - **When to give up**: a read after [`MAX_READ_ATTEMPTS`] attempts, so that a table that fails at once does not
-//!   keep every function busy until its deadline. A transaction is retried until the deadline of the
-//!   invocation. 500 ms before it, [`crate::http::serve`] returns a 503 with `Retry-After`.
+//! - **When to give up**: a read, and a write of a connection, after [`MAX_IDEMPOTENT_ATTEMPTS`] attempts, so that a
+//!   table that fails at once does not keep every function busy until its deadline. A transaction and a single update
+//!   are retried until the deadline of the invocation. 500 ms before it, [`crate::http::serve`] returns a 503 with
+//!   `Retry-After`.
 
 use std::{sync::PoisonError, time::Duration};
 
@@ -25,8 +26,8 @@ pub(super) const MAX_REREADS: usize = 8;
 /// After this time, all items of a transaction are readable.
 pub(super) const MAX_COMMIT_TIME: Duration = Duration::from_secs(10);
 
-/// Maximum number of attempts of a read.
-const MAX_READ_ATTEMPTS: u32 = 5;
+/// Maximum number of attempts of an operation that has the same result however often it is applied.
+const MAX_IDEMPOTENT_ATTEMPTS: u32 = 5;
 
 /// The maximum time of an attempt.
 #[derive(Clone, Copy)]
@@ -146,8 +147,12 @@ impl Store {
         at + MAX_COMMIT_TIME > self.now()
     }
 
-    /// Runs a read until it succeeds or has failed too often.
-    pub(super) async fn retry_read<T, E, F>(&self, read: impl Fn() -> F) -> Result<T, Error>
+    /// Runs an operation until it succeeds or has failed too often. It must have the same result however often it is
+    /// applied, because an attempt whose response was lost is repeated: a read, an unconditional put or a deletion.
+    pub(super) async fn retry_idempotent<T, E, F>(
+        &self,
+        operation: impl Fn() -> F,
+    ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, SdkError<E>>>,
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -155,8 +160,12 @@ impl Store {
         self.table.usage.count_operation();
         let mut attempts = Attempts::new(self.table.attempt_timeout);
         loop {
-            match attempts.run(Box::pin(read())).await.map_err(classify_error) {
-                Err(Error::Unavailable(cause)) if attempts.count < MAX_READ_ATTEMPTS => {
+            match attempts
+                .run(Box::pin(operation()))
+                .await
+                .map_err(classify_error)
+            {
+                Err(Error::Unavailable(cause)) if attempts.count < MAX_IDEMPOTENT_ATTEMPTS => {
                     self.table.usage.record_error(&cause);
                 }
                 result => return result,

@@ -3,10 +3,10 @@
 //! - **Retries.** The policy of `retry.rs` applies. A cancelled transaction is retried, too, if no condition
 //!   failed and every cancellation reason is `TransactionConflict`, `ThrottlingError`,
 //!   `ProvisionedThroughputExceeded` or none.
-//! - **A cancelled or throttled attempt wrote nothing**, so the next attempt is planned again, with the current time and a
-//!   new token. `createdAt` is therefore the time at which a message was accepted, even if it waited for
-//!   others. After an attempt whose outcome is unknown, because its response was lost, all further attempts
-//!   have the same content and the same token, so that the change counts once.
+//! - **A cancelled or throttled attempt wrote nothing**, so the next attempt is planned again, with the current time
+//!   and a new token. `createdAt` is therefore the time at which a message was accepted, even if it waited for others.
+//!   After an attempt whose outcome is unknown, because its response was lost, all further attempts have the same
+//!   content and the same token, so that the change counts once.
 //! - **The first write decides.** A failed condition goes to the caller of [`Store::transact_planned`] with the
 //!   old item. There is one exception: while the first write, the state of the chat, is in conflict, the
 //!   failed conditions of other writes may be the visible half of another transaction that is still being
@@ -15,7 +15,8 @@
 //!   on, this waits, too.
 //!
 //! - **A single update** ([`Store::update_planned`]) costs half of what a transaction does, but has no token. After a
-//!   lost response nobody knows whether it was applied, so its condition must exclude that it is applied twice.
+//!   lost response nobody knows whether it was applied, so its condition must exclude that it is applied twice, unless
+//!   that is harmless.
 //!
 //! The `backon` crate is not used here, because the decision to retry needs the cancellation reasons and
 //! counts conflicts; the loop would not become simpler.
@@ -166,7 +167,8 @@ impl Store {
 
     /// Applies the single update that `plan` returns for the current time. It costs half of what a transaction does.
     /// Its condition must fail once the update is applied, because an update has no token: after a lost response, the
-    /// same update is sent again, and a failed condition can mean that the first attempt was applied.
+    /// same update is sent again, and a failed condition can mean that the first attempt was applied. An update that
+    /// may be applied twice needs no such condition.
     ///
     /// # Errors
     /// The inner error if the condition failed; otherwise only 5xx and the errors of `plan`.

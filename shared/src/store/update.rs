@@ -28,6 +28,11 @@ impl ItemUpdate {
         self.conditions.push("attribute_not_exists(pk)".to_owned());
     }
 
+    /// Requires that the item exists.
+    pub fn require_existing(&mut self) {
+        self.conditions.push("attribute_exists(pk)".to_owned());
+    }
+
     /// Requires that an attribute still has this value, or is still absent.
     pub fn require(&mut self, attribute: &str, value: Option<&AttributeValue>) {
         let name = self.name(attribute);

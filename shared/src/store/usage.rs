@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::{
 /// The `DynamoDB` usage of a request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Usage {
-    /// The number of reads, query pages and transactions, not counting retries.
+    /// The number of reads, query pages, single writes and transactions, not counting retries.
     pub operations: u64,
     /// The number of HTTP requests, including retries.
     pub attempts: u64,
@@ -23,7 +23,7 @@ pub struct Usage {
     pub read_units: f64,
     /// Consumed write capacity units. A cancelled transaction reports none.
     pub write_units: f64,
-    /// The number of negative counters that were read. No counter can be negative, unless the table was
+    /// The number of negative counters and unreadable connections that were read. There are none, unless the table was
     /// changed in another way.
     pub invariant_violations: u64,
     /// The error of the last attempt that was retried.

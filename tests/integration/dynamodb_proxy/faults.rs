@@ -14,13 +14,15 @@ pub struct Fault {
 }
 
 /// The operations that a fault is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Operations {
     All,
     /// Transactions and changes of a single item.
     Writes,
     /// The operations with this name.
     Named(&'static str),
+    /// The operations that name this partition key, whatever they do with it.
+    OnPartition(String),
 }
 
 /// What the proxy does with an operation instead of forwarding it.
@@ -126,6 +128,12 @@ impl Fault {
         Self { operations, effect }
     }
 
+    /// A fault for every operation on a partition.
+    pub fn on_partition(pk: &str, effect: FaultEffect) -> Self {
+        let operations = Operations::OnPartition(pk.to_owned());
+        Self { operations, effect }
+    }
+
     /// Any response.
     pub fn response(operation: &'static str, status: u16, body: Value) -> Self {
         Self::new(operation, FaultEffect::Respond(status, body))
@@ -147,12 +155,23 @@ impl Fault {
         Self::response("TransactWriteItems", 400, cancellation(reasons))
     }
 
-    pub(super) fn applies_to(&self, operation: &str) -> bool {
-        match self.operations {
+    pub(super) fn applies_to(&self, operation: &str, request: &Value) -> bool {
+        match &self.operations {
             Operations::All => true,
             Operations::Writes => is_write(operation),
-            Operations::Named(name) => name == operation,
+            Operations::Named(name) => *name == operation,
+            Operations::OnPartition(pk) => contains_text(request, pk),
         }
+    }
+}
+
+/// Whether a request contains this text as a value, such as the key of an item or of a query.
+fn contains_text(request: &Value, text: &str) -> bool {
+    match request {
+        Value::String(value) => value == text,
+        Value::Array(values) => values.iter().any(|value| contains_text(value, text)),
+        Value::Object(members) => members.values().any(|value| contains_text(value, text)),
+        _ => false,
     }
 }
 

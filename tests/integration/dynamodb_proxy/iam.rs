@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use chat_local::template::Permission;
+use chat_local::template::{Permission, Target};
 use serde_json::Value;
 
 /// The permissions that IAM checks for an operation. For a transaction these are the actions of its
@@ -10,7 +10,7 @@ use serde_json::Value;
 pub fn required_permissions(operation: &str, request: &Value) -> BTreeSet<Permission> {
     let permission = |action: &str, index: Option<&str>| Permission {
         action: format!("dynamodb:{action}"),
-        index: index.map(str::to_owned),
+        target: index.map_or(Target::Table, |index| Target::Index(index.to_owned())),
     };
     let Some(parts) = request["TransactItems"].as_array() else {
         return BTreeSet::from([permission(operation, request["IndexName"].as_str())]);

@@ -5,6 +5,9 @@
 //! function's role in the template does not allow, as IAM does, so every test behind the proxy also
 //! shows that no permission is missing. That needs `/proc` to find the calling function; on systems
 //! other than Linux the proxy records and injects faults, but allows every operation.
+//!
+//! The development server reads the stream of the table through the proxy, too, as Lambda does in AWS. The proxy only
+//! forwards these operations.
 
 mod batches;
 mod faults;
@@ -341,6 +344,10 @@ async fn accept_connections(listener: TcpListener, state: Arc<ProxyState>) {
                 let (parts, body) = request.into_parts();
                 let body = body.collect().await.map_err(|_| ConnectionDropped)?;
                 let body = body.to_bytes();
+                if is_of_stream_poller(&parts.headers) {
+                    let response = state.try_send(&parts.headers, body).await;
+                    return response.map(to_http).map_err(|_| ConnectionDropped);
+                }
                 // In its own task, so that an operation goes on when its caller is gone.
                 state.data().in_flight += 1;
                 let operation = tokio::spawn(async move {
@@ -416,9 +423,23 @@ async fn handle(
         ended: state.tick(),
     };
     state.data().operations.push(operation);
+    Ok(to_http((status, body)))
+}
+
+/// Whether an operation is one with which the development server reads the stream. A test does not see these, because
+/// it is Lambda that sends them in AWS, at times that no test knows.
+fn is_of_stream_poller(headers: &HeaderMap) -> bool {
+    let target = headers.get("x-amz-target");
+    let target = target.and_then(|target| target.to_str().ok());
+    target.is_some_and(|target| {
+        target.starts_with("DynamoDBStreams_") || target.ends_with(".DescribeTable")
+    })
+}
+
+fn to_http((status, body): RawResponse) -> Response<Full<Bytes>> {
     let response = Response::builder().status(status);
     let response = response.header("content-type", "application/x-amz-json-1.0");
-    Ok(response.body(Full::new(body)).unwrap())
+    response.body(Full::new(body)).unwrap()
 }
 
 impl ProxyState {
@@ -451,7 +472,7 @@ impl ProxyState {
     /// of the fault plan.
     fn next_effect(&self, operation: &str, request: &Value) -> Option<FaultEffect> {
         let mut data = self.data();
-        let applies = |fault: &Fault| fault.applies_to(operation);
+        let applies = |fault: &Fault| fault.applies_to(operation, request);
         if data.next_faults.front().is_some_and(applies) {
             return data.next_faults.pop_front().map(|fault| fault.effect);
         }
@@ -700,6 +721,11 @@ impl ProxyState {
     }
 
     async fn send(&self, headers: &HeaderMap, body: Bytes) -> RawResponse {
+        self.try_send(headers, body).await.unwrap()
+    }
+
+    /// Fails when the table is gone, because the test has ended.
+    async fn try_send(&self, headers: &HeaderMap, body: Bytes) -> reqwest::Result<RawResponse> {
         let mut forwarded = self.http.post(&self.endpoint).body(body);
         // The client sets these two. The body can have another length than in the caller's request.
         let is_set_by_client = |name: &str| matches!(name, "host" | "content-length");
@@ -708,8 +734,8 @@ impl ProxyState {
                 forwarded = forwarded.header(name, value);
             }
         }
-        let response = forwarded.send().await.unwrap();
-        (response.status(), response.bytes().await.unwrap())
+        let response = forwarded.send().await?;
+        Ok((response.status(), response.bytes().await?))
     }
 }
 

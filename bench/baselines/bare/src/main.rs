@@ -10,7 +10,7 @@ async fn main() -> Result<(), Error> {
         Ok::<_, Error>(json!({
             "statusCode": 200,
             "headers": {"content-type": "application/json"},
-            "body": r#"{"totalPendingRequest":0,"totalUnreadMessages":0,"totalSentRequest":0}"#,
+            "body": r#"{"totalPendingRequest":0,"totalUnreadMessages":0,"totalSentRequest":0,"version":0}"#,
         }))
     };
     lambda_runtime::run(service_fn(handler)).await

@@ -46,8 +46,10 @@ impl Function {
             .client
             .query()
             .table_name(&self.table)
-            .key_condition_expression("pk = :pk")
+            .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
             .expression_attribute_values(":pk", AttributeValue::S(format!("USER#{user}")))
+            .expression_attribute_values(":first", AttributeValue::S("SENT".to_owned()))
+            .expression_attribute_values(":last", AttributeValue::S("TOTALS#7".to_owned()))
             .consistent_read(true)
             .limit(9)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
@@ -62,6 +64,7 @@ impl Function {
             "totalPendingRequest": total("pending"),
             "totalUnreadMessages": total("unread"),
             "totalSentRequest": total("open"),
+            "version": total("changes"),
         });
         Ok(json!({
             "statusCode": 200,

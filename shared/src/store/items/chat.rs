@@ -104,6 +104,10 @@ pub struct PreviewItem {
     /// Whether the message was deleted.
     #[serde(default, skip_serializing_if = "is_false")]
     pub deleted: bool,
+    /// Whether the preview contains the whole message: see [`MessagePreview::is_whole`]. Then an event needs no read of
+    /// the message.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub whole: bool,
 }
 
 /// An index of chats.
@@ -370,6 +374,7 @@ impl PreviewItem {
             text: preview.text.clone(),
             created_at: preview.created_at.millis(),
             deleted: preview.deleted,
+            whole: preview.is_whole,
         }
     }
 
@@ -384,6 +389,7 @@ impl PreviewItem {
             text: self.text,
             created_at: timestamp(self.created_at)?,
             deleted: self.deleted,
+            is_whole: self.whole,
         })
     }
 }

@@ -20,7 +20,15 @@ pub struct TotalsItem {
     /// The number of open requests that the user has received.
     #[serde(default)]
     pub pending: i64,
+    /// The number of changes of this item, which never decreases.
+    #[serde(default)]
+    pub changes: i64,
 }
+
+/// The name of the attribute [`TotalsItem::changes`] and [`OpenRequestsItem::changes`]. Every update of a counter adds
+/// 1 to it, in the same expression, so that of two reads of a user's totals, the later one has the larger sum. A clock
+/// could not order them.
+pub const CHANGES: &str = "changes";
 
 impl TotalsItem {
     /// The value of `type`.
@@ -78,6 +86,9 @@ pub struct OpenRequestsItem {
     /// The number of open requests.
     #[serde(default)]
     pub open: i64,
+    /// The number of changes of this item, which never decreases.
+    #[serde(default)]
+    pub changes: i64,
 }
 
 impl OpenRequestsItem {

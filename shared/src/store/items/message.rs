@@ -31,6 +31,10 @@ pub struct MessageItem {
     /// The number of the last change, or 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     rev: u64,
+    /// The key that the sender chose for it. An [`IdempotencyItem`] finds the message by its key; this finds the key by
+    /// the message, for the sender's own connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<String>,
 }
 
 impl MessageItem {
@@ -76,6 +80,7 @@ impl MessageItem {
             edited_at: message.edited_at.map(Timestamp::millis),
             deleted_at: message.deleted_at.map(Timestamp::millis),
             rev: message.rev.get(),
+            idempotency_key: message.idempotency_key.clone(),
         })
     }
 
@@ -100,6 +105,7 @@ impl MessageItem {
             edited_at: item.edited_at.map(timestamp).transpose()?,
             deleted_at: item.deleted_at.map(timestamp).transpose()?,
             rev: Rev::new(item.rev),
+            idempotency_key: item.idempotency_key,
         })
     }
 }

@@ -9,14 +9,17 @@
 //! | [`ChangeItem`] | `CHAT#17-42` | `CHG#0000000000000003` |
 //! | [`PreviousContentItem`] | `CHAT#17-42` | `HIST#0000000000000009#0000000000000003` |
 //! | [`ReportItem`] | `CHAT#17-42` | `FLAG#17#0000000000000009` |
+//! | [`ConnectionItem`] | `USER#42` | `CONN#<connection id>` |
 //! | [`TotalsItem`] | `USER#42` | `TOTALS#0` … `TOTALS#7` |
 //! | [`OpenRequestsItem`] | `USER#42` | `SENT` |
 //!
 //! `STATE` sorts after `MSG#`, so that one descending query returns a chat and its newest messages. Times
-//! are numbers: milliseconds since 1970 UTC, except `expiresAt`, which the table's TTL reads in seconds.
+//! are numbers: milliseconds since 1970 UTC, except `expiresAt`, which the table's TTL reads in seconds, and
+//! `tokenExpiresAt`, which tokens have in seconds.
 
 mod change;
 mod chat;
+mod connection;
 mod counters;
 mod message;
 mod report;
@@ -31,7 +34,8 @@ use serde_dynamo::AttributeValue as SerdeValue;
 
 pub use change::{ChangeItem, PreviousContentItem};
 pub use chat::{ActivityKey, ChatItem, Index, PreviewItem};
-pub use counters::{OpenRequestsItem, TOTALS_SHARDS, TotalsItem};
+pub use connection::ConnectionItem;
+pub use counters::{CHANGES, OpenRequestsItem, TOTALS_SHARDS, TotalsItem};
 pub(super) use message::MessageSummary;
 pub use message::{IdempotencyItem, MessageItem};
 pub use report::ReportItem;
@@ -172,17 +176,20 @@ pub enum ItemKind {
     PreviousContent,
     /// [`ReportItem`]
     Report,
+    /// [`ConnectionItem`]
+    Connection,
 }
 
 impl ItemKind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Chat,
         Self::Message,
         Self::IdempotencyKey,
         Self::Change,
         Self::PreviousContent,
         Self::Report,
+        Self::Connection,
         Self::Totals,
         Self::OpenRequests,
     ];
@@ -206,6 +213,8 @@ impl ItemKind {
             Some(Self::PreviousContent)
         } else if is_chat && sk.starts_with(ReportItem::SK_PREFIX) {
             Some(Self::Report)
+        } else if is_user && sk.starts_with(ConnectionItem::SK_PREFIX) {
+            Some(Self::Connection)
         } else if is_user && sk.starts_with(TotalsItem::SK_PREFIX) {
             Some(Self::Totals)
         } else if is_user && sk == OpenRequestsItem::SK {
@@ -227,6 +236,7 @@ impl ItemKind {
             Self::Change => ChangeItem::ENTITY_TYPE,
             Self::PreviousContent => PreviousContentItem::ENTITY_TYPE,
             Self::Report => ReportItem::ENTITY_TYPE,
+            Self::Connection => ConnectionItem::ENTITY_TYPE,
         }
     }
 }

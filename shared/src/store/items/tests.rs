@@ -7,6 +7,7 @@ use crate::domain::{
     Blocks, Chat, ChatId, ChatState, ChatStatus, Conversation, MemberState, Message,
     MessageContent, MessagePreview, Rev, Seq, Timestamp, UserId,
 };
+use crate::store::Connection;
 
 fn chat_id(id: &str) -> ChatId {
     id.parse().unwrap()
@@ -75,6 +76,7 @@ fn a_chat_is_the_same_after_writing_and_reading() {
             text: Some("👍".to_owned()),
             created_at: Timestamp::from_millis(7),
             deleted: false,
+            is_whole: true,
         }),
     });
     assert_eq!(read_back(&chat), chat);
@@ -129,7 +131,8 @@ fn each_item_type_has_its_own_keys() {
 #[test]
 fn a_key_shows_the_kind_of_its_item_even_if_it_is_damaged() {
     use ItemKind::{
-        Change, Chat, IdempotencyKey, Message, OpenRequests, PreviousContent, Report, Totals,
+        Change, Chat, Connection, IdempotencyKey, Message, OpenRequests, PreviousContent, Report,
+        Totals,
     };
 
     for (pk, sk, kind) in [
@@ -142,6 +145,9 @@ fn a_key_shows_the_kind_of_its_item_even_if_it_is_damaged() {
         ("CHAT#17-42", "CHG#3", Some(Change)),
         ("CHAT#17-42", "HIST#9#3", Some(PreviousContent)),
         ("CHAT#17-42", "FLAG#17#9", Some(Report)),
+        ("USER#42", "CONN#L0SM9cOFIAMCHQ=", Some(Connection)),
+        ("USER#42", "CONN#", Some(Connection)),
+        ("CHAT#17-42", "CONN#L0SM9cOFIAMCHQ=", None),
         ("USER#42", "TOTALS#9", Some(Totals)),
         ("USER#042", "SENT", Some(OpenRequests)),
         ("CHAT#17-42", "SENT", None),
@@ -300,7 +306,11 @@ fn messages_keys_and_counters_are_the_same_after_writing_and_reading() {
         deleted_at: Some(Timestamp::from_millis(9)),
         ..edited.clone()
     };
-    for message in [&message, &edited, &deleted] {
+    let with_key = Message {
+        idempotency_key: Some("k".to_owned()),
+        ..deleted.clone()
+    };
+    for message in [&message, &edited, &deleted, &with_key] {
         let written = MessageItem::write(message).unwrap();
         let read = MessageItem::read(written, message.chat_id).unwrap();
         assert_eq!(read, *message);
@@ -322,17 +332,162 @@ fn messages_keys_and_counters_are_the_same_after_writing_and_reading() {
     assert_eq!((key.seq, key.hash), (9, b"h".to_vec()));
 
     let number = |name: &str| (name.to_owned(), AttributeValue::N("5".to_owned()));
-    let totals = TotalsItem::read(Item::from([number("unread")])).unwrap();
-    assert_eq!((totals.unread, totals.pending), (5, 0));
-    let totals = TotalsItem::read(Item::from([number("pending")])).unwrap();
-    assert_eq!((totals.unread, totals.pending), (0, 5));
-    assert_eq!(
-        OpenRequestsItem::read(Item::from([number("open")]))
-            .unwrap()
-            .open,
-        5
-    );
-    assert_eq!(OpenRequestsItem::read(Item::new()).unwrap().open, 0);
+    for (attribute, expected) in [
+        ("unread", (5, 0, 0)),
+        ("pending", (0, 5, 0)),
+        (CHANGES, (0, 0, 5)),
+    ] {
+        let totals = TotalsItem::read(Item::from([number(attribute)])).unwrap();
+        assert_eq!((totals.unread, totals.pending, totals.changes), expected);
+    }
+    for (attribute, expected) in [("open", (5, 0)), (CHANGES, (0, 5)), ("unknown", (0, 0))] {
+        let counter = OpenRequestsItem::read(Item::from([number(attribute)])).unwrap();
+        assert_eq!((counter.open, counter.changes), expected);
+    }
+}
+
+#[test]
+fn items_of_earlier_versions_have_no_idempotency_key_and_no_whole_preview() {
+    let content = MessageContent::new(Some("hi".to_owned()), None, None).unwrap();
+    let at = Timestamp::from_millis(7);
+    let id = chat_id("17-42");
+    let message = Message::new(id, Seq::new(1), id.high(), content, at);
+    let written = MessageItem::write(&message).unwrap();
+    assert!(!written.contains_key("idempotencyKey"));
+    assert_eq!(MessageItem::read(written, id).unwrap(), message);
+
+    let preview = message.preview();
+    assert!(preview.is_whole);
+    let conversation = Conversation {
+        seq: message.seq,
+        last_message: Some(preview.clone()),
+        ..Conversation::default()
+    };
+    let chat = Chat {
+        state: ChatState::Active(conversation),
+        ..Chat::new_request(id, id.high(), at)
+    };
+    let mut item = ChatItem::write(&chat).unwrap();
+    let Some(AttributeValue::M(written)) = item.get_mut("lastMessage") else {
+        panic!("the preview is no map");
+    };
+    let whole = written.remove("whole");
+    assert_eq!(whole, Some(AttributeValue::Bool(true)));
+    let read = ChatItem::read(item).unwrap().into_chat().unwrap();
+    let expected = MessagePreview {
+        is_whole: false,
+        ..preview
+    };
+    assert_eq!(read.last_message(), Some(&expected));
+}
+
+#[test]
+fn a_connection_is_the_same_after_writing_and_reading() {
+    let id = "L0SM9cOFIAMCHQ=";
+    let connection = Connection {
+        id: id.to_owned(),
+        connected_at: Timestamp::from_millis(1_000_999),
+        token_expires_at: Timestamp::from_millis(4_600_000),
+    };
+    let item = ConnectionItem::write(user_id(42), &connection, 996_999).unwrap();
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let number = |number: u64| AttributeValue::N(number.to_string());
+    let expected = [
+        ("pk", text("USER#42")),
+        ("sk", text("CONN#L0SM9cOFIAMCHQ=")),
+        ("type", text("Connection")),
+        ("connectedAt", number(1_000_999)),
+        ("tokenExpiresAt", number(4_600)),
+        ("nextAt", number(996_999)),
+        // Two hours and ten minutes later.
+        ("expiresAt", number(1_000 + 7_800)),
+    ];
+    let expected = expected.map(|(name, value)| (name.to_owned(), value));
+    assert_eq!(item, Item::from(expected));
+    let names = [ConnectionItem::TOKEN_EXPIRES_AT, ConnectionItem::NEXT_AT];
+    assert!(names.iter().all(|name| item.contains_key(*name)));
+
+    let read = || ConnectionItem::read(item.clone()).unwrap();
+    assert_eq!(read().into_connection().unwrap(), connection);
+    assert_eq!(read().next_at, 996_999);
+    let at = |second: u64| Timestamp::from_millis(second * 1_000);
+    assert!(!read().has_expired(at(8_799)));
+    assert!(read().has_expired(at(8_800)));
+
+    let damaged = |attribute: &str, value: AttributeValue| {
+        let mut item = item.clone();
+        item.insert(attribute.to_owned(), value);
+        ConnectionItem::read(item).and_then(ConnectionItem::into_connection)
+    };
+    assert!(damaged("sk", text("CONN#")).is_err());
+    assert!(damaged("nextAt", text("1")).is_err());
+    assert!(damaged("connectedAt", number(u64::MAX)).is_err());
+    assert!(damaged("tokenExpiresAt", number(u64::MAX)).is_err());
+}
+
+#[test]
+fn connections_sort_before_counters() {
+    let key = ConnectionItem::key(user_id(42), "~");
+    assert_eq!(key.pk, TotalsItem::pk(user_id(42)));
+    assert!(key.sk.as_str() < OpenRequestsItem::SK);
+    assert!(OpenRequestsItem::SK < TotalsItem::SK_PREFIX);
+}
+
+/// The size of a value as `DynamoDB` counts it.
+fn size(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::S(text) => text.len(),
+        // One byte for two digits, and one more.
+        AttributeValue::N(number) => number.len().div_ceil(2) + 1,
+        AttributeValue::Bool(_) => 1,
+        AttributeValue::M(members) => {
+            let members = members.iter();
+            let sizes = members.map(|(name, value)| name.len() + size(value) + 1);
+            3 + sizes.sum::<usize>()
+        }
+        other => panic!("STATE has no attribute such as {other:?}"),
+    }
+}
+
+/// An item of 1,024 bytes or more costs another unit in the table and in each index.
+#[test]
+fn the_largest_state_of_a_chat_is_smaller_than_1024_bytes() {
+    const MAX: u64 = 9_007_199_254_740_991;
+
+    let id = chat_id("9007199254740990-9007199254740991");
+    let content = MessageContent::new(Some("𝕏".repeat(120)), None, None).unwrap();
+    let message = Message::new(id, Seq::new(MAX), id.high(), content, Timestamp::MAX);
+    let member = MemberState {
+        unread: MAX,
+        held: MAX,
+        read_seq: Seq::new(MAX),
+    };
+    let chat = Chat {
+        state: ChatState::Active(Conversation {
+            seq: Seq::new(MAX),
+            rev: Rev::new(MAX),
+            low: member,
+            high: member,
+            last_message: Some(message.preview()),
+        }),
+        blocks: Blocks {
+            version: MAX,
+            low: Some(Timestamp::MAX),
+            high: Some(Timestamp::MAX),
+        },
+        ..Chat::new_request(id, id.high(), Timestamp::MAX)
+    };
+    let item = ChatItem::write(&chat).unwrap();
+    let AttributeValue::M(preview) = &item["lastMessage"] else {
+        panic!("the preview is no map");
+    };
+    // A message that is deleted has no text, so its preview is smaller.
+    assert!(preview.contains_key("whole") && preview.contains_key("text"));
+    // Only a pending request is hidden, and it has no messages.
+    assert_eq!(item.len(), 23, "{item:?}");
+    let sizes = item.iter().map(|(name, value)| name.len() + size(value));
+    let size = sizes.sum::<usize>();
+    assert!(size < 1_024, "{size} bytes: {item:?}");
 }
 
 /// Existing tables depend on these values: see [`TotalsItem::key`].
