@@ -99,13 +99,14 @@ while read -r function status; do
   event=$(target/debug/chat-local event "$function")
   invoke "$function" "\"statusCode\": *$status" <<<"$event"
 done <<<"$events"
-token=$(target/debug/chat-local token 17)
 # The time in the events is long ago, so a connection that was opened then would be ignored.
 while read -r function pattern; do
-  sed "s/TOKEN/$token/; s/1767225600000/$(date +%s)000/" "events/$function.json" | invoke "$function" "$pattern"
+  event=$(target/debug/chat-local event "$function")
+  invoke "$function" "$pattern" <<<"${event//1767225600000/$(date +%s)000}"
 done <<<"$live_events"
 
 step "Contract tests against sam local start-api"
+token=$(target/debug/chat-local token 17)
 # responds METHOD PATH PATTERN [OPTION OF curl]...: whether body and status of the response match the pattern.
 responds() {
   local method=$1 path=$2 pattern=$3 response

@@ -377,9 +377,8 @@ impl<'a> Reader<'a> {
                 "ProtocolType of {id} must be WEBSOCKET; use AWS::Serverless::HttpApi for an HTTP API"
             )));
         }
-        let (stage_id, stage) = match self.resources("AWS::ApiGatewayV2::Stage")?[..] {
-            [stage] => stage,
-            _ => return Err(Error::new(format!("{id} must have one stage"))),
+        let [(stage_id, stage)] = self.resources("AWS::ApiGatewayV2::Stage")?[..] else {
+            return Err(Error::new(format!("{id} must have one stage")));
         };
         let stage = self.evaluator.text(&stage["Properties"]["StageName"]);
         let mut live = WebSocketApi {

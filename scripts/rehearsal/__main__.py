@@ -104,7 +104,7 @@ class Rehearsal:
     def push(self):
         """Events reach both members of a chat over WebSockets"""
         signer = self.secret_signer()
-        for token in (None, "not.a.token", Signer("HS256", "another secret").token(17)):
+        for token in (None, "not.a.token", Signer("HS256", secrets.token_urlsafe(48)).token(17)):
             check(is_refused(self.stack.live_url(), token), f"a handshake with the token {token} succeeds")
         progress("handshakes without a valid token are refused")
         self.check_pushes(signer)
@@ -335,12 +335,15 @@ class Rehearsal:
         progress("the deployment hook fails for versions with an unusable key")
         self.stack.deploy(JwtPublicKeyParameter="")
         self.check_serves(signer)
-        table = self.stack.parameters.get("ExistingTableName", "")
-        self.stack.deploy(ExistingTableName="chat-missing")
+        names = ("ExistingTableName", "ExistingTableStreamArn")
+        table = {name: self.stack.parameters.get(name, "") for name in names}
+        # A table that does not exist has no stream, so the mapping keeps the stream that it has.
+        stream = self.stream_of(self.stack.outputs()["TableName"])
+        self.stack.deploy(ExistingTableName="chat-missing", ExistingTableStreamArn=stream)
         # The functions that need a body respond before they read the table. One failure rolls the stack back.
         check("Failed" in self.hook_verdicts(), "the deployment hook succeeds for versions without a table")
         progress("the deployment hook fails for versions without a table")
-        self.stack.deploy(ExistingTableName=table)
+        self.stack.deploy(**table)
         self.check_serves(signer)
         try:
             self.stack.deploy_broken(is_rolled_back=True)

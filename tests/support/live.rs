@@ -33,7 +33,8 @@ const WAIT_LIMIT: Duration = Duration::from_secs(30);
 /// The server may send an event more than once, always with the same `id`: only the first one counts, except for
 /// [`LiveClient::next`].
 pub struct LiveClient {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// Boxed for the same reason as the handshake.
+    socket: Box<WebSocketStream<MaybeTlsStream<TcpStream>>>,
     protocol: Option<String>,
     /// What was received but not yet returned, in the order of arrival: control frames, and frames of one event.
     unread: VecDeque<Value>,
@@ -76,14 +77,15 @@ impl LiveClient {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             request_headers.append(name, HeaderValue::from_str(value).unwrap());
         }
-        let handshake = connect_async_with_config(request, None, true);
+        // Boxed, because it is large, and so would be the futures of all tests.
+        let handshake = Box::pin(connect_async_with_config(request, None, true));
         let handshake = timeout(WAIT_LIMIT, handshake).await;
         match handshake.expect("the server should answer the handshake") {
             Ok((socket, response)) => {
                 let protocol = response.headers().get("sec-websocket-protocol");
                 let protocol = protocol.map(|value| value.to_str().unwrap().to_owned());
                 Ok(Self {
-                    socket,
+                    socket: Box::new(socket),
                     protocol,
                     unread: VecDeque::new(),
                     seen: HashSet::new(),
@@ -182,7 +184,7 @@ impl LiveClient {
 
     /// Closes the connection, and waits until the server confirms it.
     pub async fn close(mut self) {
-        let _ = self.socket.close(None).await;
+        let _ = self.socket.as_mut().close(None).await;
         self.closed().await;
     }
 

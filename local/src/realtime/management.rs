@@ -6,12 +6,11 @@
 use std::sync::Arc;
 
 use axum::{
-    body::{Body, Bytes, to_bytes},
+    body::{Body, to_bytes},
     extract::Request,
     http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header},
 };
 use chat_shared::domain::Timestamp;
-use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -61,7 +60,7 @@ impl Sockets {
         }
         let response = self.respond(&method, &connection_id, request).await;
         if fault == ManagementFault::LoseResponse {
-            return without_response();
+            stopped(self.stop.clone()).await;
         }
         let status = response.status();
         if !status.is_success() && status != StatusCode::GONE {
@@ -141,13 +140,6 @@ fn error(status: StatusCode) -> Response<Body> {
     let error_type = HeaderValue::from_static(error_type);
     response.headers_mut().insert(ERROR_TYPE, error_type);
     response
-}
-
-/// Makes the server close the HTTP connection without a response: a body that fails at once ends the connection
-/// before the head of the response is sent.
-fn without_response() -> Response<Body> {
-    let lost = Err::<Bytes, _>(std::io::Error::other("the response is lost"));
-    Response::new(Body::from_stream(stream::iter([lost])))
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ pub enum ManagementFault {
     None,
     /// The response has this status, and nothing is delivered.
     Status(u16),
-    /// The request has its effect, and then the HTTP connection is closed without a response.
+    /// The request has its effect, but no response arrives.
     LoseResponse,
     /// The request waits for this time.
     Delay(Duration),

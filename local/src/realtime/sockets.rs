@@ -551,7 +551,7 @@ async fn close_socket(
         }
         if end.is_read_error() {
             // A socket that is closed with unread data is reset, which could overtake the close frame.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         // Reading sends the answer to the client's close frame, or waits for the client's answer.
         while let Some(Ok(_)) = stream.next().await {}

@@ -33,6 +33,18 @@ impl AuthorizerEvent {
     }
 }
 
+/// The routes of the WebSocket API, by what API Gateway calls the type of their events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(super) enum EventType {
+    /// `$connect`
+    Connect,
+    /// `$default`
+    Message,
+    /// `$disconnect`
+    Disconnect,
+}
+
 /// The event of a route: `$connect`, `$disconnect` or `$default`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,6 +59,7 @@ pub(super) struct RouteEvent {
 #[serde(rename_all = "camelCase")]
 struct RouteContext {
     connection_id: String,
+    event_type: EventType,
     /// Milliseconds since 1970 UTC.
     connected_at: Option<u64>,
     authorizer: AuthorizerContext,
@@ -64,8 +77,19 @@ struct AuthorizerContext {
 }
 
 impl RouteEvent {
-    pub fn parse(payload: &str) -> Result<Self, Error> {
-        serde_json::from_str(payload).map_err(|error| Error::Internal(Box::new(error)))
+    /// Reads an event of a route. A frame must not be taken for a handshake: a client that sends `$connect` as the
+    /// type of a frame may choose that route, which no document of API Gateway excludes.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if it cannot be read, [`Error::InvalidRequest`] if it is of another type.
+    pub fn parse(payload: &str, expected: EventType) -> Result<Self, Error> {
+        let event: Self =
+            serde_json::from_str(payload).map_err(|error| Error::Internal(Box::new(error)))?;
+        if event.request_context.event_type == expected {
+            Ok(event)
+        } else {
+            Err(Error::invalid("a frame is no handshake"))
+        }
     }
 
     /// The user whose token opened the connection.
@@ -181,18 +205,32 @@ mod tests {
             (json!(42), json!(1_790_000_000)),
         ] {
             let event = json!({"requestContext": {
-                "connectionId": "abc=", "connectedAt": 1_700_000_000_123_u64, "other": null,
+                "eventType": "CONNECT", "connectionId": "abc=", "connectedAt": 1_700_000_000_123_u64, "other": null,
                 "authorizer": {"userId": user, "tokenExpiresAt": expiry, "principalId": "42"},
             }});
-            let event = RouteEvent::parse(&event.to_string()).unwrap();
+            let event = RouteEvent::parse(&event.to_string(), EventType::Connect).unwrap();
             assert_eq!(event.user().unwrap().get(), 42);
             let connection = event.connection(Timestamp::from_millis(1));
             assert_eq!(connection.id, "abc=");
             assert_eq!(connection.connected_at.millis(), 1_700_000_000_123);
             assert_eq!(connection.token_expires_at.seconds(), 1_790_000_000);
         }
-        let without = json!({"requestContext": {"connectionId": "abc="}});
-        assert!(RouteEvent::parse(&without.to_string()).is_err());
+        let without = json!({"requestContext": {"eventType": "CONNECT", "connectionId": "abc="}});
+        assert!(RouteEvent::parse(&without.to_string(), EventType::Connect).is_err());
+    }
+
+    #[test]
+    fn a_frame_is_not_taken_for_a_handshake_or_the_end_of_a_connection() {
+        let event = json!({"requestContext": {
+            "eventType": "MESSAGE", "routeKey": "$connect", "connectionId": "abc=",
+            "authorizer": {"userId": "42", "tokenExpiresAt": "1790000000"},
+        }});
+        let parse = |expected| RouteEvent::parse(&event.to_string(), expected);
+        assert!(parse(EventType::Message).is_ok());
+        for other in [EventType::Connect, EventType::Disconnect] {
+            let error = parse(other).err().unwrap();
+            assert!(matches!(error, Error::InvalidRequest(_)), "{error}");
+        }
     }
 
     #[test]

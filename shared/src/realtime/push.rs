@@ -118,12 +118,14 @@ pub(super) async fn push(
         failed_from
     };
 
-    let (listeners, unread) = read_listeners(&changes, store, deadline).await;
+    // A table that does not respond must not take the time of the events that were read.
+    let read_deadline = Instant::now() + deadline.duration_since(Instant::now()) / 2;
+    let (listeners, unread) = read_listeners(&changes, store, read_deadline).await;
     let mut readable = changes.len();
     if let Some((index, cause)) = unread {
         readable = fail(index, cause, &mut report);
     }
-    let messages = read_messages(&changes[..readable], &listeners, store, deadline).await;
+    let messages = read_messages(&changes[..readable], &listeners, store, read_deadline).await;
     let (mut messages, failure) = messages;
     if let Some((index, cause)) = failure {
         readable = fail(index, cause, &mut report);

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     authorizer::{AllowedOrigins, AuthorizerResponse, Refusal, authorize},
-    event::{AuthorizerEvent, RouteEvent, StreamEvent},
+    event::{AuthorizerEvent, EventType, RouteEvent, StreamEvent},
     frames::FrameHandler,
     management::ManagementClient,
     protocol::{ByeReason, ControlFrame, PROTOCOL},
@@ -116,27 +116,32 @@ pub async fn open_connections() -> ExitCode {
     };
     let (table, management) = (&table, &management);
     run(&logger, Some(table), "$connect", async |invocation| {
-        route(&invocation, table, async |event, store| {
-            let user = event.user()?;
-            let connection = event.connection(invocation.now);
-            let surplus = store.open_connection(user, &connection).await?;
-            let bye = ControlFrame::bye(ByeReason::TooManyConnections).json();
-            for old in &surplus {
-                store.delete_connection(user, &old.id).await?;
-                management.close(&old.id, &bye).await;
-            }
-            let closed_connections = u64::try_from(surplus.len()).unwrap_or_default();
-            let counts = PushCounts {
-                closed_connections,
-                ..PushCounts::default()
-            };
-            let headers = json!({"Sec-WebSocket-Protocol": PROTOCOL});
-            let response = json!({"statusCode": 200, "headers": headers});
-            Ok(Outcome {
-                counts,
-                ..Outcome::ok(response)
-            })
-        })
+        route(
+            &invocation,
+            table,
+            EventType::Connect,
+            async |event, store| {
+                let user = event.user()?;
+                let connection = event.connection(invocation.now);
+                let surplus = store.open_connection(user, &connection).await?;
+                let bye = ControlFrame::bye(ByeReason::TooManyConnections).json();
+                for old in &surplus {
+                    store.delete_connection(user, &old.id).await?;
+                    management.close(&old.id, &bye).await;
+                }
+                let closed_connections = u64::try_from(surplus.len()).unwrap_or_default();
+                let counts = PushCounts {
+                    closed_connections,
+                    ..PushCounts::default()
+                };
+                let headers = json!({"Sec-WebSocket-Protocol": PROTOCOL});
+                let response = json!({"statusCode": 200, "headers": headers});
+                Ok(Outcome {
+                    counts,
+                    ..Outcome::ok(response)
+                })
+            },
+        )
         .await
     })
     .await
@@ -154,11 +159,16 @@ pub async fn close_connections() -> ExitCode {
     };
     let table = &table;
     run(&logger, Some(table), "$disconnect", async |invocation| {
-        route(&invocation, table, async |event, store| {
-            let (user, id) = (event.user()?, event.connection_id());
-            store.delete_connection(user, id).await?;
-            Ok(Outcome::ok(json!({"statusCode": 200})))
-        })
+        route(
+            &invocation,
+            table,
+            EventType::Disconnect,
+            async |event, store| {
+                let (user, id) = (event.user()?, event.connection_id());
+                store.delete_connection(user, id).await?;
+                Ok(Outcome::ok(json!({"statusCode": 200})))
+            },
+        )
         .await
     })
     .await
@@ -176,19 +186,24 @@ pub async fn receive_frames() -> ExitCode {
     };
     let (table, handler) = (&table, &handler);
     run(&logger, Some(table), "$default", async |invocation| {
-        route(&invocation, table, async |event, store| {
-            let result = handler.handle(event, store, invocation.now).await?;
-            let response = match &result.frame {
-                Some(frame) => json!({"statusCode": 200, "body": frame.json()}),
-                None => json!({"statusCode": 200}),
-            };
-            Ok(Outcome {
-                code: result.token_error.map(|_| ErrorCode::Unauthorized),
-                token_error: result.token_error,
-                counts: result.counts,
-                ..Outcome::ok(response)
-            })
-        })
+        route(
+            &invocation,
+            table,
+            EventType::Message,
+            async |event, store| {
+                let result = handler.handle(event, store, invocation.now).await?;
+                let response = match &result.frame {
+                    Some(frame) => json!({"statusCode": 200, "body": frame.json()}),
+                    None => json!({"statusCode": 200}),
+                };
+                Ok(Outcome {
+                    code: result.token_error.map(|_| ErrorCode::Unauthorized),
+                    token_error: result.token_error,
+                    counts: result.counts,
+                    ..Outcome::ok(response)
+                })
+            },
+        )
         .await
     })
     .await
@@ -265,10 +280,11 @@ async fn init() -> Result<(AwsConfig, Logger), ConfigError> {
 async fn route(
     invocation: &Invocation<'_>,
     table: &TableClient,
+    event_type: EventType,
     handler: impl AsyncFn(&RouteEvent, &Store) -> Result<Outcome<Value>, Error>,
 ) -> Outcome<Value> {
     let result = async {
-        let event = RouteEvent::parse(invocation.payload)?;
+        let event = RouteEvent::parse(invocation.payload, event_type)?;
         let store = table.store_at(invocation.now);
         handler(&event, &store).await
     };

@@ -953,11 +953,12 @@ impl Runner {
                     let _ = waiter.send(frame.clone());
                 }
             }
-            Some("error") if frame["code"] == "rate_limited" => {
-                if deadlines.synced.take().is_some() {
-                    deadlines.sync = Instant::now() + FRAME_INTERVAL;
-                }
+            Some("error")
+                if frame["code"] == "rate_limited" && deadlines.synced.take().is_some() =>
+            {
+                deadlines.sync = Instant::now() + FRAME_INTERVAL;
             }
+            Some("error") if frame["code"] == "rate_limited" => {}
             Some("error") => {
                 for waiter in self.renew_waiters.drain(..) {
                     let _ = waiter.send(frame.clone());
