@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Restores a table as it was at a point in time, as a new table, and turns on what a restore does not copy: TTL,
-# point-in-time recovery and protection from deletion. The old table stays as it is.
+# point-in-time recovery, protection from deletion and the stream. The old table stays as it is.
 #
 # Usage: scripts/restore-table.sh SOURCE TARGET TIME
 #
@@ -93,8 +93,14 @@ retry_while_changing aws dynamodb update-continuous-backups --table-name "$targe
 [ "$(describe "$target" DeletionProtectionEnabled)" = True ] ||
   retry_while_changing aws dynamodb update-table --table-name "$target" --deletion-protection-enabled
 
+# Realtime needs it. A restored table has no stream, also if its source has one.
+[ "$(describe "$target" StreamSpecification.StreamEnabled)" = True ] ||
+  retry_while_changing aws dynamodb update-table --table-name "$target" \
+    --stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES
+stream=$(describe "$target" LatestStreamArn)
+
 cat <<END
-$target has TTL on expiresAt, point-in-time recovery and deletion protection.
+$target has TTL on expiresAt, point-in-time recovery, deletion protection and a stream.
 
 Next, check the restored table:
   cargo run --release --bin chat-admin -- check --table $target
@@ -105,5 +111,5 @@ Then either copy the items that the live table lacks, and check it:
 or move the stack to the restored table. The old table stays. ENVIRONMENT is the one of samconfig.toml: default, dev or
 prod. docs/operations.md, "Restoring the table", has the other steps:
   sam build --config-env ENVIRONMENT
-  sam deploy --config-env ENVIRONMENT --parameter-overrides ExistingTableName=$target DeploymentType=AllAtOnce
+  sam deploy --config-env ENVIRONMENT --parameter-overrides ExistingTableName=$target ExistingTableStreamArn=$stream DeploymentType=AllAtOnce
 END
