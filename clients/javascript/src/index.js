@@ -1,0 +1,2 @@
+export { createChatClient } from './client.js'
+export { ChatError } from './errors.js'
