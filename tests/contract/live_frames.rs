@@ -157,7 +157,7 @@ async fn renew_with_a_token_of_another_user_or_a_bad_one_is_refused_and_the_conn
 }
 
 #[tokio::test]
-async fn the_connection_of_a_user_stays_that_users_after_a_refused_renewal() {
+async fn a_refused_renewal_does_not_change_the_user_of_a_connection() {
     let (user, mut connection) = online_user().await;
     let (stranger, mut other_connection) = online_user().await;
     connection

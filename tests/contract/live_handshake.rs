@@ -56,7 +56,7 @@ async fn a_client_connects_with_the_protocol_and_the_token() {
 }
 
 #[tokio::test]
-async fn a_client_that_can_set_headers_may_send_the_token_as_such() {
+async fn a_client_that_can_set_headers_may_send_the_token_in_one() {
     let user = Api::shared().user();
     for scheme in ["Bearer", "bearer"] {
         let authorization = format!("{scheme} {}", user.token);

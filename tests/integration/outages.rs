@@ -276,7 +276,7 @@ async fn when_every_response_to_a_write_is_lost_a_retry_shows_that_it_was_applie
         fixture.assert_changes_took_effect().await;
 
         let mut retries = fixture.send_writes().await;
-        // The functions have 2 seconds. On a busy machine one can run out of time, so retry as a client does.
+        // The functions have 3 seconds. On a busy machine one can run out of time, so retry as a client does.
         for _ in 0..3 {
             if retries.values().all(|response| response.status != 503) {
                 break;

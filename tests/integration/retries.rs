@@ -19,7 +19,7 @@ use crate::{
 
 /// A stack in which a function has a timeout of two seconds.
 pub async fn start_with_short_timeout() -> ProxiedStack {
-    let options = options_with_template("Timeout: !Ref FunctionTimeout\n", "Timeout: 2\n");
+    let options = options_with_template("Timeout: !Ref FunctionTimeout\n", "Timeout: 3\n");
     ProxiedStack::start_with(options).await
 }
 
@@ -168,6 +168,7 @@ async fn chat_item(proxied: &ProxiedStack, chat: &str) -> Value {
         match value {
             AttributeValue::S(text) => json!({"S": text}),
             AttributeValue::N(number) => json!({"N": number}),
+            AttributeValue::Bool(flag) => json!({"BOOL": flag}),
             AttributeValue::M(map) => {
                 let map: Map<_, _> = map.iter().map(|(k, v)| (k.clone(), encode(v))).collect();
                 json!({"M": map})

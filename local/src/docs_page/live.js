@@ -8,6 +8,7 @@
   const panel = document.getElementById('live')
   const frames = element('frames')
   let socket = null
+  let isClosedByUser = false
 
   for (const { id, name, token } of users) {
     const option = new Option(name ? `${name} (${id})` : String(id), id, id === signedIn, id === signedIn)
@@ -75,6 +76,7 @@
     url.protocol = url.protocol.replace('http', 'ws')
     const opening = new WebSocket(url, ['chat.v1', token])
     let wasOpen = false
+    isClosedByUser = false
     socket = opening
     setStatus(`Connecting as ${id}.`)
     opening.onopen = () => {
@@ -87,11 +89,12 @@
       setStatus(`Connected as ${id}. Received: ${summary(data)}.`)
     }
     opening.onclose = ({ code }) => {
+      const isRefused = !wasOpen && !isClosedByUser
       if (socket === opening) socket = null
       setStatus(
-        wasOpen
-          ? `Disconnected, close code ${code}.`
-          : 'Not connected: the server refused the connection. Does it run with --no-realtime?',
+        isRefused
+          ? 'Not connected: the server refused the connection. Does it run with --no-realtime?'
+          : `Disconnected, close code ${code}.`,
       )
       update()
     }
@@ -112,8 +115,12 @@
   })
   element('form').addEventListener('submit', event => {
     event.preventDefault()
-    if (socket) socket.close()
-    else connect()
+    if (socket) {
+      isClosedByUser = true
+      socket.close()
+    } else {
+      connect()
+    }
   })
   element('clear').addEventListener('click', () => frames.replaceChildren())
   element('sync').addEventListener('click', () => send({ type: 'sync' }))

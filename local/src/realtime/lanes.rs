@@ -66,7 +66,7 @@ enum Outcome {
 
 /// What happens after an invocation.
 #[derive(Debug, PartialEq, Eq)]
-enum Step {
+enum NextAction {
     /// The next batch.
     Continue,
     /// The records from this index on again, which have then been tried again `retries` times.
@@ -167,21 +167,21 @@ impl Worker {
             let outcome = self.invoke(&batch).await;
             let size = batch.records.len();
             let step = next_step(&outcome, size, batch.retries, &self.mapping);
-            if step != Step::Continue {
+            if step != NextAction::Continue {
                 batch.failures += 1;
                 self.log_failure(&outcome, size, batch.failures);
             }
             match step {
-                Step::Continue => continue,
-                Step::Retry { from, retries } => {
+                NextAction::Continue => continue,
+                NextAction::Retry { from, retries } => {
                     batch.records.drain(..from);
                     batch.retries = retries;
                 }
-                Step::Bisect => batches.push(Batch {
+                NextAction::Bisect => batches.push(Batch {
                     records: batch.records.split_off(size / 2),
                     ..batch
                 }),
-                Step::Drop { from } => {
+                NextAction::Drop { from } => {
                     self.log_dropped(&batch.records[from..], "after the last attempt");
                     continue;
                 }
@@ -324,18 +324,18 @@ fn outcome_of_response(payload: &[u8], records: &[Record]) -> Outcome {
 }
 
 /// What happens after an invocation with `size` records, which had been tried again `retries` times.
-fn next_step(outcome: &Outcome, size: usize, retries: u32, mapping: &StreamMapping) -> Step {
+fn next_step(outcome: &Outcome, size: usize, retries: u32, mapping: &StreamMapping) -> NextAction {
     let (from, retries) = match outcome {
-        Outcome::Succeeded => return Step::Continue,
-        Outcome::Failed(_) if mapping.bisects && size > 1 => return Step::Bisect,
+        Outcome::Succeeded => return NextAction::Continue,
+        Outcome::Failed(_) if mapping.bisects && size > 1 => return NextAction::Bisect,
         Outcome::Failed(_) | Outcome::FailedFrom(0) => (0, retries + 1),
         // The batch has made progress, and the first of the remaining records has failed once.
         Outcome::FailedFrom(index) => (*index, 1),
     };
     if mapping.max_retries.is_some_and(|max| retries > max) {
-        Step::Drop { from }
+        NextAction::Drop { from }
     } else {
-        Step::Retry { from, retries }
+        NextAction::Retry { from, retries }
     }
 }
 
@@ -463,14 +463,17 @@ mod tests {
     fn a_batch_is_split_before_a_record_is_tried_again_and_dropped_at_last() {
         let failed = Outcome::Failed(String::new());
         let mapping = mapping(Some(5), true);
-        assert_eq!(next_step(&failed, 2, 5, &mapping), Step::Bisect);
-        let retry = |from: usize, retries: u32| Step::Retry { from, retries };
+        assert_eq!(next_step(&failed, 2, 5, &mapping), NextAction::Bisect);
+        let retry = |from: usize, retries: u32| NextAction::Retry { from, retries };
         assert_eq!(next_step(&failed, 1, 0, &mapping), retry(0, 1));
         assert_eq!(next_step(&failed, 1, 4, &mapping), retry(0, 5));
-        assert_eq!(next_step(&failed, 1, 5, &mapping), Step::Drop { from: 0 });
+        assert_eq!(
+            next_step(&failed, 1, 5, &mapping),
+            NextAction::Drop { from: 0 }
+        );
         assert_eq!(
             next_step(&Outcome::Succeeded, 9, 5, &mapping),
-            Step::Continue
+            NextAction::Continue
         );
     }
 
@@ -480,7 +483,7 @@ mod tests {
         let step = next_step(&Outcome::FailedFrom(2), 9, 4, &with_bisect);
         assert_eq!(
             step,
-            Step::Retry {
+            NextAction::Retry {
                 from: 2,
                 retries: 1
             }
@@ -488,22 +491,22 @@ mod tests {
         let step = next_step(&Outcome::FailedFrom(0), 9, 4, &with_bisect);
         assert_eq!(
             step,
-            Step::Retry {
+            NextAction::Retry {
                 from: 0,
                 retries: 5
             }
         );
         let step = next_step(&Outcome::FailedFrom(0), 9, 5, &with_bisect);
-        assert_eq!(step, Step::Drop { from: 0 });
+        assert_eq!(step, NextAction::Drop { from: 0 });
         let without_retries = mapping(Some(0), true);
         let step = next_step(&Outcome::FailedFrom(2), 9, 0, &without_retries);
-        assert_eq!(step, Step::Drop { from: 2 });
+        assert_eq!(step, NextAction::Drop { from: 2 });
         let without_limit = mapping(None, false);
         let failed = Outcome::Failed(String::new());
         let step = next_step(&failed, 9, 1_000, &without_limit);
         assert_eq!(
             step,
-            Step::Retry {
+            NextAction::Retry {
                 from: 0,
                 retries: 1_001
             }

@@ -88,12 +88,12 @@ pub(super) struct Connection {
     active: Mutex<(Instant, Timestamp)>,
     outbox: mpsc::Sender<Message>,
     /// Set when the gateway ends the connection.
-    end: watch::Sender<Option<End>>,
+    end: watch::Sender<Option<CloseReason>>,
 }
 
 /// How a connection ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum End {
+enum CloseReason {
     /// The gateway sends a close frame.
     Closed { code: u16, reason: &'static str },
     /// The client has sent a close frame.
@@ -103,7 +103,7 @@ enum End {
 }
 
 /// A handshake that fails: the status of the response, and a note for the log.
-struct Refusal(StatusCode, String);
+struct HandshakeError(StatusCode, String);
 
 /// Waits until the stack stops.
 pub(super) async fn stopped(mut stop: watch::Receiver<bool>) {
@@ -147,7 +147,7 @@ impl Sockets {
     pub fn cut_connections(&self) {
         let connections = std::mem::take(&mut *lock(&self.connections));
         for connection in connections.values() {
-            connection.end(End::Cut);
+            connection.end(CloseReason::Cut);
         }
     }
 
@@ -158,7 +158,7 @@ impl Sockets {
     /// Closes a connection. From now on, it does not exist for `@connections`.
     pub(super) fn close(&self, connection: &Connection) {
         lock(&self.connections).remove(&connection.handshake.connection_id);
-        connection.end(End::Closed {
+        connection.end(CloseReason::Closed {
             code: NORMAL,
             reason: "Connection Closed Normally",
         });
@@ -190,7 +190,7 @@ impl Sockets {
         };
         let (protocol, note) = match accepted {
             Ok(accepted) => accepted,
-            Err(Refusal(status, note)) => return (gateway_error(status), note),
+            Err(HandshakeError(status, note)) => return (gateway_error(status), note),
         };
         if let Some(faults) = &self.options.faults {
             sleep(faults.handshake_delay(&handshake.connection_id)).await;
@@ -205,7 +205,9 @@ impl Sockets {
             .max_message_size(MAX_MESSAGE_BYTES)
             .on_failed_upgrade(move |_: axum::Error| {
                 let (sockets, connection) = failed;
-                tokio::spawn(async move { sockets.disconnected(&connection, &End::Cut).await });
+                tokio::spawn(
+                    async move { sockets.disconnected(&connection, &CloseReason::Cut).await },
+                );
             })
             .on_upgrade(move |socket| sockets.run(socket, connection, outbox));
         (response, note)
@@ -228,7 +230,7 @@ impl Sockets {
     }
 
     /// Invokes the authorizer, and adds the context that it returns to the handshake.
-    async fn authorize(&self, handshake: &mut Handshake) -> Result<(), Refusal> {
+    async fn authorize(&self, handshake: &mut Handshake) -> Result<(), HandshakeError> {
         let Some(function) = &self.api.authorizer else {
             return Ok(());
         };
@@ -240,18 +242,18 @@ impl Sockets {
             } else {
                 StatusCode::INTERNAL_SERVER_ERROR
             };
-            Refusal(status, format!("{function}: {error}"))
+            HandshakeError(status, format!("{function}: {error}"))
         })?;
         match policy(&invocation.payload) {
             Some((true, context)) => {
                 handshake.authorizer = context;
                 Ok(())
             }
-            Some((false, _)) => Err(Refusal(
+            Some((false, _)) => Err(HandshakeError(
                 StatusCode::FORBIDDEN,
                 format!("{function}: denied"),
             )),
-            None => Err(Refusal(
+            None => Err(HandshakeError(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 format!("{function}: its response is not a policy"),
             )),
@@ -259,23 +261,27 @@ impl Sockets {
     }
 
     /// Invokes `$connect`. Returns the protocol for the response to the handshake, and a note for the log.
-    async fn open(&self, handshake: &Handshake) -> Result<(Option<HeaderValue>, String), Refusal> {
+    async fn open(
+        &self,
+        handshake: &Handshake,
+    ) -> Result<(Option<HeaderValue>, String), HandshakeError> {
         let Some(function) = &self.api.connect else {
             return Ok((None, "gateway".to_owned()));
         };
         let event = handshake.connect_event(Timestamp::now());
         let invocation = self.lambda.invoke(function, event.to_string().into()).await;
-        let invocation = invocation
-            .map_err(|error| Refusal(StatusCode::BAD_GATEWAY, format!("{function}: {error}")))?;
+        let invocation = invocation.map_err(|error| {
+            HandshakeError(StatusCode::BAD_GATEWAY, format!("{function}: {error}"))
+        })?;
         let (status, protocol) = connect_response(&invocation.payload).ok_or_else(|| {
             let note = format!("{function}: API Gateway would reject its response payload");
-            Refusal(StatusCode::BAD_GATEWAY, note)
+            HandshakeError(StatusCode::BAD_GATEWAY, note)
         })?;
         let note = invocation.note(function);
         if status.is_success() {
             Ok((protocol, note))
         } else {
-            Err(Refusal(status, note))
+            Err(HandshakeError(status, note))
         }
     }
 
@@ -294,7 +300,7 @@ impl Sockets {
             end = read(&mut stream, &inbox, &connection) => end,
             end = connection.ended() => end,
             end = self.expired(&connection) => end,
-            () = stopped(self.stop.clone()) => End::Closed { code: GOING_AWAY, reason: "Going away" },
+            () = stopped(self.stop.clone()) => CloseReason::Closed { code: GOING_AWAY, reason: "Going away" },
         };
         drop(inbox);
         tokio::spawn(close_socket(
@@ -353,13 +359,13 @@ impl Sockets {
     }
 
     /// Waits until a connection has reached one of API Gateway's time limits.
-    async fn expired(&self, connection: &Connection) -> End {
+    async fn expired(&self, connection: &Connection) -> CloseReason {
         let max_age = connection.opened + self.options.max_age;
         loop {
             let idle = connection.last_active().0 + self.options.idle_timeout;
             let next = max_age.min(idle);
             if next <= Instant::now() {
-                return End::Closed {
+                return CloseReason::Closed {
                     code: GOING_AWAY,
                     reason: "Going away",
                 };
@@ -369,7 +375,7 @@ impl Sockets {
     }
 
     /// Removes a connection from the registry and invokes `$disconnect`, unless the stack stops.
-    async fn disconnected(&self, connection: &Connection, end: &End) {
+    async fn disconnected(&self, connection: &Connection, end: &CloseReason) {
         let id = &connection.handshake.connection_id;
         lock(&self.connections).remove(id);
         let faults = self.options.faults.as_ref();
@@ -425,7 +431,7 @@ impl Connection {
     }
 
     /// Ends the connection. Only the first call has an effect.
-    fn end(&self, end: End) {
+    fn end(&self, end: CloseReason) {
         self.end.send_if_modified(|current| {
             let is_first = current.is_none();
             if is_first {
@@ -436,14 +442,16 @@ impl Connection {
     }
 
     /// Waits until the gateway ends the connection.
-    async fn ended(&self) -> End {
+    async fn ended(&self) -> CloseReason {
         let mut receiver = self.end.subscribe();
         let end = receiver.wait_for(Option::is_some).await;
-        end.ok().and_then(|end| end.clone()).unwrap_or(End::Cut)
+        end.ok()
+            .and_then(|end| end.clone())
+            .unwrap_or(CloseReason::Cut)
     }
 }
 
-impl End {
+impl CloseReason {
     /// The code and the reason in the event of `$disconnect`.
     fn status(&self) -> (u16, &str) {
         match self {
@@ -465,10 +473,10 @@ async fn read(
     stream: &mut SplitStream<WebSocket>,
     inbox: &mpsc::Sender<Utf8Bytes>,
     connection: &Connection,
-) -> End {
+) -> CloseReason {
     loop {
         let message = match stream.next().await {
-            None => return End::Cut,
+            None => return CloseReason::Cut,
             Some(Err(error)) => return end_of_read_error(error),
             Some(Ok(message)) => message,
         };
@@ -476,24 +484,24 @@ async fn read(
         match message {
             Message::Text(text) => {
                 if inbox.send(text).await.is_err() {
-                    return End::Cut;
+                    return CloseReason::Cut;
                 }
             }
             Message::Binary(_) => {
-                return End::Closed {
+                return CloseReason::Closed {
                     code: UNSUPPORTED_DATA,
                     reason: "Unsupported data",
                 };
             }
             Message::Ping(_) | Message::Pong(_) => {}
             Message::Close(None) => {
-                return End::ClosedByClient {
+                return CloseReason::ClosedByClient {
                     code: NO_STATUS,
                     reason: "Client-side close frame status not set".to_owned(),
                 };
             }
             Message::Close(Some(frame)) => {
-                return End::ClosedByClient {
+                return CloseReason::ClosedByClient {
                     code: frame.code,
                     reason: frame.reason.to_string(),
                 };
@@ -503,17 +511,17 @@ async fn read(
 }
 
 /// How a connection ends whose next message cannot be read.
-fn end_of_read_error(error: axum::Error) -> End {
+fn end_of_read_error(error: axum::Error) -> CloseReason {
     let (code, reason) = match error.into_inner().downcast_ref::<tungstenite::Error>() {
         Some(tungstenite::Error::Capacity(_)) => (TOO_BIG, "Message too big"),
         Some(tungstenite::Error::Utf8(_)) => (INVALID_TEXT, "Invalid UTF-8"),
         Some(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
-            return End::Cut;
+            return CloseReason::Cut;
         }
         Some(tungstenite::Error::Protocol(_)) => (PROTOCOL_ERROR, "Protocol error"),
-        _ => return End::Cut,
+        _ => return CloseReason::Cut,
     };
-    End::Closed { code, reason }
+    CloseReason::Closed { code, reason }
 }
 
 /// Sends queued messages until a close frame, which is the last message.
@@ -528,16 +536,16 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut outbox: mpsc::Receiv
 
 /// Completes the closing handshake of a connection, and drops its socket.
 async fn close_socket(
-    end: End,
+    end: CloseReason,
     connection: Arc<Connection>,
     mut stream: SplitStream<WebSocket>,
     mut writer: JoinHandle<()>,
 ) {
     let closing_handshake = async {
         match &end {
-            End::Cut => return,
-            End::ClosedByClient { .. } => {}
-            End::Closed { code, reason } => {
+            CloseReason::Cut => return,
+            CloseReason::ClosedByClient { .. } => {}
+            CloseReason::Closed { code, reason } => {
                 let frame = CloseFrame {
                     code: *code,
                     reason: Utf8Bytes::from(*reason),
@@ -698,7 +706,7 @@ mod tests {
         assert_eq!(too_big.status().0, 1009);
         assert!(too_big.is_read_error());
         let reset = ProtocolError::ResetWithoutClosingHandshake;
-        assert_eq!(end(reset.into()), End::Cut);
-        assert_eq!(end(tungstenite::Error::ConnectionClosed), End::Cut);
+        assert_eq!(end(reset.into()), CloseReason::Cut);
+        assert_eq!(end(tungstenite::Error::ConnectionClosed), CloseReason::Cut);
     }
 }

@@ -10,14 +10,14 @@
 //! | `durationMs` | the time from the event to the response |
 //! | `attempts` | requests to `DynamoDB`, including retries |
 //! | `coldStart` | whether it was the first request of the process |
-//! | `cause` | the cause of a 5xx |
-//! | `reason` | the reason for a 401 ([`TokenError`]) |
+//! | `cause` | the cause of a 5xx, or why a handshake was refused |
+//! | `reason` | why a token was refused ([`TokenError`]) |
 //!
 //! The metrics are in the namespace `Chat`, with the dimension `stack`: `Calls`, `Retries`, `Conflicts`,
 //! `ReadUnits`, `WriteUnits` and, if it is not 0, `InvariantViolations`; with the dimensions `stack` and `code`:
 //! `Errors`; with the dimensions `stack` and `reason`: `RejectedTokens`.
 //! The functions of the WebSocket API write, with the dimension `stack`: `Events`, `Frames`, `GoneConnections`,
-//! `ClosedConnections` and `PushFailures` ([`PushCounts`]), and not `Calls`. There is no dimension
+//! `ClosedConnections` and `PushFailures` ([`PushCounts`]), and not `Calls` and `RejectedTokens`. There is no dimension
 //! for the function, because it would multiply the cost of metrics by the number of functions. The log
 //! lines and Lambda's own metrics distinguish the functions.
 //!
@@ -53,7 +53,7 @@ pub(crate) struct PushCounts {
     pub frames: u64,
     /// Connections that no longer existed.
     pub gone_connections: u64,
-    /// Connections that were closed, because they were behind, or their token had expired.
+    /// Connections that were closed, because they were behind, their token had expired or the user had too many.
     pub closed_connections: u64,
     /// Records that could not be read, and frames that the function was not allowed to send.
     pub push_failures: u64,
@@ -96,7 +96,7 @@ pub(crate) struct LogRecord<'a> {
     pub code: Option<ErrorCode>,
     /// The cause of a 5xx.
     pub cause: Option<String>,
-    /// The reason for a 401.
+    /// Why a token was refused.
     pub token_error: Option<TokenError>,
     pub duration: std::time::Duration,
     pub is_cold_start: bool,
@@ -150,6 +150,8 @@ impl Logger {
             return None;
         }
         let is_error = record.code.is_some();
+        // The alarms compare the rejected tokens with the requests of the HTTP API.
+        let is_rejected_request = record.token_error.is_some() && record.push.is_none();
         let usage = &record.usage;
         let directives = [
             Some(if record.push.is_some() {
@@ -158,7 +160,7 @@ impl Logger {
                 &STACK_METRICS
             }),
             is_error.then_some(&ERROR_METRICS),
-            record.token_error.is_some().then_some(&REJECTION_METRICS),
+            is_rejected_request.then_some(&REJECTION_METRICS),
             has_violations.then_some(&VIOLATION_METRICS),
         ];
         let line = Line {
@@ -185,7 +187,7 @@ impl Logger {
                 calls: record.push.is_none().then_some(1),
                 push: record.push,
                 errors: is_error.then_some(1),
-                rejected_tokens: record.token_error.map(|_| 1),
+                rejected_tokens: is_rejected_request.then_some(1),
                 invariant_violations: has_violations.then_some(usage.invariant_violations),
                 retries: usage.retries(),
                 conflicts: usage.conflicts,
@@ -425,6 +427,19 @@ mod tests {
         let by_reason = &line["_aws"]["CloudWatchMetrics"][2];
         assert_eq!(by_reason["Dimensions"], json!([["stack", "reason"]]));
         assert_eq!(by_reason["Metrics"][0]["Name"], "RejectedTokens");
+    }
+
+    #[test]
+    fn a_token_that_the_websocket_api_refuses_is_logged_and_not_counted() {
+        let refused = LogRecord {
+            token_error: Some(TokenError::Expired),
+            push: Some(PushCounts::default()),
+            ..record(403, None)
+        };
+        let line = line(&[("STACK_NAME", "chat")], &refused).unwrap();
+        assert_eq!(line["reason"], "expired");
+        assert_eq!(line.get("RejectedTokens"), None);
+        assert_eq!(line.get("Errors"), None);
     }
 
     #[test]

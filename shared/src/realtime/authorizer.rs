@@ -21,13 +21,23 @@ pub(super) struct AllowedOrigins(Vec<String>);
 
 /// Why a handshake is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum HandshakeError {
     #[error("pages of this origin are not allowed to connect")]
     Origin,
     #[error("the client does not offer the protocol chat.v1")]
     Protocol,
     #[error("the access token is missing or not valid")]
     Token(TokenError),
+}
+
+impl HandshakeError {
+    /// Why the access token is refused.
+    pub fn token_error(self) -> Option<TokenError> {
+        match self {
+            Self::Token(error) => Some(error),
+            Self::Origin | Self::Protocol => None,
+        }
+    }
 }
 
 impl AllowedOrigins {
@@ -63,9 +73,9 @@ pub(super) async fn authorize(
     origins: &AllowedOrigins,
     authenticator: &Authenticator,
     now: Timestamp,
-) -> Result<VerifiedToken, Refusal> {
+) -> Result<VerifiedToken, HandshakeError> {
     if !origins.allow(event.header("Origin")) {
-        return Err(Refusal::Origin);
+        return Err(HandshakeError::Origin);
     }
     let offered = event.header("Sec-WebSocket-Protocol").unwrap_or_default();
     let (own, others): (Vec<_>, Vec<_>) = offered
@@ -74,7 +84,7 @@ pub(super) async fn authorize(
         .filter(|protocol| !protocol.is_empty())
         .partition(|protocol| protocol.starts_with(PROTOCOL_PREFIX));
     if !own.contains(&PROTOCOL) {
-        return Err(Refusal::Protocol);
+        return Err(HandshakeError::Protocol);
     }
     let verified = match others[..] {
         [] => {
@@ -84,7 +94,7 @@ pub(super) async fn authorize(
         [token] => authenticator.authenticate_token(token, now).await,
         _ => Err(TokenError::Malformed),
     };
-    verified.map_err(Refusal::Token)
+    verified.map_err(HandshakeError::Token)
 }
 
 /// The response of a REQUEST authorizer: a policy, and the context that the events of the connection contain.

@@ -33,16 +33,29 @@ impl AuthorizerEvent {
     }
 }
 
-/// The routes of the WebSocket API, by what API Gateway calls the type of their events.
+/// A route of the WebSocket API, by the type of its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub(super) enum EventType {
-    /// `$connect`
+pub(super) enum Route {
+    /// A handshake.
+    #[serde(rename = "CONNECT")]
     Connect,
-    /// `$default`
-    Message,
-    /// `$disconnect`
+    /// The end of a connection.
+    #[serde(rename = "DISCONNECT")]
     Disconnect,
+    /// A frame of a client.
+    #[serde(rename = "MESSAGE")]
+    Default,
+}
+
+impl Route {
+    /// The name of the route.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Connect => "$connect",
+            Self::Disconnect => "$disconnect",
+            Self::Default => "$default",
+        }
+    }
 }
 
 /// The event of a route: `$connect`, `$disconnect` or `$default`.
@@ -59,13 +72,13 @@ pub(super) struct RouteEvent {
 #[serde(rename_all = "camelCase")]
 struct RouteContext {
     connection_id: String,
-    event_type: EventType,
+    event_type: Route,
     /// Milliseconds since 1970 UTC.
     connected_at: Option<u64>,
     authorizer: AuthorizerContext,
 }
 
-/// What `authorize-connection` has found out. API Gateway passes numbers as strings.
+/// The context that `authorize-connection` returned. API Gateway passes numbers as strings.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AuthorizerContext {
@@ -82,13 +95,13 @@ impl RouteEvent {
     ///
     /// # Errors
     /// [`Error::Internal`] if it cannot be read, [`Error::InvalidRequest`] if it is of another type.
-    pub fn parse(payload: &str, expected: EventType) -> Result<Self, Error> {
+    pub fn parse(payload: &str, expected: Route) -> Result<Self, Error> {
         let event: Self =
             serde_json::from_str(payload).map_err(|error| Error::Internal(Box::new(error)))?;
         if event.request_context.event_type == expected {
             Ok(event)
         } else {
-            Err(Error::invalid("a frame is no handshake"))
+            Err(Error::invalid("the event is of another route"))
         }
     }
 
@@ -208,7 +221,7 @@ mod tests {
                 "eventType": "CONNECT", "connectionId": "abc=", "connectedAt": 1_700_000_000_123_u64, "other": null,
                 "authorizer": {"userId": user, "tokenExpiresAt": expiry, "principalId": "42"},
             }});
-            let event = RouteEvent::parse(&event.to_string(), EventType::Connect).unwrap();
+            let event = RouteEvent::parse(&event.to_string(), Route::Connect).unwrap();
             assert_eq!(event.user().unwrap().get(), 42);
             let connection = event.connection(Timestamp::from_millis(1));
             assert_eq!(connection.id, "abc=");
@@ -216,7 +229,7 @@ mod tests {
             assert_eq!(connection.token_expires_at.seconds(), 1_790_000_000);
         }
         let without = json!({"requestContext": {"eventType": "CONNECT", "connectionId": "abc="}});
-        assert!(RouteEvent::parse(&without.to_string(), EventType::Connect).is_err());
+        assert!(RouteEvent::parse(&without.to_string(), Route::Connect).is_err());
     }
 
     #[test]
@@ -226,8 +239,8 @@ mod tests {
             "authorizer": {"userId": "42", "tokenExpiresAt": "1790000000"},
         }});
         let parse = |expected| RouteEvent::parse(&event.to_string(), expected);
-        assert!(parse(EventType::Message).is_ok());
-        for other in [EventType::Connect, EventType::Disconnect] {
+        assert!(parse(Route::Default).is_ok());
+        for other in [Route::Connect, Route::Disconnect] {
             let error = parse(other).err().unwrap();
             assert!(matches!(error, Error::InvalidRequest(_)), "{error}");
         }

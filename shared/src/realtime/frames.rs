@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     event::RouteEvent,
-    management::ManagementClient,
+    management::{ManagementClient, PostOutcome},
     protocol::{
         ByeReason, ClientFrame, ControlFrame, EventFrame, EventView, FrameErrorCode, RenewRequest,
         TypingRequest,
@@ -89,16 +89,16 @@ impl FrameHandler {
                 return Ok(FrameResponse::error(FrameErrorCode::InvalidFrame, &problem));
             }
         };
-        match (store.admit_frame(user, id).await?, &frame) {
-            // A new token is accepted as long as the connection is open.
-            (FrameAdmission::Admitted, _)
-            | (FrameAdmission::TokenExpired, ClientFrame::Renew(_)) => {}
-            (FrameAdmission::TokenExpired, _) => {
+        // A new token is accepted as long as the connection is open.
+        let needs_valid_token = !matches!(frame, ClientFrame::Renew(_));
+        match store.admit_frame(user, id, needs_valid_token).await? {
+            FrameAdmission::Admitted => {}
+            FrameAdmission::TokenExpired => {
                 return Ok(self.close(id, ByeReason::TokenExpired).await);
             }
             // Events do not reach a connection that is not in the table.
-            (FrameAdmission::Unknown, _) => return Ok(self.close(id, ByeReason::Behind).await),
-            (FrameAdmission::RateLimited, _) => {
+            FrameAdmission::Unknown => return Ok(self.close(id, ByeReason::Behind).await),
+            FrameAdmission::RateLimited => {
                 let problem = "send at most one frame a second on average";
                 return Ok(FrameResponse::error(FrameErrorCode::RateLimited, problem));
             }
@@ -136,11 +136,11 @@ impl FrameHandler {
                 });
             }
         };
-        let expires_at = verified.expires_at;
-        if !store.renew_connection(user, id, expires_at).await? {
-            return Ok(self.close(id, ByeReason::Behind).await);
-        }
-        Ok(FrameResponse::with(ControlFrame::renewed(expires_at)))
+        let renewed = store.renew_connection(user, id, verified.expires_at);
+        Ok(match renewed.await? {
+            Some(expires_at) => FrameResponse::with(ControlFrame::renewed(expires_at)),
+            None => self.close(id, ByeReason::Behind).await,
+        })
     }
 
     /// Sends a `typing` event to the other member. Where the chat does not allow messages, nothing happens, so that
@@ -173,21 +173,28 @@ impl FrameHandler {
         // A lost event is missed by nobody, so it is sent once.
         let posts = connections.iter();
         let posts = posts.map(|connection| self.management.post_once(&connection.id, &frame));
-        let frames = join_all(posts).await.len();
-        let frames = u64::try_from(frames).unwrap_or_default();
+        let mut counts = PushCounts {
+            events: 1,
+            ..PushCounts::default()
+        };
+        for outcome in join_all(posts).await {
+            match outcome {
+                PostOutcome::Delivered => counts.frames += 1,
+                // The next event of a chat deletes the connection.
+                PostOutcome::Gone => counts.gone_connections += 1,
+                PostOutcome::Behind(_) => {}
+                PostOutcome::Forbidden(_) | PostOutcome::Rejected(_) => counts.push_failures += 1,
+            }
+        }
         Ok(FrameResponse {
-            counts: PushCounts {
-                events: 1,
-                frames,
-                ..PushCounts::default()
-            },
+            counts,
             ..FrameResponse::default()
         })
     }
 
     async fn close(&self, id: &str, reason: ByeReason) -> FrameResponse {
         let bye = ControlFrame::bye(reason).json();
-        self.management.close(id, &bye).await;
+        self.management.close(id, Some(&bye)).await;
         FrameResponse {
             counts: PushCounts {
                 closed_connections: 1,

@@ -7,6 +7,7 @@
 //! | 410 | the connection is closed, or its handshake is not finished yet |
 //! | 429, 5xx, time-out | the client reads too slowly, or API Gateway is busy: sent again for up to 2 seconds |
 //! | 403 | the function has no permission: a defect of the deployment |
+//! | another status | a defect of this service |
 
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use crate::{aws::AwsConfig, error::BoxError, error::ConfigError, store::Backoff}
 const ENDPOINT_VARIABLE: &str = "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI";
 /// The maximum time of one request.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The maximum time to send the last frame of a connection.
+const LAST_FRAME_TIMEOUT: Duration = Duration::from_millis(250);
 /// After this time, a frame is not sent again.
 const MAX_RETRY_TIME: Duration = Duration::from_secs(2);
 
@@ -38,8 +41,21 @@ pub(super) enum PostOutcome {
     Gone,
     /// It could not be sent in time. The client does not know that it has missed something.
     Behind(BoxError),
-    /// The function may not send frames.
+    /// The role of the function lacks a permission.
     Forbidden(BoxError),
+    /// API Gateway refuses the frame.
+    Rejected(BoxError),
+}
+
+/// The outcome of closing a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CloseOutcome {
+    /// It is closed.
+    Closed,
+    /// There is no such connection, or not yet.
+    Gone,
+    /// It may still be open.
+    Failed,
 }
 
 impl ManagementClient {
@@ -87,12 +103,28 @@ impl ManagementClient {
         }
     }
 
-    /// Sends a last frame and closes the connection. Failures are ignored: the connection can be closed already, and
-    /// a client that hears nothing any more finds out with its next `sync`.
-    pub async fn close(&self, id: &str, last_frame: &str) {
-        self.post_once(id, last_frame).await;
+    /// Sends a last frame, if there is one, and closes the connection.
+    pub async fn close(&self, id: &str, last_frame: Option<&str>) -> CloseOutcome {
+        if let Some(frame) = last_frame {
+            // It is not worth the time of a client that reads slowly.
+            let _ = timeout(LAST_FRAME_TIMEOUT, self.post_once(id, frame)).await;
+        }
         let request = self.0.delete_connection().connection_id(id).send();
-        let _ = timeout(ATTEMPT_TIMEOUT, request).await;
+        match timeout(ATTEMPT_TIMEOUT, request).await {
+            Ok(Ok(_)) => CloseOutcome::Closed,
+            Ok(Err(error)) => match classify(&error) {
+                PostOutcome::Gone => CloseOutcome::Gone,
+                _ => CloseOutcome::Failed,
+            },
+            Err(_) => CloseOutcome::Failed,
+        }
+    }
+}
+
+impl CloseOutcome {
+    /// Whether the connection is closed now.
+    pub fn is_closed(self) -> bool {
+        self != Self::Failed
     }
 }
 
@@ -108,6 +140,7 @@ where
     match status {
         Some(410) => PostOutcome::Gone,
         Some(429 | 500..) | None => PostOutcome::Behind(cause),
-        Some(_) => PostOutcome::Forbidden(cause),
+        Some(403) => PostOutcome::Forbidden(cause),
+        Some(_) => PostOutcome::Rejected(cause),
     }
 }

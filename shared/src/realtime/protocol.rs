@@ -243,9 +243,11 @@ pub(crate) struct ErrorFrame {
     message: String,
 }
 
-/// `token_expired`: the access token expired and was not renewed in time; connect with a new one.
-/// `too_many_connections`: the user has opened more than 10 connections; this was the oldest. `behind`: events could
-/// not be delivered; connect again, and fetch what was missed.
+/// Why the server closes the connection.
+///
+/// - `token_expired`: the access token expired and was not renewed in time. Connect with a new one.
+/// - `too_many_connections`: the user has opened more than 10 connections, and this was the oldest.
+/// - `behind`: events could not be delivered. Connect again, and fetch what was missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -255,8 +257,11 @@ pub(crate) enum ByeReason {
     Behind,
 }
 
-/// `invalid_frame`: the frame is too long, is not JSON or has an unknown type or an invalid member. `rate_limited`:
-/// more than one frame a second on average. `unauthorized`: the new token is not valid, or belongs to another user.
+/// Why a frame was not accepted.
+///
+/// - `invalid_frame`: the frame is too long, is not JSON, or has an unknown type or an invalid member.
+/// - `rate_limited`: the client has sent more than one frame a second on average.
+/// - `unauthorized`: the new token is not valid, or belongs to another user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]

@@ -1,19 +1,22 @@
 //! Runs the functions of the WebSocket API and of the stream.
 
-use std::{cell::Cell, convert::Infallible, process::ExitCode, time::Duration};
+use std::{
+    cell::Cell, collections::BTreeMap, convert::Infallible, process::ExitCode, time::Duration,
+};
 
+use futures_util::future::try_join_all;
 use lambda_runtime::{Context, LambdaEvent, service_fn};
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 use tokio::time::Instant;
 
 use super::{
-    authorizer::{AllowedOrigins, AuthorizerResponse, Refusal, authorize},
-    event::{AuthorizerEvent, EventType, RouteEvent, StreamEvent},
+    authorizer::{AllowedOrigins, AuthorizerResponse, authorize},
+    event::{AuthorizerEvent, Route, RouteEvent, StreamEvent},
     frames::FrameHandler,
-    management::ManagementClient,
-    protocol::{ByeReason, ControlFrame, PROTOCOL},
-    push::push,
+    management::{CloseOutcome, ManagementClient},
+    protocol::{ByeReason, ControlFrame, FrameErrorCode, PROTOCOL},
+    push::{MIN_AGE, push},
 };
 use crate::{
     Error,
@@ -27,6 +30,9 @@ use crate::{
     },
     store::{Store, TableClient},
 };
+
+/// The maximum time from the start of a handshake to the response of `open-connection`.
+const MAX_HANDSHAKE_TIME: Duration = Duration::from_secs(8);
 
 /// The response of a function, and what its log line says.
 struct Outcome<R> {
@@ -61,242 +67,260 @@ struct Invocation<'a> {
 
 /// `authorize-connection`: the authorizer of `$connect`.
 pub async fn authorize_connections() -> ExitCode {
-    let (aws, logger) = match init().await {
-        Ok(initialized) => initialized,
-        Err(error) => return fail_init(&error),
-    };
-    let authenticator = match Authenticator::connect(env, &aws, Timestamp::now()).await {
-        Ok(authenticator) => authenticator,
-        Err(error) => return fail_init(&error),
-    };
-    let origins = AllowedOrigins::from_env(env);
-    run(&logger, None, "authorizer", async |invocation| {
-        let event: AuthorizerEvent = match serde_json::from_str(invocation.payload) {
-            Ok(event) => event,
-            Err(error) => {
-                return Outcome {
-                    status: 500,
-                    code: Some(ErrorCode::Internal),
+    start(async |aws, logger| {
+        let authenticator = Authenticator::connect(env, &aws, Timestamp::now()).await?;
+        let origins = AllowedOrigins::from_env(env);
+        let handler = async |invocation: Invocation<'_>| {
+            let event: AuthorizerEvent = match serde_json::from_str(invocation.payload) {
+                Ok(event) => event,
+                Err(error) => return unreadable(&error, AuthorizerResponse::new("*", None)),
+            };
+            let arn = &event.method_arn;
+            match authorize(&event, &origins, &authenticator, invocation.now).await {
+                Ok(token) => Outcome::ok(AuthorizerResponse::new(arn, Some(token))),
+                Err(error) => Outcome {
+                    status: 403,
                     cause: Some(error.to_string()),
-                    ..Outcome::ok(AuthorizerResponse::new("*", None))
-                };
+                    token_error: error.token_error(),
+                    ..Outcome::ok(AuthorizerResponse::new(arn, None))
+                },
             }
         };
-        let arn = &event.method_arn;
-        match authorize(&event, &origins, &authenticator, invocation.now).await {
-            Ok(token) => Outcome::ok(AuthorizerResponse::new(arn, Some(token))),
-            Err(refusal) => {
-                let token_error = match refusal {
-                    Refusal::Token(error) => Some(error),
-                    Refusal::Origin | Refusal::Protocol => None,
-                };
-                Outcome {
-                    status: 403,
-                    code: token_error.map(|_| ErrorCode::Unauthorized),
-                    cause: Some(refusal.to_string()),
-                    token_error,
-                    ..Outcome::ok(AuthorizerResponse::new(arn, None))
-                }
-            }
-        }
+        Ok(run(&logger, None, "authorizer", handler).await)
     })
     .await
 }
 
 /// `open-connection`: stores a connection. If the user has too many, the oldest ones are closed.
 pub async fn open_connections() -> ExitCode {
-    let (aws, logger) = match init().await {
-        Ok(initialized) => initialized,
-        Err(error) => return fail_init(&error),
-    };
-    let table = TableClient::connect(env, &aws, 1).await;
-    let (table, management) = match (table, ManagementClient::new(&aws, env)) {
-        (Ok(table), Ok(management)) => (table, management),
-        (Err(error), _) | (_, Err(error)) => return fail_init(&error),
-    };
-    let (table, management) = (&table, &management);
-    run(&logger, Some(table), "$connect", async |invocation| {
-        route(
-            &invocation,
-            table,
-            EventType::Connect,
-            async |event, store| {
-                let user = event.user()?;
-                let connection = event.connection(invocation.now);
-                let surplus = store.open_connection(user, &connection).await?;
-                let bye = ControlFrame::bye(ByeReason::TooManyConnections).json();
-                for old in &surplus {
-                    store.delete_connection(user, &old.id).await?;
-                    management.close(&old.id, &bye).await;
-                }
-                let closed_connections = u64::try_from(surplus.len()).unwrap_or_default();
-                let counts = PushCounts {
-                    closed_connections,
-                    ..PushCounts::default()
-                };
-                let headers = json!({"Sec-WebSocket-Protocol": PROTOCOL});
-                let response = json!({"statusCode": 200, "headers": headers});
-                Ok(Outcome {
-                    counts,
-                    ..Outcome::ok(response)
-                })
-            },
-        )
-        .await
+    start(async |aws, logger| {
+        let table = TableClient::connect(env, &aws, 1).await?;
+        let management = ManagementClient::new(&aws, env)?;
+        let handler = async |event: &RouteEvent, store: &Store, now| {
+            open_connection(event, store, &management, now).await
+        };
+        Ok(run_route(&logger, &table, Route::Connect, handler).await)
     })
     .await
 }
 
+/// Stores a connection, and closes the oldest ones of a user who has too many.
+///
+/// An item of a connection that was not opened would take the place of another one, so it is deleted if this fails.
+async fn open_connection(
+    event: &RouteEvent,
+    store: &Store,
+    management: &ManagementClient,
+    now: Timestamp,
+) -> Result<Outcome<Value>, Error> {
+    let started = Instant::now();
+    let (user, connection) = (event.user()?, event.connection(now));
+    let opened = store.open_connection(user, &connection).await;
+    let surplus = match opened {
+        Ok(surplus) => surplus,
+        Err(error) => {
+            let _ = store.delete_connection(user, &connection.id).await;
+            return Err(error);
+        }
+    };
+    if surplus.contains(&connection) {
+        store.delete_connection(user, &connection.id).await?;
+        return Ok(Outcome {
+            status: 429,
+            ..Outcome::ok(json!({"statusCode": 429}))
+        });
+    }
+    let bye = ControlFrame::bye(ByeReason::TooManyConnections).json();
+    let closed = surplus.iter().map(async |old| {
+        let closed = management.close(&old.id, Some(&bye)).await;
+        // A young one that is gone may still be in its handshake. If it succeeds, it is one too many until the next.
+        let is_in_handshake = closed == CloseOutcome::Gone && old.connected_at + MIN_AGE > now;
+        if closed.is_closed() && !is_in_handshake {
+            store.delete_connection(user, &old.id).await?;
+        }
+        Ok::<_, Error>(u64::from(closed.is_closed()))
+    });
+    let closed_connections = try_join_all(closed).await?.into_iter().sum();
+    // A connection that is older than this counts as gone if an event meets it before its handshake is finished.
+    if connection.connected_at + MAX_HANDSHAKE_TIME < now + started.elapsed() {
+        store.delete_connection(user, &connection.id).await?;
+        return Err(Error::Unavailable("the handshake took too long".into()));
+    }
+    let headers = json!({"Sec-WebSocket-Protocol": PROTOCOL});
+    Ok(Outcome {
+        counts: PushCounts {
+            closed_connections,
+            ..PushCounts::default()
+        },
+        ..Outcome::ok(json!({"statusCode": 200, "headers": headers}))
+    })
+}
+
 /// `close-connection`: deletes a connection.
 pub async fn close_connections() -> ExitCode {
-    let (aws, logger) = match init().await {
-        Ok(initialized) => initialized,
-        Err(error) => return fail_init(&error),
-    };
-    let table = match TableClient::connect(env, &aws, 1).await {
-        Ok(table) => table,
-        Err(error) => return fail_init(&error),
-    };
-    let table = &table;
-    run(&logger, Some(table), "$disconnect", async |invocation| {
-        route(
-            &invocation,
-            table,
-            EventType::Disconnect,
-            async |event, store| {
-                let (user, id) = (event.user()?, event.connection_id());
-                store.delete_connection(user, id).await?;
-                Ok(Outcome::ok(json!({"statusCode": 200})))
-            },
-        )
-        .await
+    start(async |aws, logger| {
+        let table = TableClient::connect(env, &aws, 1).await?;
+        let handler = async |event: &RouteEvent, store: &Store, _| {
+            let (user, id) = (event.user()?, event.connection_id());
+            store.delete_connection(user, id).await?;
+            Ok(Outcome::ok(json!({"statusCode": 200})))
+        };
+        Ok(run_route(&logger, &table, Route::Disconnect, handler).await)
     })
     .await
 }
 
 /// `receive-frame`: handles the frames of clients.
 pub async fn receive_frames() -> ExitCode {
-    let (aws, logger) = match init().await {
-        Ok(initialized) => initialized,
-        Err(error) => return fail_init(&error),
-    };
-    let (table, handler) = match init_frames(&aws).await {
-        Ok(initialized) => initialized,
-        Err(error) => return fail_init(&error),
-    };
-    let (table, handler) = (&table, &handler);
-    run(&logger, Some(table), "$default", async |invocation| {
-        route(
-            &invocation,
-            table,
-            EventType::Message,
-            async |event, store| {
-                let result = handler.handle(event, store, invocation.now).await?;
-                let response = match &result.frame {
-                    Some(frame) => json!({"statusCode": 200, "body": frame.json()}),
-                    None => json!({"statusCode": 200}),
-                };
-                Ok(Outcome {
-                    code: result.token_error.map(|_| ErrorCode::Unauthorized),
-                    token_error: result.token_error,
-                    counts: result.counts,
-                    ..Outcome::ok(response)
-                })
-            },
-        )
-        .await
+    start(async |aws, logger| {
+        let (authenticator, table) = tokio::try_join!(
+            Authenticator::connect(env, &aws, Timestamp::now()),
+            TableClient::connect(env, &aws, 1),
+        )?;
+        let management = ManagementClient::new(&aws, env)?;
+        let frames = FrameHandler::new(authenticator, management, env)?;
+        let handler = async |event: &RouteEvent, store: &Store, now| {
+            let result = frames.handle(event, store, now).await?;
+            let response = match &result.frame {
+                Some(frame) => json!({"statusCode": 200, "body": frame.json()}),
+                None => json!({"statusCode": 200}),
+            };
+            Ok(Outcome {
+                token_error: result.token_error,
+                counts: result.counts,
+                ..Outcome::ok(response)
+            })
+        };
+        Ok(run_route(&logger, &table, Route::Default, handler).await)
     })
     .await
-}
-
-async fn init_frames(aws: &AwsConfig) -> Result<(TableClient, FrameHandler), ConfigError> {
-    let (authenticator, table) = tokio::try_join!(
-        Authenticator::connect(env, aws, Timestamp::now()),
-        TableClient::connect(env, aws, 1),
-    )?;
-    let management = ManagementClient::new(aws, env)?;
-    let handler = FrameHandler::new(authenticator, management, env)?;
-    Ok((table, handler))
 }
 
 /// `push-events`: sends the events of changes to connections.
 pub async fn push_events() -> ExitCode {
-    let (aws, logger) = match init().await {
-        Ok(initialized) => initialized,
-        Err(error) => return fail_init(&error),
-    };
-    // Both members are read at the same time.
-    let table = TableClient::connect(env, &aws, 2).await;
-    let (table, management) = match (table, ManagementClient::new(&aws, env)) {
-        (Ok(table), Ok(management)) => (table, management),
-        (Err(error), _) | (_, Err(error)) => return fail_init(&error),
-    };
-    let (table, management) = (&table, &management);
-    run(&logger, Some(table), "stream", async |invocation| {
-        let event: StreamEvent<'_> = match serde_json::from_str(invocation.payload) {
-            Ok(event) => event,
-            Err(error) => {
-                return Outcome {
-                    status: 500,
-                    code: Some(ErrorCode::Internal),
-                    cause: Some(error.to_string()),
-                    ..Outcome::ok(json!({"batchItemFailures": []}))
-                };
+    start(async |aws, logger| {
+        // Both members are read at the same time.
+        let table = TableClient::connect(env, &aws, 2).await?;
+        let management = ManagementClient::new(&aws, env)?;
+        let handler = async |invocation: Invocation<'_>| {
+            let event: StreamEvent<'_> = match serde_json::from_str(invocation.payload) {
+                Ok(event) => event,
+                Err(error) => return unreadable(&error, json!({"batchItemFailures": []})),
+            };
+            let (now, deadline) = (invocation.now, invocation.deadline);
+            let report = push(&event.records, &table, &management, now, deadline).await;
+            let failures = report.failed_from.iter();
+            let failures: Vec<_> = failures
+                .map(|number| json!({"itemIdentifier": number}))
+                .collect();
+            let status = match (report.counts.push_failures, &report.failed_from) {
+                (1.., _) => 500,
+                (0, Some(_)) => 503,
+                (0, None) => 200,
+            };
+            Outcome {
+                status,
+                cause: summary(&report.causes),
+                counts: report.counts,
+                ..Outcome::ok(json!({"batchItemFailures": failures}))
             }
         };
-        let store = table.store_at(invocation.now);
-        let now = invocation.now;
-        let report = push(&event.records, &store, management, now, invocation.deadline).await;
-        let failures = report.failed_from.iter();
-        let failures: Vec<_> = failures
-            .map(|number| json!({"itemIdentifier": number}))
-            .collect();
-        let status = match (report.counts.push_failures, &report.failed_from) {
-            (1.., _) => 500,
-            (0, Some(_)) => 503,
-            (0, None) => 200,
-        };
-        Outcome {
-            status,
-            cause: (!report.causes.is_empty()).then(|| report.causes.join("; ")),
-            counts: report.counts,
-            ..Outcome::ok(json!({"batchItemFailures": failures}))
-        }
+        Ok(run(&logger, Some(&table), "stream", handler).await)
     })
     .await
+}
+
+/// The causes of a batch on one line, each once.
+fn summary(causes: &[String]) -> Option<String> {
+    /// A longer line could be cut, and would lose its metrics.
+    const MAX_CAUSES: usize = 10;
+
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for cause in causes {
+        *counts.entry(cause).or_default() += 1;
+    }
+    let others = counts.len().saturating_sub(MAX_CAUSES);
+    let described = counts
+        .iter()
+        .take(MAX_CAUSES)
+        .map(|(cause, count)| match count {
+            1 => (*cause).to_owned(),
+            _ => format!("{cause} ({count} times)"),
+        });
+    let mut described: Vec<_> = described.collect();
+    if others > 0 {
+        described.push(format!("and {others} other causes"));
+    }
+    (!described.is_empty()).then(|| described.join("; "))
 }
 
 fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-async fn init() -> Result<(AwsConfig, Logger), ConfigError> {
-    let logger = Logger::from_env(env)?;
-    Ok((AwsConfig::from_env().await?, logger))
+/// Starts a function. If its configuration is missing or invalid, prints an error that names the variable and exits.
+async fn start(
+    function: impl AsyncFnOnce(AwsConfig, Logger) -> Result<ExitCode, ConfigError>,
+) -> ExitCode {
+    let started = async {
+        let logger = Logger::from_env(env)?;
+        function(AwsConfig::from_env().await?, logger).await
+    };
+    started.await.unwrap_or_else(|error| fail_init(&error))
 }
 
-/// Handles the event of a route. An error becomes its status: for `$connect`, API Gateway refuses the handshake with
-/// it. The client receives no frame.
-async fn route(
-    invocation: &Invocation<'_>,
+/// The outcome of an event that is not of the expected form, which API Gateway and Lambda never send.
+fn unreadable<R>(error: &serde_json::Error, response: R) -> Outcome<R> {
+    Outcome {
+        status: 500,
+        code: Some(ErrorCode::Internal),
+        cause: Some(error.to_string()),
+        ..Outcome::ok(response)
+    }
+}
+
+/// Runs the function of a route. An error becomes its status: for `$connect`, API Gateway refuses the handshake with
+/// it. For `$default` it means that the client gets no response, as if the frame was lost; it then connects again.
+async fn run_route(
+    logger: &Logger,
     table: &TableClient,
-    event_type: EventType,
-    handler: impl AsyncFn(&RouteEvent, &Store) -> Result<Outcome<Value>, Error>,
-) -> Outcome<Value> {
-    let result = async {
-        let event = RouteEvent::parse(invocation.payload, event_type)?;
-        let store = table.store_at(invocation.now);
-        handler(&event, &store).await
-    };
-    let result = tokio::time::timeout_at(invocation.deadline, result).await;
-    let result =
-        result.unwrap_or_else(|_| Err(Error::Unavailable("the invocation ran out of time".into())));
-    result.unwrap_or_else(|error| Outcome {
-        status: error.status(),
-        code: Some(error.code()),
-        cause: error.cause().map(ToString::to_string),
-        ..Outcome::ok(json!({"statusCode": error.status()}))
+    expected: Route,
+    handler: impl AsyncFn(&RouteEvent, &Store, Timestamp) -> Result<Outcome<Value>, Error>,
+) -> ExitCode {
+    let handler = &handler;
+    run(logger, Some(table), expected.key(), async |invocation| {
+        let result = async {
+            let event = RouteEvent::parse(invocation.payload, expected)?;
+            let store = table.store_at(invocation.now);
+            handler(&event, &store, invocation.now).await
+        };
+        let result = tokio::time::timeout_at(invocation.deadline, result).await;
+        let result = result
+            .unwrap_or_else(|_| Err(Error::Unavailable("the invocation ran out of time".into())));
+        result.unwrap_or_else(|error| {
+            let status = error.status();
+            let response = match &error {
+                // A client can choose another route by the type of its frame.
+                Error::InvalidRequest(_) => {
+                    let problem = "the `type` of a frame must be sync, renew or typing";
+                    let frame = ControlFrame::error(FrameErrorCode::InvalidFrame, problem);
+                    json!({"statusCode": status, "body": frame.json()})
+                }
+                _ => json!({"statusCode": status}),
+            };
+            Outcome {
+                status,
+                code: Some(error.code()),
+                cause: error.cause().map(ToString::to_string),
+                counts: PushCounts {
+                    push_failures: u64::from(status == 500),
+                    ..PushCounts::default()
+                },
+                ..Outcome::ok(response)
+            }
+        })
     })
+    .await
 }
 
 /// Runs a function until Lambda stops the process, and writes a log line for each invocation.
@@ -349,4 +373,19 @@ async fn run<R: Serialize>(
 fn remaining(context: &Context, now: Timestamp) -> Duration {
     let remaining = context.deadline.saturating_sub(now.millis());
     Duration::from_millis(remaining).saturating_sub(RESPONSE_RESERVE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_causes_are_counted_and_their_number_is_limited() {
+        assert_eq!(summary(&[]), None);
+        let causes = ["b", "a", "b"].map(str::to_owned);
+        assert_eq!(summary(&causes).unwrap(), "a; b (2 times)");
+        let many: Vec<_> = (10..25).map(|number| number.to_string()).collect();
+        let text = summary(&many).unwrap();
+        assert!(text.ends_with("18; 19; and 5 other causes"), "{text}");
+    }
 }

@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 
 use super::{
     KeyQuery, Store, Totals,
-    items::{ConnectionItem, Item, ItemKey, ItemKind, OpenRequestsItem, TotalsItem},
+    items::{ConnectionItem, Item, ItemKey, ItemKind, Partition, TotalsItem},
     transaction::{UpdateFailure, nothing_to_write, number},
     update::ItemUpdate,
 };
@@ -115,7 +115,7 @@ impl Store {
             index: None,
             condition: "pk = :pk AND sk BETWEEN :first AND :last",
             values: vec![
-                (":pk", OpenRequestsItem::key(user).pk),
+                (":pk", Partition::User(user).pk()),
                 (":first", ConnectionItem::SK_PREFIX.to_owned()),
                 (":last", TotalsItem::last_sk()),
             ],
@@ -126,9 +126,13 @@ impl Store {
         for item in self.query(query, usize::MAX).await? {
             match kind_of(&item) {
                 Some(ItemKind::Connection) => connections.extend(self.read_connection(item)),
-                Some(_) => self.add_counter(&mut totals, item)?,
-                // A newer version of this service has written it.
-                None => {}
+                // A counter that somebody has damaged must not keep events from the user. Without it the version is
+                // lower, so that clients do not take these totals.
+                Some(_) if self.add_counter(&mut totals, item).is_err() => {
+                    self.table.usage.count_invariant_violation();
+                }
+                // A newer version of this service has written an item of an unknown kind.
+                Some(_) | None => {}
             }
         }
         Ok((connections, totals))
@@ -142,27 +146,35 @@ impl Store {
         self.query_connections(user, false).await
     }
 
-    /// Counts a frame of a client, if the connection exists, its token is valid and the client has not sent too many.
+    /// Counts a frame of a client, if the connection exists and the client has not sent too many; with
+    /// `needs_valid_token` also only if its token is valid.
     ///
     /// # Errors
     /// Only 5xx.
-    pub async fn admit_frame(&self, user: UserId, id: &str) -> Result<FrameAdmission, Error> {
+    pub async fn admit_frame(
+        &self,
+        user: UserId,
+        id: &str,
+        needs_valid_token: bool,
+    ) -> Result<FrameAdmission, Error> {
         let now = self.now();
         let idle = idle_at(now);
         // Almost all frames come after a pause.
-        let counted = self.count_frame(user, id, now, ("<=", idle), idle + FRAME_INTERVAL);
+        let expired = needs_valid_token.then(|| last_expired_second(now));
+        let key = ConnectionItem::key(user, id);
+        let counted = self.count_frame(&key, expired, ("<=", idle), idle + FRAME_INTERVAL);
         let found = match counted.await? {
             Ok(()) => return Ok(FrameAdmission::Admitted),
             Err(None) => return Ok(FrameAdmission::Unknown),
             Err(Some(found)) => found,
         };
-        if found.token_expires_at <= last_expired_second(now) {
+        if expired.is_some_and(|expired| found.token_expires_at <= expired) {
             return Ok(FrameAdmission::TokenExpired);
         }
         let Some(next_at) = next_at(found.next_at, now) else {
             return Ok(FrameAdmission::RateLimited);
         };
-        let counted = self.count_frame(user, id, now, ("=", found.next_at), next_at);
+        let counted = self.count_frame(&key, expired, ("=", found.next_at), next_at);
         // If another frame of the same client has come first, the client sends many at once.
         Ok(match counted.await? {
             Ok(()) => FrameAdmission::Admitted,
@@ -170,7 +182,8 @@ impl Store {
         })
     }
 
-    /// Sets when the token of a connection expires. Returns whether the connection exists.
+    /// Sets when the token of a connection expires, unless it already expires later: two renewals can be handled in
+    /// the wrong order. Returns when it expires now, or `None` if the connection does not exist.
     ///
     /// # Errors
     /// Only 5xx.
@@ -179,32 +192,38 @@ impl Store {
         user: UserId,
         id: &str,
         token_expires_at: Timestamp,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<Timestamp>, Error> {
         let mut update = ItemUpdate::default();
         update.require_existing();
         let seconds = number(token_expires_at.seconds());
+        update.require_that(ConnectionItem::TOKEN_EXPIRES_AT, "<=", seconds.clone());
         update.set(ConnectionItem::TOKEN_EXPIRES_AT, Some(seconds));
         let key = ConnectionItem::key(user, id);
-        Ok(self.update_connection(key, &update).await?.is_ok())
+        let Err(failure) = self.update_connection(&key, &update).await? else {
+            return Ok(Some(token_expires_at));
+        };
+        let found = failure.item.map(ConnectionItem::read).transpose()?;
+        let found = found.map(ConnectionItem::into_connection).transpose()?;
+        Ok(found.map(|found| found.token_expires_at))
     }
 
-    /// Sets `nextAt` of a connection to `next_at`, if its value compares to another one in this way and the token is
-    /// valid. The inner error is the item that does not meet this condition, or `None` if there is none.
+    /// Sets `nextAt` of a connection to `next_at`, if its value compares to another one in this way, and its token
+    /// expires after `expired`. The inner error is the item that does not meet this condition, or `None` if there is
+    /// none.
     async fn count_frame(
         &self,
-        user: UserId,
-        id: &str,
-        now: Timestamp,
+        key: &ItemKey,
+        expired: Option<u64>,
         (comparison, before): (&str, u64),
         next_at: u64,
     ) -> Result<Result<(), Option<ConnectionItem>>, Error> {
         let mut update = ItemUpdate::default();
         update.require_existing();
-        let expired = number(last_expired_second(now));
-        update.require_that(ConnectionItem::TOKEN_EXPIRES_AT, ">", expired);
+        if let Some(expired) = expired {
+            update.require_that(ConnectionItem::TOKEN_EXPIRES_AT, ">", number(expired));
+        }
         update.require_that(ConnectionItem::NEXT_AT, comparison, number(before));
         update.set(ConnectionItem::NEXT_AT, Some(number(next_at)));
-        let key = ConnectionItem::key(user, id);
         let Err(failure) = self.update_connection(key, &update).await? else {
             return Ok(Ok(()));
         };
@@ -217,7 +236,7 @@ impl Store {
 
     async fn update_connection(
         &self,
-        key: ItemKey,
+        key: &ItemKey,
         update: &ItemUpdate,
     ) -> Result<Result<(), UpdateFailure<()>>, Error> {
         self.update_planned(|_| {
@@ -236,7 +255,7 @@ impl Store {
             index: None,
             condition: "pk = :pk AND begins_with(sk, :prefix)",
             values: vec![
-                (":pk", OpenRequestsItem::key(user).pk),
+                (":pk", Partition::User(user).pk()),
                 (":prefix", ConnectionItem::SK_PREFIX.to_owned()),
             ],
             ascending: true,

@@ -5,7 +5,7 @@
 
 use super::{
     Store,
-    items::{ChangeItem, ChatItem, Item},
+    items::{ChangeItem, ChatItem},
 };
 use crate::{
     Error,
@@ -13,14 +13,6 @@ use crate::{
 };
 
 impl Store {
-    /// The chat in an image of the table's stream.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] if the item is no chat or cannot be read.
-    pub fn chat_from_image(&self, image: Item) -> Result<Chat, Error> {
-        self.read_chat(image)
-    }
-
     /// A chat in any status, by a read that costs half and may be a second late. `None` if it does not exist.
     ///
     /// # Errors
@@ -29,14 +21,6 @@ impl Store {
         let item = self.get_item(ChatItem::key(id), false).await?;
         let chat = item.map(|item| self.read_chat(item)).transpose()?;
         Ok(chat.filter(Chat::exists))
-    }
-
-    /// A message that was sent, as it is now. `None` if it stays unreadable.
-    ///
-    /// # Errors
-    /// Only 5xx.
-    pub async fn message_of_event(&self, id: ChatId, seq: Seq) -> Result<Option<Message>, Error> {
-        self.wait_for_message(id, seq).await
     }
 
     /// The message that the change `rev` of a chat edited or deleted, as it is now. `None` if the change or the message

@@ -347,12 +347,12 @@ impl Store {
         item.map(|item| MessageItem::read(item, id)).transpose()
     }
 
-    /// A message that was sent. Its item can become readable later than other items of the same transaction.
-    pub(super) async fn wait_for_message(
-        &self,
-        id: ChatId,
-        seq: Seq,
-    ) -> Result<Option<Message>, Error> {
+    /// A message that was sent, as it is now. Its item can become readable later than other items of the same
+    /// transaction, so it is read again while it is not. `None` if it stays unreadable.
+    ///
+    /// # Errors
+    /// Only 5xx.
+    pub async fn wait_for_message(&self, id: ChatId, seq: Seq) -> Result<Option<Message>, Error> {
         self.reread_until(|| self.message(id, seq), Option::is_some)
             .await
     }

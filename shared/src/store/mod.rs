@@ -61,6 +61,7 @@ pub use messages::{
 };
 pub use reports::ReportOutcome;
 pub use retry::Backoff;
+pub(crate) use retry::MAX_COMMIT_TIME;
 pub use totals::Totals;
 pub use transaction::{ConditionFailures, Write, number};
 pub use usage::Usage;
@@ -240,8 +241,11 @@ impl Store {
         item.map(|item| self.read_chat(item)).transpose()
     }
 
-    /// Reads an item that is a chat.
-    fn read_chat(&self, item: Item) -> Result<Chat, Error> {
+    /// The chat in an item, such as an image of the table's stream.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the item is no chat or cannot be read.
+    pub fn read_chat(&self, item: Item) -> Result<Chat, Error> {
         let item = ChatItem::read(item)?;
         if item.has_negative_count() {
             self.table.usage.count_invariant_violation();

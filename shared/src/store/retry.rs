@@ -24,7 +24,7 @@ use crate::{Error, domain::Timestamp};
 /// take one second on average.
 pub(super) const MAX_REREADS: usize = 8;
 /// After this time, all items of a transaction are readable.
-pub(super) const MAX_COMMIT_TIME: Duration = Duration::from_secs(10);
+pub(crate) const MAX_COMMIT_TIME: Duration = Duration::from_secs(10);
 
 /// Maximum number of attempts of an operation that has the same result however often it is applied.
 const MAX_IDEMPOTENT_ATTEMPTS: u32 = 5;

@@ -406,7 +406,7 @@ impl Device {
     }
 
     /// Waits until the device shows what the REST API says.
-    pub async fn wait_until_right(&self) {
+    pub async fn wait_until_consistent(&self) {
         let expected = View::of_rest(&self.user).await;
         let is_right = async {
             while self.view() != expected {

@@ -246,7 +246,7 @@ async fn a_batch_of_one_chat_costs_as_much_as_one_event() {
 async fn a_connection_that_is_closed_or_gone_costs_one_unit_once() {
     let live = start().await;
     let (ann, ben, chat) = live.api().active_chat().await;
-    live.put_ghost(&ben, "gone=", 3_600).await;
+    live.put_stale_connection(&ben, "gone=", 3_600).await;
     let expired = LiveClient::connect(&ann).await;
     let id = live.only_connection(&ann).await;
     let past = tokens::now_seconds() - 60;

@@ -256,7 +256,7 @@ async fn a_connection_is_closed_at_its_maximum_age_and_its_client_comes_back() {
         device.wait_until_connected(times + 1).await;
     }
     device.wait_for_texts(&chat, &["one", "two", "three"]).await;
-    device.wait_until_right().await;
+    device.wait_until_consistent().await;
 }
 
 /// So the limits of API Gateway never meet a client that follows the rules.
@@ -278,7 +278,7 @@ async fn a_device_that_sends_sync_and_replaces_its_socket_is_never_closed_by_the
     device.wait_until_connected(4).await;
     ann.send(&chat, "hi").await.expect_status(201);
     device.wait_for_texts(&chat, &["hi"]).await;
-    device.wait_until_right().await;
+    device.wait_until_consistent().await;
     assert_eq!(device.times_broken(), 0);
     // The old sockets are closed by the device, when the new ones are open.
     eventually("one socket is open", async || {

@@ -172,6 +172,10 @@ async fn an_event_that_is_delivered_again_has_the_same_id() {
     let lost = || ManagementFault::LoseResponse;
     fixture.live.faults.on_management(once_per_connection(lost));
     fixture.send("one").await;
+    eventually("the frame is sent again", async || {
+        fixture.live.faults.request_count("POST") >= 2
+    })
+    .await;
     let second = fixture.send("two").await;
     let is_second = |event: &Value| event["message"]["seq"] == second;
     let ids = event_ids(&mut ben, is_second).await;
@@ -225,6 +229,9 @@ async fn a_connection_that_cannot_keep_up_is_closed_and_delays_no_other() {
         let [mut slow] = fixture.clients([&fixture.ben]).await;
         let slow_id = fixture.live.only_connection(&fixture.ben).await;
         let [mut other] = fixture.clients([&fixture.ben]).await;
+        // The message that `other` has received is on its way to both.
+        while slow.event("message.created").await["message"]["seq"] != 2 {}
+        fixture.live.faults.drain_requests();
         fixture.live.faults.on_management({
             let slow_id = slow_id.clone();
             move |method, connection| {
@@ -240,6 +247,10 @@ async fn a_connection_that_cannot_keep_up_is_closed_and_delays_no_other() {
         // It knows that it is behind, because it is closed.
         slow.closed().await;
         let requests = fixture.live.faults.drain_requests();
+        // The frame is sent to all connections before it is sent to the slow one again.
+        let posts = requests.iter().filter(|request| request.method == "POST");
+        let first: BTreeSet<_> = posts.take(2).map(|request| &request.connection).collect();
+        assert_eq!(first.len(), 2, "{name}");
         let mut deleted = requests
             .iter()
             .filter(|request| request.method == "DELETE")
@@ -257,8 +268,31 @@ async fn a_connection_that_cannot_keep_up_is_closed_and_delays_no_other() {
     }
 }
 
+#[tokio::test]
+async fn a_connection_that_cannot_be_closed_gets_later_events_and_so_sees_the_gap() {
+    let fixture = Fixture::new().await;
+    let [mut ben] = fixture.clients([&fixture.ben]).await;
+    let id = fixture.live.only_connection(&fixture.ben).await;
+    fixture
+        .live
+        .faults
+        .on_management(|_, _| ManagementFault::Status(503));
+    fixture.send("lost").await;
+    eventually("the connection should be closed", async || {
+        fixture.live.faults.request_count("DELETE") == 1
+    })
+    .await;
+    fixture
+        .live
+        .faults
+        .on_management(|_, _| ManagementFault::None);
+    let seq = fixture.send("hi").await;
+    next_created(&mut ben, seq).await;
+    assert_eq!(fixture.live.only_connection(&fixture.ben).await, id);
+}
+
 /// A chat whose records the stream withholds, so that a test sends them itself.
-async fn withholding_fixture() -> Fixture {
+async fn fixture_without_delivery() -> Fixture {
     let live = LiveStack::start().await;
     live.faults.withhold_records();
     Fixture::on(live).await
@@ -266,10 +300,10 @@ async fn withholding_fixture() -> Fixture {
 
 #[tokio::test]
 async fn a_connection_that_is_gone_is_deleted_unless_it_is_young() {
-    let fixture = withholding_fixture().await;
+    let fixture = fixture_without_delivery().await;
     let live = &fixture.live;
     for (id, age) in [("new=", 0), ("young=", 2), ("old=", OLD), ("older=", 3_600)] {
-        live.put_ghost(&fixture.ben, id, age).await;
+        live.put_stale_connection(&fixture.ben, id, age).await;
     }
     let mut client = LiveClient::connect(&fixture.ben).await;
     let open = live.connections(&fixture.ben).await;
@@ -287,9 +321,10 @@ async fn a_connection_that_is_gone_is_deleted_unless_it_is_young() {
 /// The table's TTL deletes such items late.
 #[tokio::test]
 async fn nothing_is_sent_to_a_connection_whose_item_has_expired() {
-    let fixture = withholding_fixture().await;
+    let fixture = fixture_without_delivery().await;
     let live = &fixture.live;
-    live.put_ghost(&fixture.ben, "expired=", 7_801).await;
+    live.put_stale_connection(&fixture.ben, "expired=", 7_801)
+        .await;
     fixture.send("hi").await;
     let record = live.latest_record(&fixture.chat).await;
     live.faults.drain_requests();
@@ -319,7 +354,7 @@ async fn a_connection_that_is_reported_as_gone_while_it_connects_gets_later_even
 
 #[tokio::test]
 async fn a_frame_that_the_function_may_not_send_is_delivered_again_with_its_record() {
-    let fixture = withholding_fixture().await;
+    let fixture = fixture_without_delivery().await;
     let live = &fixture.live;
     let mut ann = LiveClient::connect(&fixture.ann).await;
     let mut ben = LiveClient::connect(&fixture.ben).await;
@@ -423,7 +458,7 @@ async fn a_handshake_whose_function_is_killed_after_its_write_leaves_nothing_tha
 /// `$connect` has written its item but not responded. An event at this time finds no socket.
 #[tokio::test]
 async fn a_message_that_is_sent_while_a_client_connects_is_shown_and_later_ones_arrive() {
-    let fixture = withholding_fixture().await;
+    let fixture = fixture_without_delivery().await;
     let live = &fixture.live;
     fixture.send("before").await;
     let record = live.latest_record(&fixture.chat).await;
@@ -494,7 +529,7 @@ async fn repeated_records_are_shown_once() {
         .expect_status(200);
     let expected = ["one", "TWO", "three"];
     device.wait_for_texts(&fixture.chat, &expected).await;
-    device.wait_until_right().await;
+    device.wait_until_consistent().await;
     assert!(repeated.load(Ordering::Relaxed) >= 4);
 }
 
@@ -526,7 +561,7 @@ async fn a_dropped_record_is_made_up_for_with_the_next_event_of_the_chat() {
     fixture.send("three").await;
     let expected = ["first", "ONE", "two", "three"];
     device.wait_for_texts(&fixture.chat, &expected).await;
-    device.wait_until_right().await;
+    device.wait_until_consistent().await;
 }
 
 #[tokio::test]
@@ -544,13 +579,13 @@ async fn sync_makes_up_for_a_dropped_record_that_no_event_follows() {
     device
         .wait_for_texts(&fixture.chat, &["first", "one"])
         .await;
-    device.wait_until_right().await;
+    device.wait_until_consistent().await;
 }
 
 /// Records of one chat keep their order, but others can overtake them.
 #[tokio::test]
 async fn the_late_records_of_one_chat_hold_up_no_other_chat_and_stay_in_order() {
-    let fixture = withholding_fixture().await;
+    let fixture = fixture_without_delivery().await;
     let live = &fixture.live;
     let cat = live.api().user();
     let other = cat.start_chat(&fixture.ben).await;
@@ -567,13 +602,13 @@ async fn the_late_records_of_one_chat_hold_up_no_other_chat_and_stay_in_order() 
     assert_eq!(device.texts(&fixture.chat), [""; 0]);
     live.push_all(&late).await;
     device.wait_for_texts(&fixture.chat, &["one", "two"]).await;
-    device.wait_until_right().await;
+    device.wait_until_consistent().await;
 }
 
 /// Several events of a batch for one connection are in one frame, in the order of the records.
 #[tokio::test]
 async fn the_events_of_a_batch_for_one_connection_are_in_one_frame() {
-    let fixture = withholding_fixture().await;
+    let fixture = fixture_without_delivery().await;
     let live = &fixture.live;
     let mut ben = LiveClient::connect(&fixture.ben).await;
     let mut records = Vec::new();
@@ -640,7 +675,7 @@ fn poisoned(record: &Value) -> Vec<(&'static str, Value)> {
 
 #[tokio::test]
 async fn a_record_that_cannot_be_read_stops_no_other_record_of_its_batch() {
-    let fixture = withholding_fixture().await;
+    let fixture = fixture_without_delivery().await;
     let live = &fixture.live;
     let mut ben = LiveClient::connect(&fixture.ben).await;
     fixture.send("first").await;
@@ -796,7 +831,7 @@ async fn a_client_whose_socket_is_cut_comes_back_and_misses_nothing() {
     device
         .wait_for_texts(&fixture.chat, &["one", "two", "three"])
         .await;
-    device.wait_until_right().await;
+    device.wait_until_consistent().await;
 }
 
 /// Nobody has deleted the item of this socket; the service has forgotten it. Without `sync` the client would wait
@@ -836,7 +871,7 @@ async fn an_own_message_is_shown_once_on_every_device_of_its_sender() {
     for device in &devices {
         let expected = ["one", "two", "three"];
         device.wait_for_texts(&fixture.chat, &expected).await;
-        device.wait_until_right().await;
+        device.wait_until_consistent().await;
         assert!(device.messages_in_flight().is_empty());
     }
 }
@@ -866,5 +901,5 @@ async fn a_client_that_missed_changes_which_have_expired_loads_the_messages_agai
         .expect_error(410, "changes_expired");
     device.sync().await;
     device.wait_for_texts(&fixture.chat, &["ONE", "TWO"]).await;
-    device.wait_until_right().await;
+    device.wait_until_consistent().await;
 }

@@ -382,3 +382,39 @@ async fn with_typing_off_a_typing_frame_has_no_effect_and_is_no_error() {
         assert_eq!(is_typing, is_on, "{setting:?}: {kinds:?}");
     }
 }
+
+/// Each handshake evicts the oldest connections, which can be others that are not finished yet. A client must not keep
+/// a connection that gets no events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_connection_of_many_handshakes_at_once_gets_events_or_is_closed() {
+    let live = start_with(&[]).await;
+    let (ann, ben, chat) = live.api().active_chat().await;
+    let connect = |user: support::User| async move {
+        let protocols = ["chat.v1", user.token.as_str()];
+        LiveClient::try_connect(&user.api.live_url(), &protocols, &[]).await
+    };
+    let handshakes = support::run_concurrently((0..14).map(|_| connect(ben.clone()))).await;
+    let refused = handshakes.iter().filter_map(|result| result.as_ref().err());
+    let refused: Vec<_> = refused.copied().collect();
+    assert!(refused.iter().all(|status| *status == 429), "{refused:?}");
+    // It evicts those that are too many.
+    let last = LiveClient::connect(&ben).await;
+    let clients: Vec<_> = handshakes.into_iter().flatten().chain([last]).collect();
+    ann.send(&chat, "hi").await.expect_status(201);
+    let gets_events = |mut client: LiveClient| async move {
+        while let Some(frame) = client.next().await {
+            let events = frame["events"].as_array().into_iter().flatten();
+            if events
+                .into_iter()
+                .any(|event| event["type"] == "message.created")
+            {
+                return Some(client);
+            }
+        }
+        None
+    };
+    let open = support::run_concurrently(clients.into_iter().map(gets_events)).await;
+    let open = open.iter().flatten().count();
+    assert!((1..=10).contains(&open), "{open}");
+    assert_eq!(live.connections(&ben).await.len(), open);
+}

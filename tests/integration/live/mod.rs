@@ -135,7 +135,7 @@ impl LiveStack {
     }
 
     /// Writes the item of a connection whose socket does not exist, opened this many seconds ago.
-    pub async fn put_ghost(&self, user: &User, id: &str, age: u64) {
+    pub async fn put_stale_connection(&self, user: &User, id: &str, age: u64) {
         let now = support::tokens::now_seconds();
         let number = |value: u64| AttributeValue::N(value.to_string());
         let attributes = [

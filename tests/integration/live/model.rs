@@ -349,9 +349,9 @@ async fn send_requests(
 }
 
 /// Waits until all devices show what the REST API says, without `sync`.
-async fn wait_until_right(devices: &[Devices]) {
+async fn wait_until_consistent(devices: &[Devices]) {
     for device in devices.iter().flat_map(|devices| devices.iter()) {
-        device.wait_until_right().await;
+        device.wait_until_consistent().await;
     }
 }
 
@@ -409,7 +409,7 @@ async fn check(name: &str, kinds: &[LiveFault], requests: u64) {
     run_concurrently(senders).await;
     stop_faults(&live).await;
     if !kinds.iter().any(|kind| kind.is_lossy()) {
-        wait_until_right(&devices).await;
+        wait_until_consistent(&devices).await;
     }
     sync_until_right(&devices).await;
     for device in devices.iter().flat_map(|devices| devices.iter()) {

@@ -145,7 +145,7 @@ async fn send_frames(
 
 /// Events with and without a message, for connections that are open, gone and expired.
 async fn push_each_kind(live: &LiveStack, ann: &User, ben: &User, chat: &str) {
-    live.put_ghost(ben, "gone=", 3_600).await;
+    live.put_stale_connection(ben, "gone=", 3_600).await;
     let expired = live.connections(ann).await.pop().unwrap();
     let past = tokens::now_seconds() - 60;
     live.set_connection(ann, &expired, "tokenExpiresAt", past)
