@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, sync::OnceLock};
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
+use super::openapi_validation::make_strict;
+
 /// The document's names of the frames that the server sends, and of the one that API Gateway sends itself.
 const SERVER_FRAMES: [&str; 6] = [
     "events",
@@ -116,37 +118,4 @@ fn event_problems(event: &Value) -> Vec<String> {
         }
     }
     problems
-}
-
-/// Forbids unlisted members and unlisted values in a schema and in the schemas inside it.
-fn make_strict(schema: &mut Value) {
-    let Some(object) = schema.as_object_mut() else {
-        return;
-    };
-    // The schemas of what clients send already forbid them.
-    if object.contains_key("additionalProperties") {
-        return;
-    }
-    for (key, value) in object.iter_mut() {
-        match key.as_str() {
-            "properties" => value
-                .as_object_mut()
-                .unwrap()
-                .values_mut()
-                .for_each(make_strict),
-            "anyOf" | "oneOf" => value
-                .as_array_mut()
-                .unwrap()
-                .iter_mut()
-                .for_each(make_strict),
-            "items" => make_strict(value),
-            _ => {}
-        }
-    }
-    if object.contains_key("properties") {
-        object.insert("additionalProperties".to_owned(), false.into());
-    }
-    if let Some(values) = object.remove("x-extensible-enum") {
-        object.insert("enum".to_owned(), values);
-    }
 }

@@ -300,11 +300,11 @@ fn strict_error(name: &str, codes: &Value, error: &Value) -> Value {
 }
 
 /// Forbids unlisted members and unlisted values in a schema and in the schemas inside it.
-fn make_strict(schema: &mut Value) {
+pub fn make_strict(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else {
         return;
     };
-    // The schemas of requests already forbid them.
+    // The schemas of what clients send already forbid them.
     if object.contains_key("additionalProperties") {
         return;
     }

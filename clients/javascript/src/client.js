@@ -177,6 +177,7 @@ export function createChatClient(options) {
       live.lose()
       setConnection('offline')
     } else if (!platform.isHidden()) {
+      if (type === 'online') http.retryNow()
       live.wake()
       if (isPolling) poll()
     }

@@ -79,8 +79,19 @@ export function createHttp({ apiUrl, getToken, onTraffic }, platform) {
     return refreshing
   }
 
-  /** @param {number} delay */
-  const sleep = delay => new Promise(resolve => timers.set(`sleep ${++lastId}`, delay, () => resolve(null)))
+  /** Ends the waits before retries that the service has not asked for. @type {Set<() => void>} */
+  const waits = new Set()
+
+  /** @param {number} delay @param {boolean} canEnd whether the wait ends when the network is back */
+  const sleep = (delay, canEnd) =>
+    new Promise(resolve => {
+      const end = () => {
+        waits.delete(end)
+        resolve(null)
+      }
+      if (canEnd) waits.add(end)
+      timers.set(`sleep ${++lastId}`, delay, end)
+    })
 
   /**
    * Sends a request once.
@@ -166,7 +177,7 @@ export function createHttp({ apiUrl, getToken, onTraffic }, platform) {
         const maxAttempts = error.code === 'internal' ? Math.min(3, attempts) : attempts
         const isFinal = attempt >= maxAttempts || (error.retryAfter ?? 0) * 1000 > MAX_RETRY_DELAY
         if (!error.isTransient || isFinal) throw error
-        await sleep(delay)
+        await sleep(delay, !error.retryAfter)
         if (isCurrent?.() === false)
           throw new ChatError('superseded', 'a later action replaced this one', { cause: error })
       }
@@ -197,5 +208,5 @@ export function createHttp({ apiUrl, getToken, onTraffic }, platform) {
     return /** @type {Api} */ (/** @type {unknown} */ (api))
   }
 
-  return { accessToken, serverNow, createApi }
+  return { accessToken, serverNow, createApi, retryNow: () => waits.forEach(end => end()) }
 }

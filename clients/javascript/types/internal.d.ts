@@ -30,6 +30,8 @@ export interface Http {
   serverNow(): number
   /** The endpoints as functions. `attempts` is the default of their option. */
   createApi(attempts: number): Api
+  /** Ends the pauses of requests that wait for their next attempt, unless the service has asked for them. */
+  retryNow(): void
 }
 export type CreateHttp = (options: ClientOptions, platform: Platform) => Http
 

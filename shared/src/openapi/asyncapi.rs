@@ -25,7 +25,7 @@ use utoipa::{
     },
 };
 
-use super::{ACCESS_TOKEN, JSON, add, open_enum, quote_times};
+use super::{ACCESS_TOKEN, JSON, add, open_enum, operations, quote_times};
 use crate::{
     error::BoxError,
     realtime::protocol::{
@@ -605,30 +605,11 @@ fn totals() -> Value {
     })
 }
 
-/// The chat of Ann and Ben as Ann sees it. Ben has sent the request.
+/// The chat of Ann and Ben as Ann sees it after an event.
 fn chat(status: &str) -> Value {
-    let is_active = status == "active";
-    let last_message = json!({
-        "seq": 9,
-        "senderId": 42,
-        "text": "Hello 👋",
-        "createdAt": EVENT_TIME,
-        "deleted": false,
-    });
-    json!({
-        "chatId": "17-42",
-        "status": status,
-        "requesterId": 42,
-        "recipientId": 17,
-        "unreadCount": if is_active { 3 } else { 0 },
-        "readSeq": if is_active { 6 } else { 0 },
-        "peerReadSeq": if is_active { 9 } else { 0 },
-        "rev": if is_active { 2 } else { 0 },
-        "lastMessage": if is_active { last_message } else { Value::Null },
-        "blocked": false,
-        "createdAt": "2026-01-30T08:15:00.000Z",
-        "updatedAt": EVENT_TIME,
-    })
+    let mut chat = operations::chat(status);
+    chat["updatedAt"] = EVENT_TIME.into();
+    chat
 }
 
 fn blocked_chat() -> Value {

@@ -704,7 +704,7 @@ fn query(name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> Par
 const CHANGE_TIME: &str = "2026-01-31T12:05:00.125Z";
 
 /// An example: the chat of Ann (17) and Ben (42) from the perspective of Ann, who has received the request.
-fn chat(status: &str) -> Value {
+pub(super) fn chat(status: &str) -> Value {
     let is_active = status == "active";
     let last_message = json!({
         "seq": 9,

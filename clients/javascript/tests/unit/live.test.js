@@ -235,6 +235,23 @@ test('the event offline shows at once, and online reconnects within a second', a
   assert.equal(client.state.connection, 'online')
 })
 
+test('when the network is back, a message that is being sent does not wait for the end of a pause', async () => {
+  const { clock, client, network, events, makeChat, goOnline, open, messages } = setUp()
+  makeChat()
+  await goOnline()
+  await open()
+  network.isDown = true
+  events.dispatchEvent(new Event('offline'))
+  client.send(chatId, { text: 'mine' })
+  // After the fourth attempt, the pause is 8 to 12 seconds.
+  await clock.advance(12_000)
+  assert.equal(messages()[0]?.state, 'sending')
+  network.isDown = false
+  events.dispatchEvent(new Event('online'))
+  await clock.advance(1_000)
+  assert.equal(messages()[0]?.state, 'sent')
+})
+
 test('a token is renewed over the connection a minute before it expires', async () => {
   const context = setUp({ tokenSeconds: 600 })
   const { clock, client, network, goOnline, tokenRequests, traffic } = context
