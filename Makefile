@@ -37,7 +37,7 @@ tutorial: ## Run the README's tutorial against the development server
 schemathesis: ## Test the development server with requests generated from openapi.yaml
 	scripts/schemathesis.sh
 
-web: ## Test the documentation page in a browser
+web: ## Test the demo and the documentation page in a browser
 	scripts/test-web.sh
 
 clients: ## Generate clients from openapi.yaml and let them chat with the development server

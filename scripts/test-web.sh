@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Tests the documentation page of the development server in a browser.
+# Tests the demo and the documentation page of the development server in a browser.
 #
 # Usage: scripts/test-web.sh
 #
 #   CHROMIUM     path of Chromium or Chrome (default /usr/bin/chromium; installed when missing, as root on
 #                Debian and Ubuntu)
-#   SCREENSHOTS  folder in which to save screenshots of the page (default: none)
+#   SCREENSHOTS  folder in which to save screenshots of the pages (default: none)
 #
 # Needs Node 20 or later.
 set -euo pipefail
@@ -32,14 +32,6 @@ limit_time 900 "building the tests" bash -euc '
 
 . scripts/start-stack.sh
 
-# send USER METHOD PATH [BODY]: sends a request that must succeed.
-send() {
-  curl -sS --fail --max-time 30 -o /dev/null -X "$2" "$API_URL$3" \
-    -H "Authorization: Bearer $(cargo run --quiet -- token "$1")" -H 'Content-Type: application/json' \
-    ${4:+-d "$4"} || fail "could not prepare the chat: $2 $3 failed"
-}
-
-# The page sends a message to the chat of its two sample users.
-send 17 POST /chats '{"userId": 42}'
-send 42 PUT /chats/17-42/accept
+# The demo's tests begin without a chat. They leave an active one, to which the documentation page sends a message.
+limit_time 600 "the test of the demo" node --test tests/web/generated/demo.js
 limit_time 600 "the test of the page" node --test tests/web/generated/page.js

@@ -143,7 +143,7 @@ impl DocsPage {
 }
 
 /// Whether the request's `Host` header is a name of this machine.
-fn is_this_machine(parts: &request::Parts) -> bool {
+pub(crate) fn is_this_machine(parts: &request::Parts) -> bool {
     let host = parts.headers.get(header::HOST);
     let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);

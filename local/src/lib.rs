@@ -6,6 +6,7 @@
 //! the Lambda Runtime API ([`lambda`]). It serves the WebSocket API and invokes the function of the
 //! table's stream as well ([`realtime`]).
 
+pub mod demo_page;
 pub mod docs_page;
 pub mod dynamodb;
 pub mod function_binaries;
@@ -22,6 +23,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
+use demo_page::DemoPage;
 use docs_page::DocsPage;
 use dynamodb::EmbeddedDynamoDb;
 use lambda::Lambda;
@@ -159,14 +161,18 @@ impl Stack {
             let (realtime, log) = (options.realtime.clone(), options.log.clone());
             Sockets::new(live, realtime, lambda.clone(), log, stopped.clone())
         });
-        let docs = DocsPage::new(&options.environment);
+        let live_stage = template.live.as_ref().map(|live| live.stage.as_str());
+        let pages = gateway::DevelopmentPages {
+            docs: DocsPage::new(&options.environment),
+            demo: DemoPage::new(&options.environment, live_stage),
+        };
         let gateway = gateway::serve(
             listener,
             &template,
             &options,
             lambda.clone(),
             live.clone(),
-            docs,
+            pages,
             stopped,
         );
         Ok(Self {

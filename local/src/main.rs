@@ -6,7 +6,7 @@ use std::{
 };
 
 use chat_local::{
-    DEVELOPMENT_SECRET, Database, Error, Stack, StackOptions, check_secret, docs_page,
+    DEVELOPMENT_SECRET, Database, Error, Stack, StackOptions, check_secret, demo_page, docs_page,
     dynamodb::{self, EmbeddedDynamoDb},
     function_binaries, generated_files, listen,
     realtime::RealtimeOptions,
@@ -396,6 +396,7 @@ fn print_welcome(stack: &Stack, storage: &str, pushes_events: bool) -> Result<()
     let (ann, ben) = (token("17")?, token("42")?);
     println!(
         "
+See two people chat: {url}{demo}
 The chat API is at {url}
 Explore it in a browser: {url}{page}
 Data is stored {storage}.
@@ -416,6 +417,7 @@ message, he reads it, she edits it.
   curl -X PATCH $API/chats/17-42/messages/1 -H \"Authorization: Bearer $ANN\" -H \"$JSON\" -d '{{\"text\": \"Hello Ben\"}}'
 ",
         url = stack.url(),
+        demo = demo_page::PAGE_PATH,
         page = docs_page::PAGE_PATH,
     );
     if pushes_events {

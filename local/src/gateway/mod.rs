@@ -41,6 +41,7 @@ pub(crate) use self::{
 };
 use crate::{
     LogSink, StackOptions,
+    demo_page::DemoPage,
     docs_page::DocsPage,
     lambda::{InvokeError, Lambda, new_id},
     realtime::Sockets,
@@ -52,12 +53,25 @@ const MAX_HEADER_BYTES: usize = 10_240;
 /// API Gateway's limit on a request body.
 const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
+/// The pages that only the development server has.
+pub(crate) struct DevelopmentPages {
+    pub docs: DocsPage,
+    pub demo: DemoPage,
+}
+
+impl DevelopmentPages {
+    fn respond(&self, parts: &request::Parts) -> Option<Response<Body>> {
+        let docs = self.docs.respond(parts);
+        docs.or_else(|| self.demo.respond(parts))
+    }
+}
+
 struct Gateway {
     routes: RouteTable,
     cors: Option<CorsPolicy>,
     lambda: Arc<Lambda>,
     live: Option<Arc<Sockets>>,
-    docs: DocsPage,
+    pages: DevelopmentPages,
     log: LogSink,
 }
 
@@ -68,7 +82,7 @@ pub(crate) fn serve(
     options: &StackOptions,
     lambda: Arc<Lambda>,
     live: Option<Arc<Sockets>>,
-    docs: DocsPage,
+    pages: DevelopmentPages,
     mut stop: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + 'static {
     let cors = template.cors.clone();
@@ -77,7 +91,7 @@ pub(crate) fn serve(
         cors: cors.map(|cors| CorsPolicy::new(cors, options.allowed_origins.clone())),
         lambda,
         live,
-        docs,
+        pages,
         log: options.log.clone(),
     };
     let router = Router::new().fallback(handle).with_state(Arc::new(gateway));
@@ -117,9 +131,9 @@ async fn respond_and_log(
 ) -> Response<Body> {
     let start = Instant::now();
     let (parts, body) = request.into_parts();
-    // The documentation page does not exist on a real gateway. It comes first, because pages of
-    // other origins must not be able to read it: the CORS headers below would allow that.
-    if let Some(response) = gateway.docs.respond(&parts) {
+    // The development pages do not exist on a real gateway. They come first, because pages of
+    // other origins must not be able to read them: the CORS headers below would allow that.
+    if let Some(response) = gateway.pages.respond(&parts) {
         return response;
     }
     let origin = parts.headers.get(header::ORIGIN).cloned();

@@ -327,8 +327,14 @@ impl Lambda {
         let id = self.next_instance.fetch_add(1, Ordering::Relaxed);
         // The prefix of the path identifies the instance that sends a request to the Runtime API.
         let runtime_api = format!("http://{}/{id}", self.runtime_api);
-        let (instance, process) = Instance::start(pool, &runtime_api, &self.log)?;
-        lock(&self.instances).insert(id, instance.clone());
+        let (instance, process) = {
+            // Locked, because the process can request its first event before this thread goes on. It would get an
+            // error if the instance was not known yet.
+            let mut instances = lock(&self.instances);
+            let (instance, process) = Instance::start(pool, &runtime_api, &self.log)?;
+            instances.insert(id, instance.clone());
+            (instance, process)
+        };
         let supervised = process.supervise(instance.clone(), self.stop.clone());
         let lambda = self.this.clone();
         tokio::spawn(async move {

@@ -418,3 +418,20 @@ async fn each_connection_of_many_handshakes_at_once_gets_events_or_is_closed() {
     assert!((1..=10).contains(&open), "{open}");
     assert_eq!(live.connections(&ben).await.len(), open);
 }
+
+/// It starts within a millisecond, because it opens no connection to the table. So it can ask for its event before the
+/// development server has seen its process.
+#[tokio::test]
+async fn a_handshake_succeeds_however_fast_the_authorizer_starts() {
+    let live = start_with(&[]).await;
+    let user = live.api().user();
+    let kill = live.killer("authorize-connection");
+    for _ in 0..40 {
+        LiveClient::connect(&user).await;
+        kill();
+        crate::eventually("the process ends", async || {
+            live.stack().instance_pids("authorize-connection").is_empty()
+        })
+        .await;
+    }
+}
