@@ -633,9 +633,11 @@ export interface components {
             reason: components["schemas"]["ByeReason"];
         };
         /**
-         * @description `token_expired`: the access token expired and was not renewed in time; connect with a new one.
-         *     `too_many_connections`: the user has opened more than 10 connections; this was the oldest. `behind`: events could
-         *     not be delivered; connect again, and fetch what was missed. Known values: `token_expired`, `too_many_connections`, `behind`. A later version may add values, so accept values that you do not know.
+         * @description Why the server closes the connection.
+         *
+         *     - `token_expired`: the access token expired and was not renewed in time. Connect with a new one.
+         *     - `too_many_connections`: the user has opened more than 10 connections, and this was the oldest.
+         *     - `behind`: events could not be delivered. Connect again, and fetch what was missed. Known values: `token_expired`, `too_many_connections`, `behind`. A later version may add values, so accept values that you do not know.
          * @example token_expired
          */
         ByeReason: "token_expired" | "too_many_connections" | "behind" | (string & {});
@@ -687,8 +689,11 @@ export interface components {
          */
         EventType: "message.created" | "message.changed" | "chat.requested" | "chat.accepted" | "chat.declined" | "chat.withdrawn" | "chat.read" | "chat.changed" | "typing" | (string & {});
         /**
-         * @description `invalid_frame`: the frame is too long, is not JSON or has an unknown type or an invalid member. `rate_limited`:
-         *     more than one frame a second on average. `unauthorized`: the new token is not valid, or belongs to another user. Known values: `invalid_frame`, `rate_limited`, `unauthorized`. A later version may add values, so accept values that you do not know.
+         * @description Why a frame was not accepted.
+         *
+         *     - `invalid_frame`: the frame is too long, is not JSON, or has an unknown type or an invalid member.
+         *     - `rate_limited`: the client has sent more than one frame a second on average.
+         *     - `unauthorized`: the new token is not valid, or belongs to another user. Known values: `invalid_frame`, `rate_limited`, `unauthorized`. A later version may add values, so accept values that you do not know.
          * @example invalid_frame
          */
         FrameErrorCode: "invalid_frame" | "rate_limited" | "unauthorized" | (string & {});
