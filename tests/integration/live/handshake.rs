@@ -430,7 +430,9 @@ async fn a_handshake_succeeds_however_fast_the_authorizer_starts() {
         LiveClient::connect(&user).await;
         kill();
         crate::eventually("the process ends", async || {
-            live.stack().instance_pids("authorize-connection").is_empty()
+            live.stack()
+                .instance_pids("authorize-connection")
+                .is_empty()
         })
         .await;
     }
