@@ -7,7 +7,7 @@ import { createTimers } from './timers.js'
 import { createView } from './view.js'
 
 /** @import { ChatClient, ChatError, ChatEvent, ChatState, Message } from '../types/index.d.ts' */
-/** @import { Platform, RequestOptions } from '../types/index.d.ts' */
+/** @import { Platform, RequestOptions, Traffic } from '../types/index.d.ts' */
 
 /** An event usually tells the result of an action within this time, in milliseconds. */
 const EVENT_DELAY = 500
@@ -17,23 +17,27 @@ const TYPING_SHOWN = 6_000
 const defaultPlatform = () => ({
   fetch: (url, init) => fetch(url, init),
   WebSocket: globalThis.WebSocket,
-  now: () => Date.now(),
-  random: () => Math.random(),
+  now: Date.now,
+  random: Math.random,
   setTimeout: (callback, delay) => setTimeout(callback, delay),
   clearTimeout: id => clearTimeout(id),
   // `randomUUID` exists only in pages that were loaded over HTTPS or from localhost.
   newKey: () => crypto.getRandomValues(new Uint32Array(4)).join('-'),
-  events: 'addEventListener' in globalThis ? globalThis : undefined,
-  isHidden: () => globalThis.document?.visibilityState === 'hidden',
+  events: globalThis,
+  isHidden: () => !!globalThis.document?.hidden,
 })
 
 /** @type {typeof import('../types/index.d.ts').createChatClient} */
 export function createChatClient(options) {
   const { userId } = options
-  const platform = { ...defaultPlatform(), ...options.platform }
+  const platform = { ...defaultPlatform(), ...options.platform, isStopped: false }
   const timers = createTimers(platform)
-  const http = createHttp(options, platform)
+  /** An exception of the app harms nothing. @param {Traffic} traffic */
+  const onTraffic = traffic => queueMicrotask(() => options.onTraffic?.(traffic))
+  const http = createHttp(options, platform, timers, onTraffic)
   const api = http.createApi(5)
+  /** With few attempts, because everything is loaded again later. */
+  const loaderApi = http.createApi(2)
   const model = createModel(userId)
   /** @type {Set<(state: ChatState) => void>} */
   const listeners = new Set()
@@ -64,19 +68,27 @@ export function createChatClient(options) {
     onFailed: confirm,
     onChange,
   })
-  const loader = createLoader({ api: http.createApi(2), platform, model, onLoaded: outbox.retryTransient, onChange })
+  const loader = createLoader({
+    api: loaderApi,
+    platform,
+    timers,
+    model,
+    onLoaded: outbox.retryTransient,
+    onChange,
+  })
   const live = createLive({
     url: options.liveUrl,
     http,
     platform,
-    onTraffic: options.onTraffic,
+    timers: createTimers(platform),
+    onTraffic,
     async load() {
       /** @type {ChatEvent[]} */
       const events = (held = [])
       try {
         await loader.loadAll()
       } catch (error) {
-        loader.error = /** @type {ChatError} */ (error)
+        if (!platform.isStopped) loader.error = /** @type {ChatError} */ (error)
         throw error
       } finally {
         if (held === events) held = null
@@ -86,7 +98,7 @@ export function createChatClient(options) {
     onEvents: events => (held ? held.push(...events) : receive(events)),
     onSynced({ totals }) {
       model.mergeTotals(totals)
-      loader.inBackground(loader.loadAll())
+      loader.reload()
     },
     onMode(mode) {
       if (mode === 'polling') return startPolling()
@@ -152,21 +164,21 @@ export function createChatClient(options) {
 
   async function poll() {
     timers.clear('poll')
-    let next = /** @type {ChatState['connection']} */ ('polling')
+    let failure
     try {
       if (platform.now() - loader.loadedAt > 9_000) await loader.loadAll()
-      else await Promise.all(loader.openChats().map(loader.update))
+      else await loader.updateOpen()
     } catch (error) {
-      Object.assign(loader, { error, loadedAt: 0 })
-      next = 'offline'
+      failure = { error, loadedAt: 0 }
     }
     if (!isPolling) return
-    setConnection(next)
+    Object.assign(loader, failure)
+    setConnection(failure ? 'offline' : 'polling')
     schedulePoll()
   }
 
   function schedulePoll() {
-    const isBusy = loader.openChats().length > 0 && platform.now() - loader.newsAt < 60_000
+    const isBusy = loader.openChats()[0] && platform.now() - loader.newsAt < 60_000
     const interval = platform.isHidden() ? 60_000 : isBusy ? 2_500 : 10_000
     timers.set('poll', interval * (0.8 + 0.4 * platform.random()), poll)
   }
@@ -177,7 +189,7 @@ export function createChatClient(options) {
       live.lose()
       setConnection('offline')
     } else if (!platform.isHidden()) {
-      if (type === 'online') http.retryNow()
+      if (type === 'online') http.endWaits(false)
       live.wake()
       if (isPolling) poll()
     }
@@ -185,7 +197,7 @@ export function createChatClient(options) {
 
   /** @param {'addEventListener' | 'removeEventListener'} change */
   function listen(change) {
-    for (const type of ['online', 'offline', 'visibilitychange']) platform.events?.[change](type, onPlatformEvent)
+    for (const type of ['online', 'offline', 'visibilitychange']) platform.events?.[change]?.(type, onPlatformEvent)
   }
 
   /**
@@ -197,29 +209,28 @@ export function createChatClient(options) {
    * @param {(options: RequestOptions) => Promise<T>} send
    * @param {(response: T) => void} [show]
    */
-  async function act(chatId, kind, send, show) {
+  function act(chatId, kind, send, show) {
     const action = {}
     const name = `${kind} ${chatId}`
     lastActions.set(name, action)
     const isCurrent = () => lastActions.get(name) === action
-    try {
-      return await loader.inOrder(chatId, async () => {
-        const response = await send({ isCurrent })
-        show?.(response)
-        return response
-      })
-    } finally {
+    const result = loader.inOrder(chatId, async () => {
+      const response = await send({ isCurrent })
+      show?.(response)
+      return response
+    })
+    return result.finally(() => {
       // Also after an error: the chat is not as it was shown, or the request was applied all the same.
       confirm(chatId)
       onChange()
-    }
+    })
   }
 
   /** Loads a chat after an action, unless an event tells its result. @param {string} chatId */
   function confirm(chatId) {
     const load = async () => {
       await loader.update(chatId)
-      model.mergeTotals(await api.getTotals({}, { attempts: 2 }))
+      model.mergeTotals(await loaderApi.getTotals())
       onChange()
     }
     timers.set(`confirm ${chatId}`, connection === 'online' ? EVENT_DELAY : 0, () => loader.inBackground(load()))
@@ -271,50 +282,45 @@ export function createChatClient(options) {
     now: http.serverNow,
     get state() {
       const { error, hasMore } = loader
-      state ??= view({
+      return (state ??= view({
         connection,
         error,
         hasMore: { chats: hasMore('chats'), received: hasMore('received'), sent: hasMore('sent') },
-      })
-      return state
+      }))
     },
     subscribe(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)
     },
     start() {
+      platform.isStopped = false
       listen('addEventListener')
       live.start()
     },
     stop() {
+      platform.isStopped = true
+      isPolling = false
       listen('removeEventListener')
-      stopPolling()
       live.stop()
-      loader.stop()
       timers.clearAll()
+      http.endWaits(true)
+      typing.clear()
+      onChange()
     },
 
     async open(chatId) {
-      const conversation = model.conversation(chatId)
-      conversation.isOpen = true
+      model.conversation(chatId).isOpen = true
       loader.newsAt = platform.now()
       onChange()
       const update = loader.update(chatId)
       loader.inBackground(update)
-      try {
-        await update
-      } catch (error) {
-        conversation.error = /** @type {ChatError} */ (error)
-        throw error
-      } finally {
-        if (isPolling) schedulePoll()
-      }
+      await update.finally(() => isPolling && schedulePoll())
     },
     close(chatId) {
       const conversation = model.conversations.get(chatId)
       if (conversation) conversation.isOpen = false
     },
-    loadOlder: chatId => loader.loadOlder(model.conversation(chatId)),
+    loadOlder: loader.loadOlder,
     loadMore: loader.loadMore,
 
     send: (chatId, content, { key = platform.newKey() } = {}) => outbox.send(chatId, content, key),
@@ -324,7 +330,7 @@ export function createChatClient(options) {
     delete: (chatId, seq) => change(chatId, seq, request => api.deleteMessage({ chatId, seq }, request)),
     async markRead(chatId, seq = model.conversations.get(chatId)?.last) {
       const chat = model.chats.get(chatId)
-      if (!seq || (chat && (chat.unreadCount === 0 || seq <= chat.readSeq))) return
+      if (seq && (!chat || (chat.unreadCount && seq > chat.readSeq)))
       await act(chatId, 'read', request => api.markMessagesRead({ chatId, body: { seq } }, request))
     },
     typing: live.typing,

@@ -2,10 +2,10 @@
 export class ChatError extends Error {
   /**
    * @param {string} code
-   * @param {string} message
+   * @param {string} [message]
    * @param {{ status?: number, retryAfter?: number | null, requestId?: string | null, cause?: unknown }} [details]
    */
-  constructor(code, message, { status = 0, retryAfter = null, requestId = null, cause } = {}) {
+  constructor(code, message = code, { status = 0, retryAfter = null, requestId = null, cause } = {}) {
     super(message, { cause })
     this.name = 'ChatError'
     this.code = code
@@ -15,6 +15,6 @@ export class ChatError extends Error {
   }
 
   get isTransient() {
-    return this.code === 'network' || this.code === 'http_429' || this.status >= 500
+    return /^(network|stopped|http_429)$/.test(this.code) || this.status >= 500
   }
 }

@@ -1,38 +1,37 @@
 import { ChatError } from './errors.js'
-import { createTimers } from './timers.js'
 
 /** @import { Api, RequestOptions, RequestTraffic } from '../types/index.d.ts' */
 /** @import { Token } from '../types/internal.d.ts' */
 
 /** A token is renewed when less than this is left, in milliseconds. */
 const RENEW_BEFORE = 60_000
-/** API Gateway ends a request after 30 seconds. */
+/** API Gateway ends a request after 30 seconds. `getToken` may take as long. */
 const REQUEST_TIMEOUT = 30_000
 /** A longer `Retry-After` means that retries in a loop do not help. */
 const MAX_RETRY_DELAY = 30_000
 
-/** @type {Record<keyof Api, [method: string, path: string]>} */
+/** The method and the path. @type {Record<keyof Api, string>} */
 export const ENDPOINTS = {
-  sendChatRequest: ['POST', '/chats'],
-  listPendingRequests: ['GET', '/chats/pending'],
-  listRejectedRequests: ['GET', '/chats/rejected'],
-  acceptChatRequest: ['PUT', '/chats/{chatId}/accept'],
-  declineChatRequest: ['PUT', '/chats/{chatId}/decline'],
-  withdrawChatRequest: ['PUT', '/chats/{chatId}/withdraw'],
-  listActiveChats: ['GET', '/chats'],
-  getChat: ['GET', '/chats/{chatId}'],
-  sendMessage: ['POST', '/chats/{chatId}/messages'],
-  listMessages: ['GET', '/chats/{chatId}/messages'],
-  markMessagesRead: ['PUT', '/chats/{chatId}/messages/read'],
-  editMessage: ['PATCH', '/chats/{chatId}/messages/{seq}'],
-  deleteMessage: ['DELETE', '/chats/{chatId}/messages/{seq}'],
-  listChanges: ['GET', '/chats/{chatId}/changes'],
-  getTotals: ['GET', '/totals'],
-  getUnreadTotal: ['GET', '/totals/unread'],
-  blockUser: ['PUT', '/blocks/{userId}'],
-  unblockUser: ['DELETE', '/blocks/{userId}'],
-  listBlocks: ['GET', '/blocks'],
-  reportUser: ['POST', '/reports'],
+  sendChatRequest: 'POST /chats',
+  listPendingRequests: 'GET /chats/pending',
+  listRejectedRequests: 'GET /chats/rejected',
+  acceptChatRequest: 'PUT /chats/{chatId}/accept',
+  declineChatRequest: 'PUT /chats/{chatId}/decline',
+  withdrawChatRequest: 'PUT /chats/{chatId}/withdraw',
+  listActiveChats: 'GET /chats',
+  getChat: 'GET /chats/{chatId}',
+  sendMessage: 'POST /chats/{chatId}/messages',
+  listMessages: 'GET /chats/{chatId}/messages',
+  markMessagesRead: 'PUT /chats/{chatId}/messages/read',
+  editMessage: 'PATCH /chats/{chatId}/messages/{seq}',
+  deleteMessage: 'DELETE /chats/{chatId}/messages/{seq}',
+  listChanges: 'GET /chats/{chatId}/changes',
+  getTotals: 'GET /totals',
+  getUnreadTotal: 'GET /totals/unread',
+  blockUser: 'PUT /blocks/{userId}',
+  unblockUser: 'DELETE /blocks/{userId}',
+  listBlocks: 'GET /blocks',
+  reportUser: 'POST /reports',
 }
 
 /** @param {string} token @returns {number} */
@@ -46,8 +45,7 @@ function expiryOf(token) {
 }
 
 /** @type {import('../types/internal.d.ts').CreateHttp} */
-export function createHttp({ apiUrl, getToken, onTraffic }, platform) {
-  const timers = createTimers(platform)
+export function createHttp({ apiUrl, getToken }, platform, timers, onTraffic) {
   /** @type {Token | undefined} */
   let token
   /** @type {Promise<Token> | undefined} */
@@ -60,7 +58,7 @@ export function createHttp({ apiUrl, getToken, onTraffic }, platform) {
 
   /** @param {boolean} forceRefresh @returns {Promise<Token>} */
   async function fetchToken(forceRefresh) {
-    const value = await getToken({ forceRefresh })
+    const value = await wait(async () => getToken({ forceRefresh }))
     token = { value, expiresAt: expiryOf(value), fetchedAt: platform.now() }
     const isFresh = token.expiresAt - serverNow() > RENEW_BEFORE
     return isFresh || forceRefresh ? token : fetchToken(true)
@@ -73,24 +71,38 @@ export function createHttp({ apiUrl, getToken, onTraffic }, platform) {
       // Tokens that live for less than a minute are not fetched for each request.
       if (left > RENEW_BEFORE || (left > 0 && platform.now() - token.fetchedAt < 10_000)) return token
     }
-    refreshing ??= fetchToken(Boolean(token)).finally(() => {
+    return (refreshing ??= fetchToken(!!token).finally(() => {
       refreshing = undefined
-    })
-    return refreshing
+    }))
   }
 
-  /** Ends the waits before retries that the service has not asked for. @type {Set<() => void>} */
-  const waits = new Set()
+  /** What ends each wait, and whether it ends when the network is back. @type {Map<() => void, boolean>} */
+  const waits = new Map()
 
-  /** @param {number} delay @param {boolean} canEnd whether the wait ends when the network is back */
-  const sleep = (delay, canEnd) =>
-    new Promise(resolve => {
+  /**
+   * Waits for a task, which fails after the delay, or only for the delay. Fails when the client stops.
+   *
+   * @param {((signal: AbortSignal) => Promise<any>) | null} task
+   * @param {number} [delay]
+   * @param {boolean} [canEnd]
+   * @returns {Promise<any>}
+   */
+  const wait = (task, delay = REQUEST_TIMEOUT, canEnd = false) =>
+    new Promise((resolve, reject) => {
+      const name = `wait ${++lastId}`
+      const controller = new AbortController()
       const end = () => {
         waits.delete(end)
-        resolve(null)
+        timers.clear(name)
+        controller.abort()
+        if (platform.isStopped) reject(new ChatError('stopped'))
+        else if (task) reject()
+        else resolve(null)
       }
-      if (canEnd) waits.add(end)
-      timers.set(`sleep ${++lastId}`, delay, end)
+      waits.set(end, canEnd)
+      timers.set(name, delay, end)
+      if (platform.isStopped) end()
+      else task?.(controller.signal).then(resolve, reject).finally(end)
     })
 
   /**
@@ -103,41 +115,36 @@ export function createHttp({ apiUrl, getToken, onTraffic }, platform) {
    */
   async function exchange(method, path, headers, body) {
     const startedAt = platform.now()
-    const timer = `timeout ${++lastId}`
-    const controller = new AbortController()
-    timers.set(timer, REQUEST_TIMEOUT, () => controller.abort())
     /** @type {RequestTraffic} */
     const traffic = { kind: 'request', method, path, requestBody: body, status: 0, body: null, duration: 0 }
     try {
-      const response = await platform.fetch(apiUrl + path, {
-        method,
-        headers: body === undefined ? headers : { ...headers, 'Content-Type': 'application/json' },
-        signal: controller.signal,
-        ...(body !== undefined && { body: JSON.stringify(body) }),
+      return await wait(async signal => {
+        const response = await platform.fetch(apiUrl + path, {
+          method,
+          headers: body ? { ...headers, 'Content-Type': 'application/json' } : headers,
+          signal,
+          body: JSON.stringify(body),
+        })
+        traffic.status = response.status
+        traffic.headers = response.headers
+        const date = Date.parse(response.headers.get('Date') ?? '')
+        if (date) offset = date - platform.now()
+        const text = await response.text()
+        if (response.ok) return (traffic.body = JSON.parse(text))
+        /** @type {any} */
+        let problem = {}
+        try {
+          traffic.body = problem = JSON.parse(text)
+        } catch {
+          // A proxy can send an error that is not JSON. The status is enough.
+        }
+        const { code = `http_${response.status}`, message = response.statusText, requestId } = problem
+        const retryAfter = Number(response.headers.get('Retry-After')) || null
+        throw new ChatError(code, message, { status: response.status, retryAfter, requestId })
       })
-      traffic.status = response.status
-      traffic.headers = response.headers
-      const date = Date.parse(response.headers.get('Date') ?? '')
-      if (date) offset = date - platform.now()
-      const text = await response.text()
-      if (response.ok) return (traffic.body = JSON.parse(text))
-      /** @type {any} */
-      let problem = {}
-      try {
-        traffic.body = problem = JSON.parse(text)
-      } catch {
-        // A proxy can send an error that is not JSON. The status is enough.
-      }
-      const { code = `http_${response.status}`, message = response.statusText, requestId } = problem
-      const retryAfter = Number(response.headers.get('Retry-After')) || null
-      throw new ChatError(code, message, { status: response.status, retryAfter, requestId })
-    } catch (cause) {
-      if (cause instanceof ChatError) throw cause
-      throw new ChatError('network', 'the service did not respond', { cause })
     } finally {
-      timers.clear(timer)
       traffic.duration = platform.now() - startedAt
-      onTraffic?.(traffic)
+      onTraffic(traffic)
     }
   }
 
@@ -156,30 +163,27 @@ export function createHttp({ apiUrl, getToken, onTraffic }, platform) {
       /** @type {Token | undefined} */
       let used
       try {
-        try {
-          used = await accessToken(rejected)
-        } catch (cause) {
-          throw new ChatError('network', 'getToken failed', { cause })
-        }
+        used = await accessToken(rejected)
         /** @type {Record<string, string>} */
         const headers = { Authorization: `Bearer ${used.value}` }
         if (key) headers['Idempotency-Key'] = key
         return await exchange(method, path, headers, body)
-      } catch (thrown) {
-        const error = /** @type {ChatError} */ (thrown)
-        if (error.status === 401 && !rejected) {
+      } catch (cause) {
+        const error = cause instanceof ChatError ? cause : new ChatError('network', 'no response', { cause })
+        if (error.status === 401 && used && !rejected) {
           rejected = used
           continue
         }
-        const delay = error.retryAfter
-          ? (error.retryAfter + platform.random()) * 1000
-          : Math.min(2 ** (attempt - 1) * 1000, MAX_RETRY_DELAY) * (1 + platform.random() / 2)
+        const pause = (error.retryAfter ?? 0) * 1000
+        const delay = pause
+          ? pause + platform.random() * 1000
+          : Math.min(500 * 2 ** attempt, MAX_RETRY_DELAY) * (1 + platform.random() / 2)
         const maxAttempts = error.code === 'internal' ? Math.min(3, attempts) : attempts
-        const isFinal = attempt >= maxAttempts || (error.retryAfter ?? 0) * 1000 > MAX_RETRY_DELAY
+        const isFinal = attempt >= maxAttempts || pause > MAX_RETRY_DELAY
         if (!error.isTransient || isFinal) throw error
-        await sleep(delay, !error.retryAfter)
+        await wait(null, delay, !pause)
         if (isCurrent?.() === false)
-          throw new ChatError('superseded', 'a later action replaced this one', { cause: error })
+          throw new ChatError('superseded')
       }
     }
   }
@@ -188,19 +192,19 @@ export function createHttp({ apiUrl, getToken, onTraffic }, platform) {
   function createApi(attempts) {
     /** @type {Record<string, unknown>} */
     const api = {}
-    for (const [name, [method, template]] of Object.entries(ENDPOINTS)) {
+    for (const [name, endpoint] of Object.entries(ENDPOINTS)) {
+      const [method = '', template = ''] = endpoint.split(' ')
       /**
        * @param {Record<string, any>} [params]
        * @param {RequestOptions} [options]
        */
       api[name] = ({ body, idempotencyKey: key, ...params } = {}, options) => {
-        const rest = new Map(Object.entries(params))
         const path = template.replace(/\{(\w+)\}/g, (_, parameter) => {
-          const value = encodeURIComponent(rest.get(parameter))
-          rest.delete(parameter)
-          return value
+          const value = params[parameter]
+          delete params[parameter]
+          return encodeURIComponent(value)
         })
-        const query = [...rest].filter(([, value]) => value !== undefined && value !== null)
+        const query = Object.entries(params).filter(([, value]) => value !== undefined && value !== null)
         const search = query.length ? `?${new URLSearchParams(query)}` : ''
         return request(method, path + search, { body, key }, { attempts, ...options })
       }
@@ -208,5 +212,8 @@ export function createHttp({ apiUrl, getToken, onTraffic }, platform) {
     return /** @type {Api} */ (/** @type {unknown} */ (api))
   }
 
-  return { accessToken, serverNow, createApi, retryNow: () => waits.forEach(end => end()) }
+  /** @param {boolean} isAll */
+  const endWaits = isAll => waits.forEach((canEnd, end) => (isAll || canEnd) && end())
+
+  return { accessToken, serverNow, createApi, endWaits }
 }

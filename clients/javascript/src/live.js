@@ -1,5 +1,3 @@
-import { createTimers } from './timers.js'
-
 const MINUTE = 60_000
 /** How long the service may take for a handshake and for the response to a frame, in milliseconds. */
 const HANDSHAKE_TIMEOUT = 10_000
@@ -12,8 +10,7 @@ const TYPING_INTERVAL = 3_000
 const MAX_FAILURES = 3
 
 /** @type {import('../types/internal.d.ts').CreateLive} */
-export function createLive({ url, http, platform, onTraffic, load, onEvents, onSynced, onMode }) {
-  const timers = createTimers(platform)
+export function createLive({ url, http, platform, timers, onTraffic, load, onEvents, onSynced, onMode }) {
   /** @type {WebSocket | null} */
   let socket = null
   /** @type {import('../types/internal.d.ts').Token | undefined} */
@@ -34,7 +31,8 @@ export function createLive({ url, http, platform, onTraffic, load, onEvents, onS
     onlineSince = 0
     timers.clearAll()
     if (!socket) return
-    socket.onopen = socket.onmessage = socket.onclose = socket.onerror = null
+    // The package `ws` throws an error that nobody listens to.
+    socket.onopen = socket.onmessage = socket.onclose = socket.onerror = () => {}
     socket.close()
     socket = null
   }
@@ -58,12 +56,11 @@ export function createLive({ url, http, platform, onTraffic, load, onEvents, onS
       if (current !== generation) return
       socket = new platform.WebSocket(/** @type {string} */ (url), ['chat.v1', token.value])
     } catch {
-      if (current === generation) reconnect()
-      return
+      return current === generation && reconnect()
     }
     timers.set('handshake', HANDSHAKE_TIMEOUT, reconnect)
     socket.onclose = socket.onerror = reconnect
-    socket.onmessage = ({ data }) => receive(data)
+    socket.onmessage = receive
     socket.onopen = async () => {
       timers.clear('handshake')
       rejectedToken = undefined
@@ -74,8 +71,7 @@ export function createLive({ url, http, platform, onTraffic, load, onEvents, onS
       try {
         await load()
       } catch {
-        if (current === generation) reconnect()
-        return
+        return current === generation && reconnect()
       }
       if (current !== generation) return
       onlineSince = platform.now()
@@ -88,16 +84,16 @@ export function createLive({ url, http, platform, onTraffic, load, onEvents, onS
     timers.set('idle', (4 + platform.random() * 2) * MINUTE, sync)
   }
 
-  /** @param {unknown} data */
-  function receive(data) {
+  /** @param {MessageEvent} event */
+  function receive({ data }) {
     awaitFrame()
     let frame
     try {
-      frame = JSON.parse(String(data))
+      frame = JSON.parse(data)
     } catch {
       return
     }
-    onTraffic?.({ kind: 'frame', direction: 'in', frame })
+    onTraffic({ kind: 'frame', direction: 'in', frame })
     if (Array.isArray(frame.events)) return onEvents(frame.events)
     switch (frame.type) {
       case 'synced':
@@ -107,9 +103,11 @@ export function createLive({ url, http, platform, onTraffic, load, onEvents, onS
         timers.clear('renewed')
         return renewBefore(Date.parse(frame.expiresAt))
       case 'error':
-        if (frame.code !== 'unauthorized') return
-        rejectedToken = token
-        return reconnect()
+        if (frame.code === 'unauthorized') {
+          rejectedToken = token
+          reconnect()
+        }
+        return
       case 'bye':
         if (frame.reason === 'token_expired') rejectedToken = token
         if (frame.reason !== 'too_many_connections') return reconnect()
@@ -127,7 +125,7 @@ export function createLive({ url, http, platform, onTraffic, load, onEvents, onS
   function sendFrame(frame) {
     nextFrameAt = Math.max(nextFrameAt, platform.now()) + FRAME_INTERVAL
     socket?.send(JSON.stringify(frame))
-    onTraffic?.({ kind: 'frame', direction: 'out', frame: frame.token ? { ...frame, token: '…' } : frame })
+    onTraffic({ kind: 'frame', direction: 'out', frame: frame.token ? { ...frame, token: '…' } : frame })
   }
 
   /**

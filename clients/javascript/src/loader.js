@@ -1,5 +1,3 @@
-import { createTimers } from './timers.js'
-
 /** @import { Chat, ChatError, ListName, Message } from '../types/index.d.ts' */
 /** @import { Conversation } from '../types/internal.d.ts' */
 
@@ -8,6 +6,7 @@ const LIST_PAGE = 50
 const MAX_PAGE = 100
 /** A missing message or change can still arrive. In milliseconds, as all times. */
 const GAP_DELAY = 500
+const MAX_GAP_DELAY = 60_000
 /** A page of messages can be some seconds behind an edit. */
 const EDIT_DELAY = 10_000
 /** So many changes are loaded again after this time. */
@@ -17,8 +16,7 @@ const LIST_DELAY = 2_000
 const MAX_LIST_DELAY = 300_000
 
 /** @type {import('../types/internal.d.ts').CreateLoader} */
-export function createLoader({ api, platform, model, onLoaded, onChange }) {
-  const timers = createTimers(platform)
+export function createLoader({ api, platform, timers, model, onLoaded, onChange }) {
   /** The last request of each chat. @type {Map<string, Promise<any>>} */
   const queues = new Map()
   /** @typedef {{ chats: Chat[], nextCursor: string | null }} Page */
@@ -29,26 +27,24 @@ export function createLoader({ api, platform, model, onLoaded, onChange }) {
     received: { load: page => api.listPendingRequests({ ...page, direction: 'received' }), cursor: null, depth: 0 },
     sent: { load: api.listPendingRequests, cursor: null, depth: 0 },
   }
-  const listNames = /** @type {ListName[]} */ (Object.keys(lists))
-  let lastLoad = Promise.resolve()
   /** @type {Promise<void> | null} */
   let nextLoad = null
   /** The version of the totals with which the lists of requests were loaded. */
   let listedVersion = -1
   let mismatches = 0
-  let isStopped = false
 
   async function load() {
     const startedAt = platform.now()
+    timers.clear('load')
     model.mergeTotals(await api.getTotals())
     const version = model.totals?.version ?? 0
     // The totals count requests. As long as they do not change, the requests do not.
-    const names = version === listedVersion ? /** @type {const} */ (['chats']) : listNames
+    /** @type {ListName[]} */
+    const names = version === listedVersion ? ['chats'] : ['chats', 'received', 'sent']
     await Promise.all(names.map(loadList))
     listedVersion = version
-    await Promise.all(self.openChats().map(self.update))
+    await self.updateOpen()
     Object.assign(self, { loadedAt: startedAt, error: null })
-    timers.clear('load')
     onLoaded()
     onChange()
   }
@@ -96,7 +92,7 @@ export function createLoader({ api, platform, model, onLoaded, onChange }) {
     const page = await api.listMessages({ chatId, limit: PAGE })
     if (!conversation.isLoaded || rev > conversation.rev) conversation.revAt = platform.now()
     model.reset(conversation, page.messages, rev)
-    conversation.hasOlder = page.nextCursor !== null
+    conversation.hasOlder = !!page.nextCursor
     recheckLater(conversation)
   }
 
@@ -104,12 +100,11 @@ export function createLoader({ api, platform, model, onLoaded, onChange }) {
   async function catchUp(conversation) {
     const { chatId } = conversation
     if (conversation.newestRev > conversation.rev) await loadChanges(conversation, conversation.rev, false)
-    if (conversation.newest > conversation.last) {
-      let page
-      do {
-        page = await api.listMessages({ chatId, limit: MAX_PAGE, after: conversation.last })
-        put(conversation, page.messages, 0)
-      } while (page.nextCursor)
+    // A page that adds nothing ends this.
+    for (let after = -1; conversation.newest > conversation.last && conversation.last > after;) {
+      after = conversation.last
+      const page = await api.listMessages({ chatId, limit: MAX_PAGE, after })
+      put(conversation, page.messages, 0)
     }
     recheckLater(conversation)
   }
@@ -172,24 +167,29 @@ export function createLoader({ api, platform, model, onLoaded, onChange }) {
     timers.set(name, EDIT_DELAY, () => self.inBackground(self.inOrder(chatId, recheck)))
   }
 
+  function loadLater() {
+    timers.set('load', EDIT_DELAY * (1 + platform.random()), self.reload)
+  }
+
   function hasMismatch() {
     const { totals } = model
-    if (!totals || !self.loadedAt) return false
     const unread = model.list('chats').reduce((sum, chat) => sum + chat.unreadCount, 0)
     const differs =
-      (!lists.chats.cursor && unread !== totals.totalUnreadMessages) ||
+      totals &&
+      self.loadedAt &&
+      ((!lists.chats.cursor && unread !== totals.totalUnreadMessages) ||
       (!lists.received.cursor && model.list('received').length !== totals.totalPendingRequest) ||
-      (!lists.sent.cursor && model.list('sent').length !== totals.totalSentRequest)
+      (!lists.sent.cursor && model.list('sent').length !== totals.totalSentRequest))
     if (!differs) mismatches = 0
     return differs
   }
 
   /** @type {import('../types/internal.d.ts').Loader} */
   const self = {
+    hasMore: name => !!lists[name].cursor,
     error: null,
     loadedAt: 0,
     newsAt: 0,
-    hasMore: name => lists[name].cursor !== null,
     openChats: () => [...model.conversations.values()].filter(({ isOpen }) => isOpen).map(({ chatId }) => chatId),
 
     inOrder(chatId, task) {
@@ -203,22 +203,20 @@ export function createLoader({ api, platform, model, onLoaded, onChange }) {
 
     inBackground(promise) {
       promise.catch(error => {
+        if (platform.isStopped) return
         self.error = error
         onChange()
-        if (!isStopped)
-          timers.set('load', EDIT_DELAY * (1 + platform.random()), () => self.inBackground(self.loadAll()))
+        loadLater()
       })
     },
 
+    reload: () => self.inBackground(self.loadAll()),
+
     loadAll() {
-      isStopped = false
-      nextLoad ??= lastLoad = lastLoad
-        .catch(() => {})
-        .then(() => {
-          nextLoad = null
-          return load()
-        })
-      return nextLoad
+      return (nextLoad ??= self.inOrder('', () => {
+        nextLoad = null
+        return load()
+      }))
     },
 
     async loadMore(name) {
@@ -229,27 +227,46 @@ export function createLoader({ api, platform, model, onLoaded, onChange }) {
       onChange()
     },
 
-    loadOlder: conversation =>
-      self.inOrder(conversation.chatId, async () => {
-        if (!conversation.hasOlder) return
-        const { chatId, first: before } = conversation
+    loadOlder: chatId =>
+      self.inOrder(chatId, async () => {
+        const conversation = model.conversations.get(chatId)
+        if (!conversation?.hasOlder) return
+        const { first: before } = conversation
         const page = await api.listMessages({ chatId, limit: PAGE, before })
         model.prepend(conversation, page.messages)
-        conversation.hasOlder = page.nextCursor !== null
+        conversation.hasOlder = !!page.nextCursor
         recheckLater(conversation)
         onChange()
       }),
 
     update: chatId =>
       self.inOrder(chatId, async () => {
-        const chat = await self.fetchChat(chatId)
         const conversation = model.conversations.get(chatId)
-        if (!chat || !conversation?.isOpen) return
-        if (conversation.isLoaded) await catchUp(conversation)
-        else await loadConversation(conversation, chat.rev)
-        self.checkGap(chatId)
-        onChange()
+        try {
+          const chat = await self.fetchChat(chatId)
+          if (!chat || !conversation?.isOpen) return
+          if (conversation.isLoaded) await catchUp(conversation)
+          else await loadConversation(conversation, chat.rev)
+          conversation.error = null
+          self.checkGap(chatId)
+        } catch (error) {
+          if (conversation) conversation.error = /** @type {ChatError} */ (error)
+          throw error
+        } finally {
+          onChange()
+        }
       }),
+
+    updateOpen: () =>
+      Promise.all(
+        self.openChats().map(chatId =>
+          self.update(chatId).catch(error => {
+            // Other errors concern this chat alone.
+            if (!error.status || error.status === 401) throw error
+            loadLater()
+          }),
+        ),
+      ),
 
     async fetchChat(chatId) {
       try {
@@ -287,13 +304,18 @@ export function createLoader({ api, platform, model, onLoaded, onChange }) {
     checkGap(chatId) {
       const name = `gap ${chatId}`
       const conversation = model.conversations.get(chatId)
-      if (!conversation || timers.has(name) || !model.isBehind(conversation)) return
-      async function close() {
-        if (conversation) await catchUp(conversation)
+      if (!conversation || timers.has(name)) return
+      if (!model.isBehind(conversation)) {
+        conversation.gaps = 0
+        return
+      }
+      const close = async () => {
+        await catchUp(conversation)
         self.checkGap(chatId)
         onChange()
       }
-      timers.set(name, GAP_DELAY, () => self.inBackground(self.inOrder(chatId, close)))
+      const delay = Math.min(GAP_DELAY * 2 ** conversation.gaps++, MAX_GAP_DELAY)
+      timers.set(name, delay, () => self.inBackground(self.inOrder(chatId, close)))
     },
 
     checkTotals() {
@@ -302,13 +324,8 @@ export function createLoader({ api, platform, model, onLoaded, onChange }) {
         if (!hasMismatch()) return
         mismatches++
         listedVersion = -1
-        self.inBackground(self.loadAll())
+        self.reload()
       })
-    },
-
-    stop() {
-      isStopped = true
-      timers.clearAll()
     },
   }
   return self

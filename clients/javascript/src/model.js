@@ -42,9 +42,9 @@ export function createModel(userId) {
     mergeChat(chat, isResponse) {
       const { chatId, blocked } = chat
       const known = this.chats.get(chatId)
-      const knownVersion = known ? version(known) : []
-      const isOlder = version(chat).some((value, index) => value < (knownVersion[index] ?? 0))
-      const merged = { ...(isOlder && known ? known : chat), blocked: isResponse ? blocked : (known?.blocked ?? false) }
+      const knownVersion = known && version(known)
+      const isOlder = knownVersion && version(chat).some((value, index) => value < (knownVersion[index] ?? 0))
+      const merged = { ...(isOlder && known ? known : chat), blocked: isResponse ? blocked : !!known?.blocked }
       this.chats.set(chatId, merged)
       expect(this.conversations.get(chatId), lastSeq(chat), chat.rev)
       return merged.blocked !== blocked
@@ -55,16 +55,20 @@ export function createModel(userId) {
     },
 
     conversation(chatId) {
-      const known = this.conversations.get(chatId)
-      if (known) return known
-      const numbers = { first: 1, last: 0, newest: 0, rev: 0, newestRev: 0, revAt: 0, recheckAfter: Infinity }
-      const conversation = {
+      const conversation = this.conversations.get(chatId) ?? {
         chatId,
         isOpen: true,
         isLoaded: false,
-        ...numbers,
+        first: 1,
+        last: 0,
+        newest: 0,
+        rev: 0,
+        newestRev: 0,
+        revAt: 0,
+        recheckAfter: Infinity,
         items: [],
         ahead: ahead(),
+        gaps: 0,
         hasOlder: false,
         error: null,
       }
@@ -85,7 +89,7 @@ export function createModel(userId) {
       items.reverse()
       const first = page.at(-1)?.seq ?? 1
       const last = page[0]?.seq ?? 0
-      Object.assign(conversation, { items, first, last, rev, ahead: ahead(), isLoaded: true, error: null })
+      Object.assign(conversation, { items, first, last, rev, ahead: ahead(), isLoaded: true })
     },
 
     prepend(conversation, page) {
@@ -107,7 +111,7 @@ export function createModel(userId) {
         conversation.items.push(next)
       }
       const item = conversation.items[message.seq - conversation.first]
-      if (!item || rev < item.rev || (item.message.deletedAt && !message.deletedAt)) return
+      if (!item || rev < item.rev || (rev === item.rev && item.message.status < message.status) || (item.message.deletedAt && !message.deletedAt)) return
       Object.assign(item, { message, rev })
     },
   }

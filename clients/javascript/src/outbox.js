@@ -7,7 +7,7 @@ import { ChatError } from './errors.js'
 const KEY_LIFETIME = 23 * 3_600_000
 
 /** @type {import('../types/internal.d.ts').CreateOutbox} */
-export function createOutbox({ api, serverNow, lastSeq, onSent, onFailed, onChange }) {
+export function createOutbox({ api, platform, serverNow, lastSeq, onSent, onFailed, onChange }) {
   /** @type {Entry[]} */
   let entries = []
   const ownIds = new Set()
@@ -16,15 +16,25 @@ export function createOutbox({ api, serverNow, lastSeq, onSent, onFailed, onChan
 
   /** @param {Entry} entry @returns {Promise<Message>} */
   function enqueue(entry) {
-    const promise = new Promise((resolve, reject) => {
-      Object.assign(entry, { state: 'sending', error: null, resolve, reject })
-    })
-    // The state shows the error, too. So a caller may ignore the promise.
-    promise.catch(() => {})
+    for (const other of entries) {
+      // A message must not overtake those that may still be sent.
+      if (other !== entry && (other.chatId !== entry.chatId || !isTransient(other))) continue
+      other.promise = new Promise((resolve, reject) => {
+        Object.assign(other, { state: 'sending', error: null, resolve, reject })
+      })
+      // The state shows the error, too. So a caller may ignore the promise.
+      other.promise.catch(() => {})
+    }
     sendAll(entry.chatId)
     onChange()
-    return promise
+    return entry.promise
   }
+
+  /** @param {Entry} entry */
+  const isTransient = ({ state, error }) => state === 'failed' && error?.isTransient
+
+  /** @param {string} key */
+  const find = key => entries.find(entry => entry.key === key)
 
   /** @param {string} chatId */
   const sending = chatId => entries.filter(entry => entry.chatId === chatId && entry.state === 'sending')
@@ -35,13 +45,17 @@ export function createOutbox({ api, serverNow, lastSeq, onSent, onFailed, onChan
     busy.add(chatId)
     for (let entry; (entry = sending(chatId)[0]);) {
       const { key, content: body } = entry
-      const isCurrent = () => sending(chatId)[0]?.key === key
+      const isFirst = () => sending(chatId)[0] === entry
+      const isCurrent = () => isFirst() && platform.now() - entry.beganAt < KEY_LIFETIME
       entry.after ??= lastSeq(chatId)
+      let error
       try {
-        settle(key, await api.sendMessage({ chatId, body, idempotencyKey: key }, { isCurrent }))
-      } catch (error) {
-        if (isCurrent()) fail(entry, /** @type {ChatError} */ (error))
+        if (isCurrent()) settle(key, await api.sendMessage({ chatId, body, idempotencyKey: key }, { isCurrent }))
+      } catch (thrown) {
+        error = thrown
       }
+      // It may be settled by an event.
+      if (isFirst()) fail(entry, isCurrent() ? /** @type {ChatError} */ (error) : new ChatError('key_expired'))
     }
     busy.delete(chatId)
   }
@@ -59,7 +73,7 @@ export function createOutbox({ api, serverNow, lastSeq, onSent, onFailed, onChan
 
   /** @param {string} key @param {Message} message */
   function settle(key, message) {
-    const entry = entries.find(entry => entry.key === key)
+    const entry = find(key)
     if (!entry || entry.message) return
     Object.assign(entry, { state: 'sent', error: null, message })
     ownIds.add(message.messageId)
@@ -68,30 +82,26 @@ export function createOutbox({ api, serverNow, lastSeq, onSent, onFailed, onChan
     onChange()
   }
 
-  /** @param {Entry} entry */
-  const isExpired = entry => serverNow() - entry.createdAt > KEY_LIFETIME
-
   return {
     ownIds,
     settle,
     of: chatId => entries.filter(entry => entry.chatId === chatId),
     send(chatId, content, key) {
-      const entry = /** @type {Entry} */ ({ key, chatId, content, createdAt: serverNow() })
+      const known = find(key)
+      if (known) return known.promise
+      const entry = /** @type {Entry} */ ({ key, chatId, content, createdAt: serverNow(), beganAt: platform.now() })
       entries.push(entry)
       return enqueue(entry)
     },
     async retry(key) {
-      const entry = entries.find(entry => entry.key === key && entry.state === 'failed')
-      if (!entry) throw new ChatError('not_failed', 'no message with this key has failed')
-      if (isExpired(entry)) throw new ChatError('key_expired', 'check whether the message is stored, and send it again')
+      const entry = find(key)
+      if (entry?.state !== 'failed') throw new ChatError('not_failed')
       return enqueue(entry)
     },
     retryTransient() {
       for (const entry of entries) {
-        const { state, error } = entry
         // After a long `Retry-After`, the user decides.
-        if (state === 'failed' && error?.isTransient && (error.retryAfter ?? 0) < 60 && !isExpired(entry))
-          enqueue(entry)
+        if (isTransient(entry) && (entry.error?.retryAfter ?? 0) < 60) enqueue(entry)
       }
     },
     discard(key) {

@@ -18,7 +18,7 @@ export function createTimers(platform) {
         running.delete(name)
         callback()
       }
-      running.set(name, platform.setTimeout(run, delay))
+      if (!platform.isStopped) running.set(name, platform.setTimeout(run, delay))
     },
   }
 }

@@ -47,7 +47,7 @@ export function createView({ userId, model, outbox, typing }) {
     const chat = model.chats.get(chatId)
     const unsent = outbox.of(chatId)
     // While a message is being sent, its stored form may have arrived already. It is not shown twice.
-    const after = Math.min(...unsent.map(({ state, after }) => (state === 'sending' ? (after ?? Infinity) : Infinity)))
+    const after = unsent.find(({ state }) => state === 'sending')?.after ?? Infinity
     const stored = items
       .map(({ message }) => message)
       .filter(({ seq, senderId, messageId }) => senderId !== userId || seq <= after || outbox.ownIds.has(messageId))

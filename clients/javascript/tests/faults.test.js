@@ -89,6 +89,8 @@ async function run(seed) {
 
   /** Messages that the client has sent, with the outcome. @type {{ text: string, outcome: Promise<unknown> }[]} */
   const sent = []
+  /** Messages that were refused and sent again later: those may be stored after later ones. */
+  const moved = new Set()
   const ignore = (/** @type {Promise<unknown>} */ promise) => void promise.catch(() => {})
   /** @param {number} other */
   function actAsClient(other) {
@@ -96,7 +98,7 @@ async function run(seed) {
     const messages = client.state.conversations[chatId]?.messages ?? []
     const own = messages.filter(message => message.isOwn && message.seq)
     const seq = pick(random() < 0.7 ? own.slice(-3) : own)?.seq ?? 1
-    const failed = pick(messages.filter(message => message.state === 'failed'))?.key
+    const failed = pick(messages.filter(message => message.state === 'failed'))
     const sendText = () => {
       const content = { text: text() }
       sent.push({
@@ -125,7 +127,10 @@ async function run(seed) {
       () => random() < 0.3 && ignore(client.block(other)),
       () => ignore(client.unblock(other)),
       () => client.typing(chatId),
-      () => failed && ignore(client.retry(failed)),
+      () => {
+        if (failed && !failed.error?.isTransient) moved.add(failed.text)
+        if (failed?.key) ignore(client.retry(failed.key))
+      },
     ]
     pick(actions)()
   }
@@ -230,6 +235,16 @@ async function run(seed) {
     const result = await Promise.race([outcome, Promise.resolve('no outcome')])
     if (result === 'sent') assert.equal(count, 1, `${text} was sent ${count} times`)
     else assert(count <= 1 && result !== 'no outcome', `${text}: ${count}, ${result}`)
+  }
+  /** The last `seq` of each chat. @type {Map<string, number>} */
+  const lastSeqs = new Map()
+  for (const { text } of sent.filter(({ text }) => !moved.has(text))) {
+    for (const [name, { seq, sent }] of service.keys) {
+      if (JSON.parse(sent).text !== text) continue
+      const chat = name.slice(0, name.lastIndexOf(' '))
+      assert(seq > (lastSeqs.get(chat) ?? 0), `${text} was overtaken`)
+      lastSeqs.set(chat, seq)
+    }
   }
   assert.equal(network.rateLimited, 0)
   client.stop()

@@ -27,7 +27,7 @@ export interface ClientOptions {
   userId: number
   /**
    * Returns an access token. `forceRefresh` is true if the last one was refused or expires within a minute: then return
-   * a new one.
+   * a new one. It may take 30 seconds. A `ChatError` that it throws is passed on.
    */
   getToken: (options: { forceRefresh: boolean }) => string | Promise<string>
   /** Is called for each request with its response, and for each frame. Tokens are left out. */
@@ -142,7 +142,7 @@ export interface ChatClient {
   subscribe(listener: (state: ChatState) => void): () => void
   /** Loads the lists and connects. */
   start(): void
-  /** Ends the connection, timers and retries. The state remains. */
+  /** Ends everything: the connection, timers, and requests, which fail with `stopped`. The state remains. */
   stop(): void
   /** The time by the clock of the service, in milliseconds since 1970. */
   now(): number
@@ -217,21 +217,22 @@ export type Api = {
 }
 
 /** The codes of the service and those of the client. Later versions may add codes. */
-export type ErrorCode = Schemas['ErrorCode'] | 'network' | 'superseded' | 'key_expired' | 'not_failed'
+export type ErrorCode = Schemas['ErrorCode'] | 'network' | 'superseded' | 'key_expired' | 'not_failed' | 'stopped'
 
 /**
  * An error of the service or of the network. `code` is the service's error code, or `http_` and the status if the
  * response has none. The client adds:
  *
- * - `network`: there was no response, or `getToken` failed.
+ * - `network`: there was no response, or `getToken` failed with another error than a `ChatError`.
  * - `superseded`: the request failed, and was not repeated because of a later action of the same kind.
  * - `key_expired`: a message that failed is too old for its key.
  * - `not_failed`: no message with this key has failed.
+ * - `stopped`: the client is stopped.
  */
 export declare class ChatError extends Error {
   constructor(
     code: ErrorCode,
-    message: string,
+    message?: string,
     details?: { status?: number; retryAfter?: number | null; requestId?: string | null; cause?: unknown },
   )
   code: ErrorCode

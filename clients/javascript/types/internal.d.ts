@@ -13,7 +13,13 @@ import type {
   Platform,
   SyncedFrame,
   Totals,
+  Traffic,
 } from './index.d.ts'
+
+/** The platform, and whether the client is stopped. */
+export interface Device extends Platform {
+  isStopped: boolean
+}
 
 export interface Token {
   value: string
@@ -30,12 +36,20 @@ export interface Http {
   serverNow(): number
   /** The endpoints as functions. `attempts` is the default of their option. */
   createApi(attempts: number): Api
-  /** Ends the pauses of requests that wait for their next attempt, unless the service has asked for them. */
-  retryNow(): void
+  /**
+   * Ends the pauses of requests that wait for their next attempt, unless the service has asked for them. `isAll`: ends
+   * all pauses, and requests in flight as well.
+   */
+  endWaits(isAll: boolean): void
 }
-export type CreateHttp = (options: ClientOptions, platform: Platform) => Http
+export type CreateHttp = (
+  options: ClientOptions,
+  platform: Device,
+  timers: Timers,
+  onTraffic: (traffic: Traffic) => void,
+) => Http
 
-/** Timers with names. Setting a timer replaces the one with the same name. */
+/** Timers with names. Setting a timer replaces the one with the same name. A stopped client sets none. */
 export interface Timers {
   has(name: string): boolean
   /** `delay` is in milliseconds. */
@@ -43,7 +57,7 @@ export interface Timers {
   clear(name: string): void
   clearAll(): void
 }
-export type CreateTimers = (platform: Platform) => Timers
+export type CreateTimers = (platform: Device) => Timers
 
 /** The messages of a chat from `first` to `last`, without gaps. */
 export interface Conversation {
@@ -67,6 +81,8 @@ export interface Conversation {
   items: { message: Message; rev: number }[]
   /** What has arrived before the messages or changes that precede it. */
   ahead: { messages: Map<number, { message: Message; rev: number }>; revs: Set<number> }
+  /** How often a gap was to be closed since there was none. */
+  gaps: number
   hasOlder: boolean
   error: ChatError | null
 }
@@ -110,12 +126,15 @@ export interface Entry {
   content: MessageContent
   /** By the clock of the service, in milliseconds since 1970. */
   createdAt: number
+  /** By the clock of the device. The age of the key counts from here. */
+  beganAt: number
   state: 'sending' | 'sent' | 'failed'
   error: ChatError | null
   /** The stored message. */
   message?: Message
   /** The last `seq` that was known before the first attempt. */
   after?: number
+  promise: Promise<Message>
   resolve(message: Message): void
   reject(error: ChatError): void
 }
@@ -138,7 +157,7 @@ export interface Outbox {
 }
 export type CreateOutbox = (context: {
   api: Api
-  platform: Platform
+  platform: Device
   serverNow: () => number
   lastSeq: (chatId: string) => number
   onSent: (message: Message) => void
@@ -161,8 +180,10 @@ export type CreateLive = (context: {
   /** Without it, the client only polls. */
   url: string | undefined
   http: Http
-  platform: Platform
-  onTraffic: ClientOptions['onTraffic']
+  platform: Device
+  /** Only for the connection: all of them end with it. */
+  timers: Timers
+  onTraffic: (traffic: Traffic) => void
   /** Loads over REST after the connection has opened. */
   load: () => Promise<void>
   onEvents: (events: ChatEvent[]) => void
@@ -186,10 +207,14 @@ export interface Loader {
   inBackground(promise: Promise<unknown>): void
   /** Loads everything that is shown. A call while this runs loads once more afterwards. */
   loadAll(): Promise<void>
+  /** Loads everything in the background. */
+  reload(): void
   loadMore(list: ListName): Promise<void>
-  loadOlder(conversation: Conversation): Promise<void>
+  loadOlder(chatId: string): Promise<void>
   /** Loads a chat, and what is new in it if it is open. */
   update(chatId: string): Promise<void>
+  /** Updates the open chats. An error that concerns one of them does not keep the others from being loaded. */
+  updateOpen(): Promise<unknown>
   /** Loads a chat. Call it in order. Null: there is no such chat. */
   fetchChat(chatId: string): Promise<Chat | null>
   /** Takes what an event says, and loads what is missing. */
@@ -198,12 +223,12 @@ export interface Loader {
   checkGap(chatId: string): void
   /** Loads everything again if the totals stay different from the sums of the chats: something was missed. */
   checkTotals(): void
-  stop(): void
 }
 export type CreateLoader = (context: {
   /** With few attempts, because everything is loaded again later. */
   api: Api
-  platform: Platform
+  platform: Device
+  timers: Timers
   model: Model
   onLoaded: () => void
   onChange: () => void

@@ -10,7 +10,7 @@ const NEAR_END = 60
 /** So near to the start, older messages are loaded. */
 const NEAR_START = 400
 
-export function createConversation({ client, device, sheet, act, tell, back, blockUser, unblockUser, isInUse }) {
+export function createConversation({ client, device, sheet, act, loadBlocks, tell, back, blockUser, unblockUser, isInUse }) {
   let chatId = null
   let peerId = 0
   let attached = {}
@@ -116,6 +116,7 @@ export function createConversation({ client, device, sheet, act, tell, back, blo
   }
 
   function startEditing({ seq, text }) {
+    if (editing === null) drafts.set(chatId, input.value)
     editing = seq
     input.value = text ?? ''
     showComposer()
@@ -124,7 +125,7 @@ export function createConversation({ client, device, sheet, act, tell, back, blo
 
   function stopEditing() {
     editing = null
-    input.value = ''
+    input.value = drafts.get(chatId) ?? ''
     showComposer()
     input.focus()
   }
@@ -166,7 +167,11 @@ export function createConversation({ client, device, sheet, act, tell, back, blo
     const name = seq === null ? `Report ${peer()}` : 'Report this message'
     sheet.report(name, peer(), content => {
       const request = client.report({ userId: peerId, ...(seq !== null && { seq }), ...content })
-      act(request, peer(), () => tell(`Thank you. ${peer()} does not see your report.`))
+      const reported = peer()
+      act(request, reported, () => {
+        tell(`Thank you. ${reported} does not see your report.`)
+        if (content.block) loadBlocks()
+      })
     })
   }
 
@@ -438,7 +443,7 @@ export function createConversation({ client, device, sheet, act, tell, back, blo
     },
     hide() {
       if (chatId === null) return
-      drafts.set(chatId, editing === null ? input.value : '')
+      if (editing === null) drafts.set(chatId, input.value)
       client.close(chatId)
       chatId = null
       element.hidden = true

@@ -59,7 +59,7 @@ function showPhones() {
       try {
         await action(phones)
       } catch (error) {
-        announcement.textContent = `This ended early: ${explain(error, people[1].name)}`
+        announcement.textContent = `This ended early: ${explain(error, 'the other person')}`
       } finally {
         button.disabled = false
       }

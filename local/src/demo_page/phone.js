@@ -12,6 +12,8 @@ const CONNECTIONS = { connecting: 'Connecting', online: 'Live', polling: 'Pollin
 export function createPhone({ user, peer, report, isShown, onChange }) {
   let isScheduled = false
   let wasOnline = false
+  /** Whether the list of blocked users was asked for since the phone was last online. */
+  let hasAskedBlocks = false
   let wasExpired = false
   /** From the end of being offline until the client has tried to connect. */
   let isReturning = false
@@ -85,6 +87,7 @@ export function createPhone({ user, peer, report, isShown, onChange }) {
     device,
     sheet,
     act,
+    loadBlocks,
     tell,
     back: goHome,
     blockUser,
@@ -160,7 +163,7 @@ export function createPhone({ user, peer, report, isShown, onChange }) {
       const { blocks } = await client.api.listBlocks({ limit: 100 })
       blocked = blocks
     } catch {
-      // The list appears with the next connection.
+      // The list appears after the next return to online.
     }
     schedule()
   }
@@ -177,7 +180,11 @@ export function createPhone({ user, peer, report, isShown, onChange }) {
 
   async function expireToken() {
     if (!device.isOnline) return tell('Go online first.')
-    await device.expireToken()
+    try {
+      await device.expireToken()
+    } catch {
+      return tell('The server does not respond.')
+    }
     // The next request finds out. Without this one it would be the next thing that the person does.
     client.api.getTotals().catch(() => {})
   }
@@ -327,7 +334,9 @@ export function createPhone({ user, peer, report, isShown, onChange }) {
   function render() {
     const { state } = client
     const isOnline = device.isOnline && state.connection === 'online'
-    if (isOnline && !wasOnline) loadBlocks()
+    const canLoad = device.isOnline && Boolean(state.totals) && ['online', 'polling'].includes(state.connection)
+    if (canLoad && !hasAskedBlocks) loadBlocks()
+    hasAskedBlocks = canLoad
     wasOnline ||= isOnline
     if (wasExpired && !device.isExpired) tell('Signed in again with a new token.')
     wasExpired = device.isExpired

@@ -59,7 +59,13 @@ export const isOnlyEmoji = text =>
 
 /** A card for a link. The page does not load what the link leads to. */
 export function linkCard(url) {
-  const { host, pathname } = new URL(url)
+  let host = url
+  let pathname = '/'
+  try {
+    ;({ host, pathname } = new URL(url))
+  } catch {
+    // The service accepts some URLs that browsers do not. The text of the URL stands for itself.
+  }
   const path = pathname === '/' ? '' : pathname
   return link(
     url,
@@ -80,6 +86,9 @@ export function explain(error, peer) {
     delete_window_closed: 'This message is too old to delete.',
     too_many_pending_requests: 'You have too many open requests. Withdraw one first.',
     superseded: 'A later action replaced this one.',
+    key_expired: 'This message is too old to be sent again. Check whether it has arrived.',
+    not_failed: 'This message is no longer waiting.',
+    stopped: 'The phone was turned off.',
   }
   return texts[error.code] ?? error.message
 }

@@ -10,7 +10,7 @@ const MAX_ENTRIES = 200
  * request that changes nothing costs less.
  */
 const COSTS = [
-  ['POST', /^\/chats$/, 8, 1],
+  ['POST', /^\/chats$/, 8, 0],
   ['PUT', /^\/chats\/[^/]+\/(accept|decline)$/, 10, 1],
   ['PUT', /^\/chats\/[^/]+\/withdraw$/, 8, 1],
   ['GET', /^\/chats(\/pending|\/rejected)?$/, 0, 4],

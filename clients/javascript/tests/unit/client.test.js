@@ -61,6 +61,27 @@ test('a gap that closes in time needs no request', async () => {
   assert.deepEqual(requests(), [])
 })
 
+test('a gap that never closes is asked for less and less often, up to once a minute', async () => {
+  const { clock, network, sendText, texts, requests, missing } = await setUpOnline(1)
+  const { fetch } = network
+  network.fetch = async (url, init) =>
+    url.includes('after=') ? network.response(200, { messages: [], nextCursor: null }) : fetch(url, init)
+  missing(() => sendText(ben, 'missed'))
+  sendText(ben, 'last')
+  await clock.advance(60_000)
+  assert.equal(requests().length, 6)
+  await clock.advance(60_000 * 10)
+  const count = requests().filter(line => line.includes('after=')).length
+  assert(count >= 9 && count <= 13, String(count))
+  network.fetch = fetch
+  await clock.advance(60_000)
+  assert.deepEqual(texts(), ['message 1', 'missed', 'last'])
+  missing(() => sendText(ben, 'missed again'))
+  sendText(ben, 'later')
+  await clock.advance(1_200)
+  assert.equal(texts()?.at(-1), 'later')
+})
+
 test('a gap of several pages is closed', async () => {
   const { clock, sendText, texts, missing } = await setUpOnline(1)
   missing(() => {
@@ -344,6 +365,13 @@ test('loadOlder loads the history by pages', async () => {
   assert.deepEqual(requests(), [])
 })
 
+test('loadOlder of a chat that was never opened does nothing', async () => {
+  const { client, requests } = await setUpOnline()
+  await client.loadOlder('17-43')
+  assert.deepEqual(Object.keys(client.state.conversations), [chatId])
+  assert.deepEqual(requests(), [])
+})
+
 test('a conversation that was closed loads what is new when it is opened again', async () => {
   const { clock, client, sendText, open, texts, missing, requests } = await setUpOnline(1)
   client.close(chatId)
@@ -363,6 +391,34 @@ test('a conversation that does not exist has an error', async () => {
   assert.equal(client.state.conversations['17-99']?.error?.code, 'chat_not_found')
   assert.equal(client.state.error, null)
 })
+
+for (const liveUrl of ['ws://service/live', undefined]) {
+  test(`a conversation that cannot be loaded keeps nothing else from it, ${liveUrl ? 'live' : 'polling'}`, async () => {
+    const { clock, client, network, makeChat, send, sendText, open, texts } = setUp({ liveUrl })
+    makeChat(1)
+    send(51, 'POST /chats', { userId: ann })
+    send(ann, 'PUT /chats/17-51/accept')
+    client.start()
+    await clock.until(() => client.state.connection === (liveUrl ? 'online' : 'polling'))
+    const { fetch } = network
+    network.fetch = async (url, init) =>
+      url.includes('/17-51') ? network.response(500, { code: 'internal', message: 'x' }) : fetch(url, init)
+    client.open('17-51').catch(() => {})
+    await open()
+    client.stop()
+    client.start()
+    sendText(ben, 'next')
+    await clock.advance(60_000)
+    assert.deepEqual(texts(), ['message 1', 'next'])
+    assert.equal(client.state.connection, liveUrl ? 'online' : 'polling')
+    assert.equal(client.state.error, null)
+    assert.equal(client.state.conversations['17-51']?.error?.code, 'internal')
+    network.fetch = fetch
+    await clock.advance(60_000)
+    assert.equal(client.state.conversations['17-51']?.error, null)
+    assert.equal(client.state.conversations['17-51']?.isLoaded, true)
+  })
+}
 
 // Sending
 
@@ -471,6 +527,39 @@ test('later messages do not overtake one that failed because of the network', as
   )
 })
 
+test('a new message does not overtake one that failed because of the network', async () => {
+  const { clock, client, network, messages, texts, service } = await setUpOnline()
+  network.faults = { loseRequest: 2 }
+  client.send(chatId, { text: 'first' })
+  client.send(chatId, { text: 'second' })
+  await clock.until(() => messages()[1]?.state === 'failed')
+  network.faults = {}
+  client.send(chatId, { text: 'third' })
+  assert.deepEqual(
+    messages().map(({ state }) => state),
+    ['sending', 'sending', 'sending'],
+  )
+  await clock.advance(5_000)
+  assert.deepEqual(texts(), ['first', 'second', 'third'])
+  assert.deepEqual(
+    service.chats.get(chatId)?.messages.map(({ content }) => content.text),
+    ['first', 'second', 'third'],
+  )
+})
+
+test('retrying a message sends those before it first, if they failed because of the network', async () => {
+  const { clock, client, network, messages, texts } = await setUpOnline()
+  network.faults = { loseRequest: 2 }
+  client.send(chatId, { text: 'first' })
+  client.send(chatId, { text: 'second' })
+  await clock.until(() => messages()[1]?.state === 'failed')
+  network.faults = {}
+  const retried = client.retry('key-2')
+  await clock.advance(5_000)
+  assert.equal((await retried).seq, 2)
+  assert.deepEqual(texts(), ['first', 'second'])
+})
+
 test('without events, a message that was sent is in the list at once', async () => {
   const { clock, client, makeChat } = setUp({ liveUrl: undefined })
   makeChat()
@@ -491,7 +580,7 @@ test('a message that is refused shows what the chat is now', async () => {
 })
 
 test('a key is not used after 23 hours', async () => {
-  const { clock, client, network, messages } = setUp({ liveUrl: undefined })
+  const { clock, client, network, service, messages } = setUp({ liveUrl: undefined })
   network.isDown = true
   client.send(chatId, { text: 'Hello' })
   client.open(chatId).catch(() => {})
@@ -499,6 +588,33 @@ test('a key is not used after 23 hours', async () => {
   await clock.advance(24 * 3_600_000)
   network.isDown = false
   await assert.rejects(client.retry('key-1'), { code: 'key_expired' })
+  assert.equal(messages()[0]?.error?.code, 'key_expired')
+  await clock.advance(60_000)
+  assert.equal(service.keys.size, 0)
+})
+
+test('a key is not used after 23 hours of sleep during a pause, whatever the clock of the service says', async () => {
+  const { clock, client, network, service, messages } = await setUpOnline()
+  network.faults = { loseRequest: 2 }
+  client.send(chatId, { text: 'Hello' })
+  await clock.advance(500)
+  network.faults = {}
+  const { response } = network
+  const yesterday = new Date(clock.now() - 86_400_000).toUTCString()
+  network.response = (status, content) => response.call(network, status, content, { Date: yesterday })
+  clock.time += 23.5 * 3_600_000
+  await clock.advance(120_000)
+  assert.equal(messages()[0]?.error?.code, 'key_expired')
+  assert.equal(service.keys.size, 0)
+})
+
+test('sending with the same key again returns the same promise', async () => {
+  const { clock, client, texts } = await setUpOnline()
+  const first = client.send(chatId, { text: 'Hello' }, { key: 'a' })
+  assert.equal(client.send(chatId, { text: 'Hello' }, { key: 'a' }), first)
+  await clock.advance(2_000)
+  assert.deepEqual(texts(), ['Hello'])
+  assert.equal((await first).seq, 1)
 })
 
 test('an app can choose the key', async () => {
@@ -631,6 +747,105 @@ test('an action whose event arrives needs no other request', async () => {
   client.markRead(chatId)
   await clock.advance(5_000)
   assert.deepEqual(requests().sort(), [`POST /chats/${chatId}/messages`, `PUT /chats/${chatId}/messages/read`])
+})
+
+// Stop
+
+/** Stops the client: nothing happens for ten minutes. @param {Awaited<ReturnType<typeof setUpOnline>>} context */
+async function stopsAll({ clock, client, network }) {
+  const { fetch } = network
+  let count = 0
+  network.fetch = async (url, init) => {
+    count++
+    return fetch(url, init)
+  }
+  const { length } = network.handshakes
+  client.stop()
+  await clock.advance(500)
+  assert.deepEqual(clock.delays, [])
+  await clock.advance(600_000)
+  assert.equal(count, 0)
+  assert.equal(network.handshakes.length, length)
+  assert.equal(client.state.error, null)
+  network.fetch = fetch
+}
+
+test('stop during a pause ends it, and start sends what was not sent', async () => {
+  const context = await setUpOnline()
+  const { clock, client, network, messages, goOnline } = context
+  network.faults = { loseRequest: 2 }
+  const promise = client.send(chatId, { text: 'Hello' })
+  const edit = client.edit(chatId, 1, { text: 'Hello' })
+  edit.catch(() => {})
+  await clock.advance(500)
+  network.faults = {}
+  await stopsAll(context)
+  await assert.rejects(promise, { code: 'stopped', status: 0, isTransient: true })
+  await assert.rejects(edit, { code: 'stopped' })
+  assert.equal(messages()[0]?.state, 'failed')
+  await goOnline()
+  await clock.advance(1_000)
+  assert.equal(messages()[0]?.state, 'sent')
+})
+
+test('stop aborts requests', async () => {
+  const context = await setUpOnline()
+  const { client, network } = context
+  /** @type {AbortSignal | null | undefined} */
+  let signal
+  network.fetch = (_, init) => {
+    signal = init.signal
+    return new Promise(() => {})
+  }
+  const promise = client.send(chatId, { text: 'Hello' })
+  await flush()
+  assert.equal(signal?.aborted, false)
+  await stopsAll(context)
+  assert.equal(signal?.aborted, true)
+  await assert.rejects(promise, { code: 'stopped' })
+})
+
+test('stop while everything is loaded ends that', async () => {
+  const context = await setUpOnline(1)
+  const { clock, network, events } = context
+  network.cut(ann)
+  events.dispatchEvent(new Event('online'))
+  await clock.until(() => network.handshakes.length === 2 && context.service.connections.size === 1)
+  await clock.advance(60)
+  await stopsAll(context)
+})
+
+test('after stop, an action that was in flight loads nothing', async () => {
+  const during = await setUpOnline(3)
+  const promise = during.client.markRead(chatId)
+  promise.catch(() => {})
+  await during.clock.advance(20)
+  await stopsAll(during)
+  await assert.rejects(promise, { code: 'stopped' })
+
+  const after = await setUpOnline(3)
+  after.network.faults = { loseEvent: 2 }
+  let isDone = false
+  after.client.markRead(chatId).then(() => (isDone = true))
+  await after.clock.until(() => isDone)
+  await stopsAll(after)
+})
+
+test('while the client is stopped, an action fails without a token or a request', async () => {
+  const context = await setUpOnline(1)
+  const { client, service, clock, tokenRequests } = context
+  service.typing(ben, chatId)
+  await clock.advance(500)
+  assert.equal(client.state.chats[0]?.isTyping, true)
+  await stopsAll(context)
+  assert.equal(client.state.chats[0]?.isTyping, false)
+  tokenRequests.length = 0
+  await clock.advance(24 * 3_600_000)
+  await assert.rejects(client.api.getTotals(), { code: 'stopped' })
+  await assert.rejects(client.open(chatId), { code: 'stopped' })
+  await assert.rejects(client.send(chatId, { text: 'Hello' }), { code: 'stopped' })
+  assert.deepEqual(tokenRequests, [])
+  assert.deepEqual(clock.delays, [])
 })
 
 // State

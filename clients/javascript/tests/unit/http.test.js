@@ -11,8 +11,9 @@ import { makeToken } from '../support/sockets.js'
  * A client whose requests get these responses, the last one again and again.
  *
  * @param {(Response | 'fails' | 'hangs')[]} responses
+ * @param {{ tokenSeconds?: number, random?: number } & Partial<import('../../types/index.d.ts').ClientOptions>} options
  */
-function setUp(responses, { tokenSeconds = 3600, random = 0 } = {}) {
+function setUp(responses, { tokenSeconds = 3600, random = 0, ...options } = {}) {
   const clock = new Clock()
   /** @type {{ at: number, url: string, init: RequestInit, token: string | undefined }[]} */
   const requests = []
@@ -30,6 +31,7 @@ function setUp(responses, { tokenSeconds = 3600, random = 0 } = {}) {
       await clock.sleep(10)
       return makeToken(17, clock.now() + tokenSeconds * 1000).replace('e30', `token${refreshes.length}`)
     },
+    ...options,
     platform: {
       async fetch(url, init) {
         const headers = /** @type {Record<string, string>} */ (init.headers)
@@ -69,7 +71,7 @@ test('the endpoints are those of openapi.yaml', () => {
   const expected = Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(/** @type {Record<string, any>} */ (methods)).map(([method, { operationId }]) => [
       operationId,
-      [method.toUpperCase(), path],
+      `${method.toUpperCase()} ${path}`,
     ]),
   )
   assert.equal(expected.length, 20)
@@ -246,7 +248,48 @@ test('onTraffic gets each attempt, and no token', async () => {
     ['GET', '/totals', 0, null],
     ['GET', '/totals', 200, totals],
   ])
-  assert(!JSON.stringify(traffic).includes('token'))
+  const headers = traffic.map(entry => ('headers' in entry ? [...(entry.headers ?? [])] : []))
+  assert(!JSON.stringify([traffic, headers]).includes('token'))
+})
+
+test('an exception of onTraffic harms nothing', async () => {
+  /** @type {unknown[]} */
+  const errors = []
+  const listeners = process.listeners('uncaughtException')
+  process.removeAllListeners('uncaughtException')
+  process.on('uncaughtException', error => errors.push(error.message))
+  try {
+    const { client, requests, finish } = setUp([ok], {
+      onTraffic() {
+        throw new Error('of the app')
+      },
+    })
+    assert.deepEqual(await finish(client.api.getTotals()), totals)
+    assert.equal(requests.length, 1)
+    assert.deepEqual(errors, ['of the app'])
+  } finally {
+    process.removeAllListeners('uncaughtException')
+    for (const listener of listeners) process.on('uncaughtException', listener)
+  }
+})
+
+test('a getToken that never ends fails after 30 seconds', async () => {
+  const { clock, client, finish } = setUp([ok], { getToken: () => new Promise(() => {}) })
+  const start = clock.now()
+  await assert.rejects(finish(client.api.getTotals({}, { attempts: 1 })), { code: 'network' })
+  assert.equal(clock.now() - start, 30_000)
+})
+
+test('a ChatError of getToken is passed on, and other errors are network errors', async () => {
+  for (const status of [0, 401]) {
+    const error = new ChatError('unauthorized', 'signed out', { status })
+    const { client, finish, requests } = setUp([ok], { getToken: () => Promise.reject(error) })
+    await assert.rejects(finish(client.api.getTotals()), thrown => thrown === error)
+    assert.equal(requests.length, 0)
+  }
+  const cause = new Error('no sign-in')
+  const { client, finish } = setUp([ok], { getToken: () => Promise.reject(cause) })
+  await assert.rejects(finish(client.api.getTotals()), { code: 'network', cause })
 })
 
 test('a ChatError is an Error', () => {

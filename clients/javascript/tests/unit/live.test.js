@@ -427,6 +427,14 @@ test('frames and events of later versions are ignored', async () => {
   assert.equal(client.state.error, null)
 })
 
+test('close leaves the socket with a listener for errors, as the package ws needs it', async () => {
+  const context = setUp()
+  await context.goOnline()
+  const socket = context.connection?.socket
+  context.client.stop()
+  assert.equal(typeof socket?.onerror, 'function')
+})
+
 test('stop ends all timers and the connection, and start connects again', async () => {
   const context = setUp()
   const { clock, client, service, network, goOnline, makeChat } = context
