@@ -8,7 +8,7 @@
 //! LIVE_SEED=7 LIVE_REQUESTS=20000 cargo test -p chat-functions --test integration live::model -- --nocapture
 //! ```
 //!
-//! `LIVE_REQUESTS` (by default 300) is the number of requests with all faults together. With one kind of fault, it is a
+//! `LIVE_REQUESTS` (by default 200) is the number of requests with all faults together. With one kind of fault, it is a
 //! third of that. The seed determines the requests and the faults, but not how they meet.
 
 use std::{
@@ -430,7 +430,7 @@ async fn check(name: &str, kinds: &[LiveFault], requests: u64) {
 }
 
 fn requests() -> u64 {
-    env_number("LIVE_REQUESTS", 300)
+    env_number("LIVE_REQUESTS", 200)
 }
 
 macro_rules! each_fault {
