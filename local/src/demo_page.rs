@@ -11,12 +11,16 @@ use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     body::Body,
-    http::{HeaderValue, Method, Response, header, request},
+    http::{Method, Response, header, request},
 };
 use chat_shared::domain::{Timestamp, UserId};
 use serde_json::json;
 
-use crate::{DEVELOPMENT_SECRET, docs_page::is_this_machine, tokens::TokenSigner};
+use crate::{
+    DEVELOPMENT_SECRET,
+    docs_page::{is_this_machine, page_response},
+    tokens::TokenSigner,
+};
 
 /// The path of the page.
 pub const PAGE_PATH: &str = "/";
@@ -82,18 +86,7 @@ impl DemoPage {
                 (content_type, text.into())
             }
         };
-        let mut response = Response::new(body);
-        for (name, value) in [
-            (header::CONTENT_TYPE, content_type),
-            (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-            (header::CACHE_CONTROL, "no-store"),
-            (header::REFERRER_POLICY, "no-referrer"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        ] {
-            let value = HeaderValue::from_static(value);
-            response.headers_mut().insert(name, value);
-        }
-        Some(response)
+        Some(page_response(content_type, CONTENT_SECURITY_POLICY, body))
     }
 
     fn page(&self) -> String {
@@ -158,7 +151,7 @@ fn file(path: &str) -> Option<(&'static str, &'static str)> {
 mod tests {
     use std::{collections::BTreeSet, fs, path::Path};
 
-    use axum::http::Request;
+    use axum::http::{HeaderValue, Request};
     use chat_shared::auth::Authenticator;
     use serde_json::Value;
 

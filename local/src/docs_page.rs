@@ -86,18 +86,7 @@ impl DocsPage {
             "/asyncapi.yaml" => ("application/yaml", openapi::asyncapi_yaml().ok()?.into()),
             _ => return None,
         };
-        let mut response = Response::new(body);
-        for (name, value) in [
-            (header::CONTENT_TYPE, content_type),
-            (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-            (header::CACHE_CONTROL, "no-store"),
-            (header::REFERRER_POLICY, "no-referrer"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        ] {
-            let value = HeaderValue::from_static(value);
-            response.headers_mut().insert(name, value);
-        }
-        Some(response)
+        Some(page_response(content_type, CONTENT_SECURITY_POLICY, body))
     }
 
     fn page(&self, parts: &request::Parts) -> String {
@@ -140,6 +129,26 @@ impl DocsPage {
         let signer = self.signer.as_ref()?;
         Some(signer.sign(user, expires_at))
     }
+}
+
+/// A file of a page, which no cache may store, because it can contain a token.
+pub(crate) fn page_response(
+    content_type: &'static str,
+    content_security_policy: &'static str,
+    body: Body,
+) -> Response<Body> {
+    let mut response = Response::new(body);
+    for (name, value) in [
+        (header::CONTENT_TYPE, content_type),
+        (header::CONTENT_SECURITY_POLICY, content_security_policy),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        let value = HeaderValue::from_static(value);
+        response.headers_mut().insert(name, value);
+    }
+    response
 }
 
 /// Whether the request's `Host` header is a name of this machine.

@@ -359,18 +359,29 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The only resource of a type, if there is one. `what` describes the type.
+    fn optional_resource(
+        &self,
+        resource_type: &str,
+        what: &str,
+    ) -> Result<Option<(&'a str, &'a Value)>, Error> {
+        match self.resources(resource_type)?[..] {
+            [] => Ok(None),
+            [resource] => Ok(Some(resource)),
+            ref resources => {
+                let count = resources.len();
+                Err(Error::new(format!(
+                    "expected at most one {what}, found {count}"
+                )))
+            }
+        }
+    }
+
     /// The WebSocket API with the functions of its routes. The HTTP API is of another type, `AWS::Serverless::HttpApi`.
     fn websocket_api(&self) -> Result<Option<WebSocketApi>, Error> {
-        let apis = self.resources("AWS::ApiGatewayV2::Api")?;
-        let (id, api) = match apis[..] {
-            [] => return Ok(None),
-            [api] => api,
-            _ => {
-                let count = apis.len();
-                return Err(Error::new(format!(
-                    "expected at most one WebSocket API, found {count}"
-                )));
-            }
+        let Some((id, api)) = self.optional_resource("AWS::ApiGatewayV2::Api", "WebSocket API")?
+        else {
+            return Ok(None);
         };
         if api["Properties"]["ProtocolType"] != "WEBSOCKET" {
             return Err(Error::new(format!(
@@ -443,16 +454,10 @@ impl<'a> Reader<'a> {
         table: &Table,
         table_id: &str,
     ) -> Result<Option<StreamMapping>, Error> {
-        let mappings = self.resources("AWS::Lambda::EventSourceMapping")?;
-        let (id, mapping) = match mappings[..] {
-            [] => return Ok(None),
-            [mapping] => mapping,
-            _ => {
-                let count = mappings.len();
-                return Err(Error::new(format!(
-                    "expected at most one event source mapping, found {count}"
-                )));
-            }
+        let Some((id, mapping)) =
+            self.optional_resource("AWS::Lambda::EventSourceMapping", "event source mapping")?
+        else {
+            return Ok(None);
         };
         let properties = &mapping["Properties"];
         let source = self.evaluator.text(&properties["EventSourceArn"]);

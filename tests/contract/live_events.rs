@@ -1,4 +1,4 @@
-//! Events that the service pushes over WebSockets: which change makes which event, for whom, and with which content.
+//! Events that the service pushes over WebSockets: the event of each change, its recipients and its content.
 //!
 //! Each user has two open connections, which must get the same. An event is compared with what the REST API shows to
 //! the user. That nobody gets an event for a change is checked by a later event, which must be the next one. Where

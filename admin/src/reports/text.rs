@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resolution_says_what_was_done_by_whom_when_and_why() {
+    fn a_resolution_names_the_action_the_operator_the_time_and_the_note() {
         let mut resolution = Resolution {
             action: "none".to_owned(),
             by: "ann".to_owned(),

@@ -23,7 +23,7 @@ export interface ClientOptions {
   apiUrl: string
   /** The URL for live events, such as `wss://live.example/live`. Without it the client polls. */
   liveUrl?: string | undefined
-  /** The user whom the tokens name. */
+  /** The user in the tokens. */
   userId: number
   /**
    * Returns an access token. `forceRefresh` is true if the last one was refused or expires within a minute: then return

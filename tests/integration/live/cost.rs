@@ -203,7 +203,7 @@ async fn the_events_of_a_request_cost_2_units() {
     assert_event_cost(&live, "block with a withdrawal", &chat, both).await;
 }
 
-/// A block without a chat concerns nobody's chats.
+/// A block between two users without a chat makes no event.
 #[tokio::test]
 async fn a_change_without_an_event_costs_nothing() {
     let live = start().await;

@@ -90,7 +90,7 @@ async fn a_connection_gets_events_until_its_token_has_expired_and_the_leeway_is_
     fixture.expire_token(LEEWAY + 2).await;
     fixture.send().await;
     fixture.expect_bye("token_expired").await;
-    // What was sent is not lost.
+    // The messages that were sent meanwhile are not lost.
     let page = fixture.ben.messages(&fixture.chat, "?after=1").await;
     assert_eq!(page.expect_status(200).seqs(), [2]);
     // The next event is for nobody.

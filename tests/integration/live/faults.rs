@@ -816,7 +816,7 @@ async fn with_torn_write(
     request.await.unwrap()
 }
 
-/// The device sees its connection come back, and what was sent in between.
+/// The device connects again, and shows the messages that were sent in between.
 #[tokio::test]
 async fn a_client_whose_socket_is_cut_comes_back_and_misses_nothing() {
     let fixture = Fixture::new().await;

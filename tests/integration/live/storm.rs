@@ -115,7 +115,7 @@ async fn all_clients_come_back_below_the_limit_on_new_connections_and_miss_nothi
     let waves = count.div_ceil(PER_SECOND).ilog2() as usize + 4;
     assert!(attempts <= count * waves, "{attempts} attempts");
 
-    // What was sent in the meantime is fetched, and later messages arrive, without `sync`.
+    // Without `sync`, clients fetch the messages that were sent meanwhile, and later messages arrive.
     for couple in &couples {
         let sent = couple.users[0].send(&couple.chat, "after").await;
         sent.expect_status(201);
