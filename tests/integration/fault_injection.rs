@@ -189,10 +189,12 @@ impl FaultPlan {
     }
 
     fn choose_kind(&self, request: &Value, random: &mut fastrand::Rng) -> Option<FaultKind> {
-        // The kinds that only some operations can meet.
+        // The kinds that only some operations can meet. Those operations meet them more often than another kind, so
+        // that even a short run has each kind.
         let special = [
             (FaultKind::IndexLag, request["IndexName"].is_string()),
             (FaultKind::UnprocessedKeys, batch_keys(request).is_some()),
+            (FaultKind::TornRead, !late_items(request).is_empty()),
         ];
         let kinds = self.kinds.iter().copied();
         let is_special = |kind: &FaultKind| special.iter().any(|(special, _)| special == kind);
@@ -251,21 +253,10 @@ fn effect(
         FaultKind::DropAfter => FaultEffect::DropAfter,
         FaultKind::KillBefore => FaultEffect::KillBefore,
         FaultKind::KillAfter => FaultEffect::KillAfter,
-        FaultKind::TornRead => {
-            parts?;
-            let written = item_keys(request);
-            let is_written = |late: &LateItems| written.iter().any(|key| late.contains(key));
-            let candidates = [
-                LateItems::Messages,
-                LateItems::Changes,
-                LateItems::MessagesAndChanges,
-            ];
-            let candidates: Vec<_> = candidates.into_iter().filter(is_written).collect();
-            FaultEffect::TornRead {
-                late: random.choice(candidates)?,
-                until: Until::Elapsed(delay),
-            }
-        }
+        FaultKind::TornRead => FaultEffect::TornRead {
+            late: random.choice(late_items(request))?,
+            until: Until::Elapsed(delay),
+        },
         // With a single key, DynamoDB reads all or returns an error.
         FaultKind::UnprocessedKeys if batch_keys(request)? < 2 => {
             FaultEffect::Respond(400, error_body("ProvisionedThroughputExceededException"))
@@ -277,6 +268,22 @@ fn effect(
             seed: random.u64(..),
         },
     })
+}
+
+/// The items of a transaction that can become readable later than the state of the chat. Empty if the operation is
+/// no transaction or changes no message.
+fn late_items(request: &Value) -> Vec<LateItems> {
+    if !request["TransactItems"].is_array() {
+        return Vec::new();
+    }
+    let written = item_keys(request);
+    let is_written = |late: &LateItems| written.iter().any(|key| late.contains(key));
+    let candidates = [
+        LateItems::Messages,
+        LateItems::Changes,
+        LateItems::MessagesAndChanges,
+    ];
+    candidates.into_iter().filter(is_written).collect()
 }
 
 /// A transaction that is cancelled because of one of its parts.

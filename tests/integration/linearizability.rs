@@ -41,7 +41,7 @@ use crate::{
     contract_model::{
         Content, Context, Edit, ObservedResponse, PageStart, Pair, PairRequest, for_each_object,
     },
-    dynamodb_proxy::ProxiedStack,
+    dynamodb_proxy::{ConflictStats, ProxiedStack},
     fault_injection::{FaultKind, FaultPlan},
     invariants::{admin_findings, invariant_violations},
     support::{Api, User, env_number, run_concurrently},
@@ -64,6 +64,9 @@ const LISTS: [&str; 6] = [
 const BLOCKS: &str = "/blocks?";
 /// How long the check of one history may take. Most take milliseconds.
 const CHECK_LIMIT: Duration = Duration::from_mins(2);
+
+/// How many pairs a run adds at most until it has met each kind of fault.
+const MAX_MORE_PAIRS: u64 = 20;
 
 /// The faults and the requests of one test.
 #[derive(Clone, Copy)]
@@ -605,19 +608,35 @@ async fn check_linearizability(run: Run<'_>) {
     let proxied = ProxiedStack::start().await;
     proxied.set_fault_plan(FaultPlan::random(seed, kinds, run.rate));
     let mut random = fastrand::Rng::with_seed(seed);
-    let scenarios: Vec<_> = (0..pairs)
-        .map(|_| Scenario::new(&proxied.stack.api, &mut random))
-        .collect();
-    let clients = scenarios.iter().flat_map(|scenario| {
-        // Each user has two clients.
-        (0..4)
-            .map(|client| {
-                let scenario = scenario.clone();
-                scenario.run_client(client, run.requests, random.fork())
-            })
-            .collect::<Vec<_>>()
-    });
-    run_concurrently(clients).await;
+    // Which faults and conflicts a run meets depends on its timing, too. More pairs follow, one by one, until it has met
+    // all of them.
+    let mut scenarios = Vec::new();
+    let mut conflicts = ConflictStats::default();
+    let mut more = pairs;
+    while more > 0 {
+        let added = (0..more).map(|_| Scenario::new(&proxied.stack.api, &mut random));
+        let added: Vec<_> = added.collect();
+        let clients = added.iter().flat_map(|scenario| {
+            // Each user has two clients.
+            (0..4)
+                .map(|client| {
+                    let scenario = scenario.clone();
+                    scenario.run_client(client, run.requests, random.fork())
+                })
+                .collect::<Vec<_>>()
+        });
+        run_concurrently(clients).await;
+        scenarios.extend(added);
+        let faults = proxied.fault_counts();
+        let stats = proxied.drain_conflict_stats();
+        conflicts.attempts += stats.attempts;
+        conflicts.conflicts += stats.conflicts;
+        let is_missing = conflicts.conflicts == 0
+            || kinds
+                .iter()
+                .any(|kind| *kind != FaultKind::UnprocessedKeys && !faults.contains_key(kind));
+        more = u64::from(is_missing && scenarios.len() as u64 <= pairs + MAX_MORE_PAIRS);
+    }
     if kinds == [FaultKind::UnprocessedKeys] {
         // Whether the clients have read a batch depends on chance.
         read_batches_until_one_is_incomplete(&proxied).await;
@@ -632,7 +651,7 @@ async fn check_linearizability(run: Run<'_>) {
         attempts += log.attempts.len();
         unknown_outcomes += log.unknown_outcomes();
     }
-    let (conflicts, faults) = (proxied.drain_conflict_stats(), proxied.fault_counts());
+    let faults = proxied.fault_counts();
     println!(
         "{name}, seed {seed}: {attempts} attempts, {unknown_outcomes} with unknown outcome; {} of {} \
          transactions conflicted; faults: {faults:?}",
