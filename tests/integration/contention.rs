@@ -3,7 +3,10 @@
 //!
 //! `cargo test -p chat-functions --test integration contention -- --nocapture` prints figures.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 use chat_shared::{
     domain::{ChatId, ContentChange, MessageContent, Seq, Timestamp, UserId},
@@ -202,6 +205,67 @@ async fn changes_of_the_messages_of_one_chat_at_once_are_all_applied() {
     assert_eq!(chat["unreadCount"], recipient.totals().await[1]);
     assert_eq!(invariant_violations(&proxied.stack.table).await, [""; 0]);
     assert_eq!(admin_findings(&proxied.stack.table).await, [""; 0]);
+}
+
+/// Ten devices that send to the same chat at once. No request may exceed the time limit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_of_ten_senders_to_one_chat_at_once_are_all_accepted_in_time() {
+    const DEVICES: u64 = 10;
+
+    let proxied = ProxiedStack::start().await;
+    let table = table_client(&proxied);
+    start_chat(table.clone(), 1).await;
+    proxied.drain_conflict_stats();
+    proxied.set_fault_plan(FaultPlan::overlap_conflicts(false));
+    let started = Instant::now();
+    let sends = (0..DEVICES).map(|_| tokio::time::timeout(REQUEST_LIMIT, send(table.clone(), 1)));
+    let sent = run_concurrently(sends).await;
+    let elapsed = started.elapsed();
+    proxied.set_fault_plan(FaultPlan::none());
+    proxied.wait_until_idle().await;
+    let conflicts = proxied.drain_conflict_stats();
+    println!(
+        "{DEVICES} senders to one chat: {elapsed:.1?}, {} of {} transactions conflicted",
+        conflicts.conflicts, conflicts.attempts
+    );
+    assert!(sent.iter().all(|sent| matches!(sent, Ok(true))), "{sent:?}");
+    assert!(
+        conflicts.conflicts > 0,
+        "no transactions overlapped, so the test shows nothing about conflicts"
+    );
+    let recipient = proxied.stack.api.user_with_id(RECIPIENT);
+    assert_eq!(recipient.totals().await, [0, DEVICES, 0]);
+    assert_eq!(invariant_violations(&proxied.stack.table).await, [""; 0]);
+}
+
+/// A cancelled transaction costs as much as one that is applied, and a read less than a tenth of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_waited_for_another_one_reads_the_chat_again() {
+    let proxied = ProxiedStack::start().await;
+    start_chat(table_client(&proxied), 1).await;
+    proxied.set_fault_plan(FaultPlan::overlap_conflicts(false));
+    let held = send_and_hold(&proxied, 1).await;
+    proxied.drain_cost();
+    let waiting = tokio::spawn(send(table_client(&proxied), 1));
+    let conflicts = AtomicU64::new(0);
+    let count_conflicts = || {
+        let new = proxied.drain_conflict_stats().conflicts;
+        conflicts.fetch_add(new, Ordering::Relaxed) + new
+    };
+    eventually("the second message conflicts", async || {
+        count_conflicts() > 0
+    })
+    .await;
+    proxied.release_held();
+    for send in [held, waiting] {
+        let sent = within_limit("a message is accepted", send).await;
+        assert!(sent.unwrap());
+    }
+    let cost = proxied.drain_cost();
+    let operations = cost.operations.iter();
+    let reads = operations.filter(|operation| operation.name == "GetItem");
+    // One before the first attempt, and one after each conflict.
+    assert_eq!(reads.count() as u64, count_conflicts() + 1, "{cost:?}");
 }
 
 /// Three senders. In the recipient's totals, the chats of the first two count in the same shard, and the

@@ -172,6 +172,7 @@ impl Store {
                 Ok(message) => return Ok(SendOutcome::Sent(message)),
                 Err(failures) => failures,
             };
+            let seq_before = chat.seq();
             if failures.failed(STATE) {
                 chat = failures
                     .take_old_item(STATE)
@@ -183,6 +184,10 @@ impl Store {
                 return self
                     .replay(&chat, &IdempotencyItem::read(taken)?, hash)
                     .await;
+            }
+            let messages_of_others = chat.seq().get().saturating_sub(seq_before.get());
+            if self.wait_if_busy(messages_of_others).await {
+                chat = self.get_chat(id).await?;
             }
         }
     }

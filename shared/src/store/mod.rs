@@ -40,7 +40,10 @@ mod update;
 mod usage;
 
 use std::{
-    sync::{Arc, Mutex, atomic::AtomicU32},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, AtomicUsize},
+    },
     time::Duration,
 };
 
@@ -108,8 +111,10 @@ pub struct Store {
     /// The same time, on a clock that only measures durations.
     received: Instant,
     backoff: Mutex<Backoff>,
-    /// The number of transactions and single updates that the request has planned.
-    transactions: AtomicU32,
+    /// The number of conflicts with other transactions.
+    conflicts: AtomicUsize,
+    /// The number of writes whose condition failed.
+    stale_writes: AtomicU32,
 }
 
 impl TableClient {
@@ -194,7 +199,8 @@ impl TableClient {
             received_at: now,
             received: Instant::now(),
             backoff: Mutex::default(),
-            transactions: AtomicU32::new(0),
+            conflicts: AtomicUsize::new(0),
+            stale_writes: AtomicU32::new(0),
         }
     }
 }

@@ -7,13 +7,17 @@
 //!   few milliseconds, so a first attempt that takes longer is probably on a connection that is dead. Tools
 //!   wait longer, because they may be far from the table.
 //! - **How long to wait**: random delays of at most 25, 50, 100, 200 and then 400 ms ([`Backoff`]). All
-//!   operations of a request share one backoff, so that no loop can repeat an operation without waiting.
+//!   operations of a request share one backoff, so that no loop can repeat an operation without waiting. After a
+//!   conflict the delays are longer ([`Store::wait_after_conflict`]).
 //! - **When to give up**: a read, and a write of a connection, after [`MAX_IDEMPOTENT_ATTEMPTS`] attempts, so that a
 //!   table that fails at once does not keep every function busy until its deadline. A transaction and a single update
 //!   are retried until the deadline of the invocation. 500 ms before it, [`crate::http::serve`] returns a 503 with
 //!   `Retry-After`.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{PoisonError, atomic::Ordering},
+    time::Duration,
+};
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
@@ -113,7 +117,48 @@ impl Attempts {
     }
 }
 
+/// How long a transaction locks its items, approximately.
+const LOCK_TIME: Duration = Duration::from_millis(25);
+/// The random part of the delays after the conflicts of a request is at most this long. It grows quickly: with few
+/// transactions at once the first delay is enough, and with many it is the attempts that come too early that cost.
+const CONFLICT_DELAYS: [Duration; 3] = [
+    Duration::from_millis(75),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+];
+/// The random delay for others who send at the same time is at most this long for each message that they have sent…
+const BUSY_DELAY_PER_MESSAGE: Duration = Duration::from_millis(150);
+/// … and in total.
+const MAX_BUSY_DELAY: Duration = Duration::from_millis(800);
+
 impl Store {
+    /// Waits until a transaction that has locked an item has probably ended, plus a random time, so that those who wait
+    /// for the same item do not all come back at once. The benchmark (`contention`) measures these delays.
+    pub(super) async fn wait_after_conflict(&self) {
+        let conflicts = self.conflicts.fetch_add(1, Ordering::Relaxed);
+        let [first, second, later] = CONFLICT_DELAYS;
+        let max = match conflicts {
+            0 => first,
+            1 => second,
+            _ => later,
+        };
+        tokio::time::sleep(LOCK_TIME + max.mul_f64(fastrand::f64())).await;
+    }
+
+    /// Waits if the chat has got `messages` messages from others since this request has read it, and there are several.
+    /// Then others probably wait, too. Returns whether it waited.
+    pub(super) async fn wait_if_busy(&self, messages: u64) -> bool {
+        if messages < 2 {
+            return false;
+        }
+        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        let max = BUSY_DELAY_PER_MESSAGE
+            .saturating_mul(messages)
+            .min(MAX_BUSY_DELAY);
+        tokio::time::sleep(max.mul_f64(fastrand::f64())).await;
+        true
+    }
+
     /// Waits before something is tried again.
     pub(super) async fn wait_before_retry(&self) {
         let backoff = self.backoff.lock();

@@ -11,8 +11,11 @@
 //!   old item. There is one exception: while the first write, the state of the chat, is in conflict, the
 //!   failed conditions of other writes may be the visible half of another transaction that is still being
 //!   applied. The transaction is then retried, too.
+//! - **A conflict on the first write** means that another transaction is changing the chat, so the plan will be stale. The
+//!   chat is therefore read again after the wait, and the caller gets it like the old item of a failed condition. A read
+//!   costs a tenth of an attempt that must fail, or less.
 //! - **A stale change** is computed again from the old item and sent as a new transaction. From the second time
-//!   on, this waits, too.
+//!   on, this waits and reads the item again, too.
 //!
 //! - **A single update** ([`Store::update_planned`]) costs half of what a transaction does, but has no token. After a
 //!   lost response nobody knows whether it was applied, so its condition must exclude that it is applied twice, unless
@@ -35,7 +38,7 @@ use uuid::Uuid;
 
 use super::{
     RedactedSdkError, Store, classify_error,
-    items::{Item, ItemKey},
+    items::{ChatItem, Item, ItemKey},
     retry::Attempts,
 };
 use crate::{Error, domain::Timestamp, error::BoxError};
@@ -108,16 +111,52 @@ impl Store {
         &self,
         plan: impl Fn(Timestamp) -> Result<(Vec<Write>, T), Error>,
     ) -> Result<Result<T, ConditionFailures>, Error> {
-        self.wait_if_stale().await;
-        self.run_transaction(plan).await
+        match self.run_transaction(plan).await? {
+            Err(failures) if self.is_stale_again() => {
+                self.wait_after_conflict().await;
+                Ok(Err(self.with_current_item(failures).await?))
+            }
+            result => Ok(result),
+        }
     }
 
-    /// A further write of the same request means that an earlier one was stale. The first stale write may have been
-    /// an optimistic one, so only the following ones wait.
-    async fn wait_if_stale(&self) {
-        if self.transactions.fetch_add(1, Ordering::Relaxed) >= 2 {
-            self.wait_before_retry().await;
+    /// Whether an earlier write of the same request failed because of its condition, too. The first one may have been
+    /// optimistic, so only the following ones wait.
+    fn is_stale_again(&self) -> bool {
+        self.stale_writes.fetch_add(1, Ordering::Relaxed) > 0
+    }
+
+    /// Replaces the old item of the first write, because it may have changed during a wait.
+    async fn with_current_item(
+        &self,
+        mut failures: ConditionFailures,
+    ) -> Result<ConditionFailures, Error> {
+        let reason = failures.0.first_mut();
+        if let Some(item) = reason.and_then(|reason| reason.item.as_mut())
+            && let Some(key) = ItemKey::of(item)
+            && let Some(current) = self.get(key).await?
+        {
+            *item = current;
         }
+        Ok(failures)
+    }
+
+    /// The failure of a transaction on a chat that another transaction has locked: as if its condition had failed, with
+    /// the chat as it is now.
+    async fn failure_of_locked_chat(
+        &self,
+        key: ItemKey,
+        writes: usize,
+    ) -> Result<ConditionFailures, Error> {
+        let state = CancellationReason::builder()
+            .code(CONDITION_FAILED)
+            .set_item(self.get(key).await?)
+            .build();
+        let others = CancellationReason::builder().code("None").build();
+        let others = std::iter::repeat_n(others, writes.saturating_sub(1));
+        Ok(ConditionFailures(
+            std::iter::once(state).chain(others).collect(),
+        ))
     }
 
     async fn run_transaction<T>(
@@ -146,19 +185,29 @@ impl Store {
                     return Ok(Ok(planned.1));
                 }
                 Err(TransactionError::ConditionFailed(failures)) => return Ok(Err(failures)),
-                Err(TransactionError::Cancelled { is_conflict, cause }) => {
-                    if is_conflict {
-                        usage.count_conflict();
-                    }
+                Err(TransactionError::Cancelled { conflict, cause }) => {
                     usage.record_error(&cause);
+                    if let Some(conflict) = conflict {
+                        usage.count_conflict();
+                        self.wait_after_conflict().await;
+                        if !may_be_applied
+                            && conflict == Conflict::OnFirstWrite
+                            && let Some(key) = changed_chat(&planned.0)
+                        {
+                            let writes = planned.0.len();
+                            return Ok(Err(self.failure_of_locked_chat(key, writes).await?));
+                        }
+                    } else {
+                        self.wait_before_retry().await;
+                    }
                 }
                 Err(TransactionError::Other(Error::Unavailable(cause))) => {
                     may_be_applied = true;
                     usage.record_error(&cause);
+                    self.wait_before_retry().await;
                 }
                 Err(TransactionError::Other(error)) => return Err(error),
             }
-            self.wait_before_retry().await;
             if !may_be_applied {
                 (planned, token) = (plan(self.now())?, new_token());
             }
@@ -176,7 +225,6 @@ impl Store {
         &self,
         plan: impl Fn(Timestamp) -> Result<(Update, T), Error>,
     ) -> Result<Result<T, UpdateFailure<T>>, Error> {
-        self.wait_if_stale().await;
         let mut planned = plan(self.now())?;
         let mut may_be_applied = false;
         let mut attempts = Attempts::new(self.table.attempt_timeout);
@@ -207,6 +255,9 @@ impl Store {
             let mut is_rejected = is_throttled(&error);
             match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    if self.is_stale_again() {
+                        self.wait_before_retry().await;
+                    }
                     return Ok(Err(UpdateFailure {
                         item: failed.item().cloned(),
                         possibly_applied: may_be_applied.then_some(planned.1),
@@ -320,12 +371,28 @@ enum TransactionError {
     /// Another transaction has locked an item, or the table throttled the transaction. Nothing was written, and
     /// a retry can succeed.
     Cancelled {
-        /// Whether another transaction has locked an item.
-        is_conflict: bool,
+        /// The conflict, if another transaction has locked an item.
+        conflict: Option<Conflict>,
         cause: BoxError,
     },
     /// Another error. [`Error::Unavailable`] if a retry can succeed; then the transaction may have been applied.
     Other(Error),
+}
+
+/// Which item another transaction has locked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Conflict {
+    /// The item of the first write, and perhaps others.
+    OnFirstWrite,
+    /// Only items of other writes.
+    OnOtherWrites,
+}
+
+/// The key of the chat that the first write updates.
+fn changed_chat(writes: &[Write]) -> Option<ItemKey> {
+    let update = writes.first()?.update.as_ref()?;
+    let key = ItemKey::of(&update.key)?;
+    (key.sk == ChatItem::SK).then_some(key)
 }
 
 fn classify(error: SdkError<TransactWriteItemsError>) -> TransactionError {
@@ -346,14 +413,19 @@ fn classify(error: SdkError<TransactWriteItemsError>) -> TransactionError {
         }
         if codes().any(is_transient) && codes().all(|code| is_final(code) || is_transient(code)) {
             return TransactionError::Cancelled {
-                is_conflict: codes().any(|code| code == CONFLICT),
+                conflict: codes()
+                    .position(|code| code == CONFLICT)
+                    .map(|write| match write {
+                        0 => Conflict::OnFirstWrite,
+                        _ => Conflict::OnOtherWrites,
+                    }),
                 cause: Box::new(RedactedSdkError(error)),
             };
         }
     }
     if is_throttled(&error) {
         return TransactionError::Cancelled {
-            is_conflict: false,
+            conflict: None,
             cause: Box::new(RedactedSdkError(error)),
         };
     }

@@ -65,6 +65,12 @@ impl ItemKey {
             sk: sk.into(),
         }
     }
+
+    /// The key of an item, if both attributes are there.
+    pub(super) fn of(item: &Item) -> Option<Self> {
+        let attribute = |name| item.get(name)?.as_s().ok();
+        Some(Self::new(attribute("pk")?, attribute("sk")?))
+    }
 }
 
 /// An item cannot be read.
