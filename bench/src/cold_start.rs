@@ -7,18 +7,18 @@
 use std::{fmt::Write, time::Duration};
 
 use chat_local::template::Template;
-use chat_shared::http::ENDPOINTS;
 use tokio::runtime::Runtime;
 
 use crate::{
     Effort, Result,
-    dynamodb_proxy::{Cost, ProxyMode},
+    cpu_quota::MEGABYTES_PER_CPU,
+    dynamodb_proxy::{Cost, ProxyMode, ROUND_TRIP},
     environment::Environment,
     format::{markdown_table, megabytes, millis, significant},
     function_process::FunctionProcess,
-    implementations::{self, ArtifactSize, BARE, Implementation, SDK_DEFAULTS},
-    plot,
-    pricing::{ASSUMPTIONS, dollars_per_million},
+    implementations::{ArtifactSize, BARE, Implementation, SDK_DEFAULTS, functions_and_baselines},
+    plot::{self, with_thousands_separator},
+    pricing::{PRICES, dollars_per_million, is_priced},
     report::Report,
     runtime_api::RuntimeApi,
     statistics::{median, percentile},
@@ -73,12 +73,7 @@ pub fn run(
     effort: &Effort,
     report: &Report,
 ) -> Result<()> {
-    eprintln!("Building the functions as they are deployed, and the baselines …");
-    let mut implementations = runtime.block_on(implementations::functions(template, functions))?;
-    implementations.extend(implementations::with_secret_in_environment(
-        &implementations,
-    ));
-    implementations.extend(runtime.block_on(implementations::baselines())?);
+    let implementations = runtime.block_on(functions_and_baselines(template, functions))?;
     eprintln!("Filling a table …");
     let environment = Environment::new(runtime, template)?;
     let mut api = RuntimeApi::start()?;
@@ -114,7 +109,7 @@ pub fn run(
 
 /// Counts the DynamoDB requests and capacity units of a warm invocation, and the connections of its
 /// process.
-fn measure_cost(
+pub fn measure_cost(
     environment: &Environment,
     api: &mut RuntimeApi,
     implementation: &Implementation,
@@ -195,7 +190,7 @@ fn write_report(
          - **Cold start** is both together.\n\n\
          AWS is slower in two ways. A round trip to DynamoDB takes some tenths of a millisecond here \
          and milliseconds on AWS. The process has whole CPU cores here, but on Lambda a 256 MB function has \
-         a seventh of a core after init.\n\n",
+         a seventh of a core after init (the part `lambda-cpu` emulates this).\n\n",
         effort.processes, effort.warm_invocations
     );
     let header = [
@@ -241,7 +236,11 @@ fn write_report(
         "\n**Connections** is the number that a process opens for two invocations. **Requests** are \
          requests to DynamoDB. The functions without dollar amounts are invoked by a WebSocket API or by the \
          table's stream, which have other prices. `push-events` receives one message in each event, and sends \
-         it to one connection of each member. {ASSUMPTIONS}\n\n"
+         it to one connection of each member. {PRICES} The billed duration of an invocation is the sum of two \
+         parts, rounded up to whole milliseconds: an assumed {} ms per round trip, and the measured CPU time \
+         divided by the share of a CPU that the memory size includes ({} MB include a whole CPU).\n\n",
+        ROUND_TRIP.as_millis(),
+        with_thousands_separator(MEGABYTES_PER_CPU.into())
     );
     text += &ratios(measurements);
     let bars = measurements.iter().map(|measurement| {
@@ -293,9 +292,7 @@ fn sizes_row(measurement: &Measurement) -> Vec<String> {
 fn costs_row(measurement: &Measurement, memory: f64) -> Vec<String> {
     let cost = &measurement.cost;
     let cpu_time = measurement.median(|sample| sample.warm_cpu);
-    // The prices are those of requests to the HTTP API.
-    let function = &measurement.implementation.function;
-    let is_priced = ENDPOINTS.iter().any(|endpoint| endpoint.name == function);
+    let is_priced = is_priced(&measurement.implementation.function);
     let dollars = |memory| {
         if is_priced {
             format!("{:.2}", dollars_per_million(memory, cpu_time, cost))

@@ -1,8 +1,9 @@
 //! Creates the table and test data: users, chats, messages, connections, access tokens, and records of the
-//! table's stream.
+//! table's stream. Checks that the data is as the functions would have written it.
 
 use std::time::Duration;
 
+use chat_admin::check::{self, CheckEvent, CheckOptions};
 use chat_local::{
     dynamodb::{self, EmbeddedDynamoDb},
     template::Template,
@@ -34,6 +35,27 @@ pub async fn create_table(template: &Template) -> Result<(EmbeddedDynamoDb, Tabl
     dynamodb::create_table(dynamodb.endpoint(), table, &table.name).await?;
     let client = dynamodb::client_for_endpoint(dynamodb.endpoint());
     Ok((dynamodb, TableClient::new(client, &table.name)))
+}
+
+/// Fails with this error unless the condition is true.
+pub fn ensure(condition: bool, error: &str) -> Result<()> {
+    if condition { Ok(()) } else { Err(error.into()) }
+}
+
+/// Checks that the table has no invariant violations.
+pub async fn check_table(store: &Store) -> Result<()> {
+    let mut violations = Vec::new();
+    let mut report = |event: CheckEvent<'_>| {
+        if let CheckEvent::Violation(violation) = event {
+            violations.push(violation.to_string());
+        }
+    };
+    let options = CheckOptions {
+        repair: false,
+        settle: Duration::ZERO,
+    };
+    check::check_table(store, options, &mut report).await?;
+    ensure(violations.is_empty(), &violations.join("\n"))
 }
 
 /// Creates an active chat: `requester` requests it and the other member accepts.

@@ -1,7 +1,7 @@
 //! Proxy between a function and the embedded DynamoDB: adds TLS as in production, counts requests and
-//! capacity units, and emulates transaction conflicts. It also emulates the one request to Secrets Manager
-//! that a function sends at init, and the `@connections` API of a WebSocket API, whose clients receive
-//! everything at once.
+//! capacity units, and emulates transaction conflicts and the time of a round trip. It also emulates the one
+//! request to Secrets Manager that a function sends at init, and the `@connections` API of a WebSocket API,
+//! whose clients receive everything at once.
 //!
 //! The proxy of the integration tests (`tests/integration/dynamodb_proxy/`) also emulates conflicts,
 //! but this one is separate because it must add as little time as possible to the measurements and
@@ -28,10 +28,12 @@ use serde_json::{Value, json};
 
 use crate::{Result, dataset::SECRET, http::Message};
 
+/// Assumed time of a round trip to DynamoDB on AWS.
+pub const ROUND_TRIP: Duration = Duration::from_millis(5);
 /// Delay of each counted response. It is long enough that concurrent requests overlap in the count.
 const COUNTED_ROUND_TRIP: Duration = Duration::from_millis(25);
 /// How long a transaction locks its items, as in production.
-const TRANSACTION_DURATION: Duration = Duration::from_millis(25);
+pub const TRANSACTION_DURATION: Duration = Duration::from_millis(25);
 /// Where operating systems store the certificates that they trust.
 const SYSTEM_CERTIFICATE_FILES: [&str; 3] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -47,8 +49,12 @@ pub enum ProxyMode {
     /// It forwards and counts them. It also delays each response, to tell concurrent requests from
     /// sequential ones.
     CountRequests,
-    /// A transaction locks its items for [`TRANSACTION_DURATION`]. It is cancelled if another
-    /// transaction has locked one of them.
+    /// It forwards them and delays each response by [`ROUND_TRIP`]. The round trip on this machine, some
+    /// tenths of a millisecond, comes on top.
+    Delay,
+    /// A transaction locks its items for [`TRANSACTION_DURATION`], also those of which it only checks a
+    /// condition. It is cancelled if another transaction has locked one of them. Until the end of this time, a
+    /// read returns the old items. Half of [`ROUND_TRIP`] passes before each request and half of it after.
     EmulateConflicts,
 }
 
@@ -255,7 +261,13 @@ impl ProxyState {
                 _ if is_connections_request(&request) => Message::response("200 OK", &[], ""),
                 ProxyMode::PassThrough => forward(&request, &mut upstream)?,
                 ProxyMode::CountRequests => self.count(&request, &mut upstream)?,
-                ProxyMode::EmulateConflicts => self.emulate_conflicts(&request, &mut upstream)?,
+                ProxyMode::Delay => delay(&request, &mut upstream)?,
+                ProxyMode::EmulateConflicts => {
+                    std::thread::sleep(ROUND_TRIP / 2);
+                    let response = self.emulate_conflicts(&request, &mut upstream)?;
+                    std::thread::sleep(ROUND_TRIP / 2);
+                    response
+                }
             };
             response.write(client.get_mut())?;
         }
@@ -311,6 +323,12 @@ fn forward(request: &Message, upstream: &mut BufReader<TcpStream>) -> io::Result
     Message::read(upstream)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
+fn delay(request: &Message, upstream: &mut BufReader<TcpStream>) -> io::Result<Message> {
+    let response = forward(request, upstream)?;
+    std::thread::sleep(ROUND_TRIP);
+    Ok(response)
+}
+
 fn is_secret_request(request: &Message) -> bool {
     request.header("x-amz-target") == Some("secretsmanager.GetSecretValue")
 }
@@ -350,12 +368,17 @@ fn operation(request: &Message) -> Option<&str> {
     Some(operation)
 }
 
-/// The keys of the items that a transaction writes.
+/// The keys of the items that a transaction locks, in the order of its actions: those that it writes, and
+/// those of which it checks a condition.
 fn transaction_keys(request: &[u8]) -> Vec<String> {
     let request: Value = serde_json::from_slice(request).unwrap_or_default();
     let writes = request["TransactItems"].as_array();
     let key = |write: &Value| {
-        let attributes = [&write["Put"]["Item"], &write["Update"]["Key"]];
+        let attributes = [
+            &write["Put"]["Item"],
+            &write["Update"]["Key"],
+            &write["ConditionCheck"]["Key"],
+        ];
         let item = attributes.into_iter().find(|value| value.is_object())?;
         Some(format!("{} {}", item["pk"]["S"], item["sk"]["S"]))
     };
@@ -388,4 +411,22 @@ fn capacity_units(response: &[u8]) -> f64 {
         .iter()
         .filter_map(|table| table["CapacityUnits"].as_f64());
     units.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_locks_the_items_that_it_writes_and_those_that_it_checks() {
+        let item = |sk: &str| json!({"pk": {"S": "CHAT#1-2"}, "sk": {"S": sk}});
+        let request = json!({"TransactItems": [
+            {"Update": {"Key": item("STATE")}},
+            {"Put": {"Item": item("MSG#1")}},
+            {"ConditionCheck": {"Key": item("CHG#1")}},
+        ]});
+        let keys = transaction_keys(request.to_string().as_bytes());
+        let expected = ["STATE", "MSG#1", "CHG#1"].map(|sk| format!("\"CHAT#1-2\" \"{sk}\""));
+        assert_eq!(keys, expected);
+    }
 }

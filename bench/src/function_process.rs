@@ -48,6 +48,11 @@ impl<'a> FunctionProcess<'a> {
         Ok(duration)
     }
 
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// CPU time of the process so far.
     pub fn cpu_time(&self) -> Result<Duration> {
         cpu_time(self.child.id())

@@ -107,6 +107,18 @@ impl Implementation {
     }
 }
 
+/// Builds these functions and all baselines, with the variant of `get-totals` between them.
+pub async fn functions_and_baselines(
+    template: &Template,
+    names: &[String],
+) -> Result<Vec<Implementation>> {
+    eprintln!("Building the functions as they are deployed, and the baselines …");
+    let mut implementations = functions(template, names).await?;
+    implementations.extend(with_secret_in_environment(&implementations));
+    implementations.extend(baselines().await?);
+    Ok(implementations)
+}
+
 /// Builds the release binaries of the functions. They get the environment variables of the template.
 pub async fn functions(template: &Template, names: &[String]) -> Result<Vec<Implementation>> {
     let mut arguments = vec!["--release", "--locked", "--package", "chat-functions"];
@@ -132,7 +144,7 @@ pub async fn functions(template: &Template, names: &[String]) -> Result<Vec<Impl
 }
 
 /// The variant of `get-totals` that shows what reading the secret costs, if `get-totals` is measured.
-pub fn with_secret_in_environment(functions: &[Implementation]) -> Option<Implementation> {
+fn with_secret_in_environment(functions: &[Implementation]) -> Option<Implementation> {
     let original = functions
         .iter()
         .find(|function| function.name == "get-totals")?;
@@ -144,7 +156,7 @@ pub fn with_secret_in_environment(functions: &[Implementation]) -> Option<Implem
 }
 
 /// Builds the baselines: two Rust functions, and two Node functions if Node is installed.
-pub async fn baselines() -> Result<Vec<Implementation>> {
+async fn baselines() -> Result<Vec<Implementation>> {
     let workspace = workspace_root().join("bench/baselines");
     let target = workspace_root().join("target/baselines");
     let target = target.to_string_lossy();

@@ -1,10 +1,10 @@
 //! Draws plots as SVG. A transparent background and medium colors make them legible on light and dark
 //! pages.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use plotters::{
-    coord::Shift,
+    coord::{Shift, ranged1d::ValueFormatter},
     prelude::*,
     style::text_anchor::{HPos, Pos, VPos},
 };
@@ -12,11 +12,15 @@ use plotters::{
 use crate::{Result, format::significant};
 
 const GREY: RGBColor = RGBColor(125, 125, 125);
-const COLOURS: [RGBColor; 4] = [
+const COLOURS: [RGBColor; 8] = [
     RGBColor(31, 138, 212),
     RGBColor(224, 122, 31),
     RGBColor(46, 160, 84),
     RGBColor(180, 90, 190),
+    RGBColor(214, 72, 82),
+    RGBColor(40, 170, 175),
+    RGBColor(150, 110, 60),
+    RGBColor(215, 175, 40),
 ];
 const SIZE: (u32, u32) = (760, 420);
 
@@ -68,20 +72,60 @@ pub fn lines(path: &Path, x_label: &str, plots: &[Plot<'_>]) -> Result<()> {
     Ok(())
 }
 
+/// Draws a plot with two logarithmic axes, for values that differ by factors. All values must be above 0.
+/// The ticks of the horizontal axis are powers of two.
+pub fn logarithmic_lines(path: &Path, x_label: &str, plot: &Plot<'_>) -> Result<()> {
+    let root = SVGBackend::new(path, SIZE).into_drawing_area();
+    let points = || plot.lines.iter().flat_map(|line| &line.points);
+    let x = logarithmic_range(points().map(|point| point.0));
+    let y = logarithmic_range(points().map(|point| point.1));
+    let chart = chart_builder(&root).build_cartesian_2d(x.log_scale().base(2.0), y.log_scale())?;
+    draw_on_chart(chart, x_label, plot, SeriesLabelPosition::UpperRight)?;
+    root.present()?;
+    Ok(())
+}
+
+/// The range of the values, with a margin on both sides.
+fn logarithmic_range(values: impl Iterator<Item = f64>) -> Range<f64> {
+    let (min, max) = values.fold((f64::INFINITY, 0.0_f64), |(min, max), value| {
+        (value.min(min), value.max(max))
+    });
+    min / 1.2..max * 1.2
+}
+
 fn draw_lines(area: &Area<'_>, x_label: &str, plot: &Plot<'_>) -> Result<()> {
-    let Plot { y_label, lines } = plot;
-    let points = || lines.iter().flat_map(|line| &line.points);
+    let points = || plot.lines.iter().flat_map(|line| &line.points);
     let right = points().map(|point| point.0).fold(1.0, f64::max);
     let top = points().map(|point| point.1).fold(0.0, f64::max);
-    let mut chart = ChartBuilder::on(area)
+    let chart = chart_builder(area).build_cartesian_2d(
+        (1.0..right.max(2.0)).log_scale(),
+        0.0..(top * 1.15).max(1e-9),
+    )?;
+    draw_on_chart(chart, x_label, plot, SeriesLabelPosition::UpperLeft)
+}
+
+/// The margins of a plot with lines.
+fn chart_builder<'a, 'b>(area: &'a Area<'b>) -> ChartBuilder<'a, 'static, SVGBackend<'b>> {
+    let mut builder = ChartBuilder::on(area);
+    builder
         .margin(12)
         .margin_right(28)
         .x_label_area_size(44)
-        .y_label_area_size(58)
-        .build_cartesian_2d(
-            (1.0..right.max(2.0)).log_scale(),
-            0.0..(top * 1.15).max(1e-9),
-        )?;
+        .y_label_area_size(58);
+    builder
+}
+
+/// Draws the axes, the lines, and the legend if there is more than one line.
+fn draw_on_chart<'a, Y>(
+    mut chart: ChartContext<'a, SVGBackend<'a>, Cartesian2d<LogCoord<f64>, Y>>,
+    x_label: &str,
+    plot: &Plot<'_>,
+    legend: SeriesLabelPosition,
+) -> Result<()>
+where
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    let Plot { y_label, lines } = plot;
     chart
         .configure_mesh()
         .disable_x_mesh()
@@ -108,7 +152,7 @@ fn draw_lines(area: &Area<'_>, x_label: &str, plot: &Plot<'_>) -> Result<()> {
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(legend)
         .label_font(text_style(13))
         .border_style(TRANSPARENT)
         .draw()?;
@@ -200,10 +244,21 @@ fn axis_number(number: f64) -> String {
     }
 }
 
-/// A number with a comma before the thousands. The ticks of the logarithmic axis are whole thousands.
-fn with_thousands_separator(number: f64) -> String {
+/// A whole number below a million, with a comma before the last three digits.
+pub fn with_thousands_separator(number: f64) -> String {
     match number {
-        1_000.0.. => format!("{},000", number / 1_000.0),
+        1_000.0.. => format!("{},{:03}", (number / 1_000.0).floor(), number % 1_000.0),
         _ => number.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_separated_by_a_comma() {
+        let formatted = [1.0, 512.0, 1_024.0, 1_769.0, 100_000.0].map(with_thousands_separator);
+        assert_eq!(formatted, ["1", "512", "1,024", "1,769", "100,000"]);
     }
 }

@@ -2,10 +2,22 @@
 //!
 //! The capacity units are those that the embedded DynamoDB reports. They match captures from AWS. A
 //! cancelled transaction reports none.
+//!
+//! The tests of growth compare the cost of the same request with little and with much data. It must be exactly the
+//! same, because a cost that grows with the data is a defect. The benchmark (`scaling`) shows more sizes.
 
+use std::time::Duration;
+
+use chat_shared::{
+    domain::{
+        ChatId, ContentChange, MessageContent, NewReport, ReportReason, Seq, Timestamp, UserId,
+    },
+    store::{Connection, FrameAdmission, Store, TableClient, Usage},
+};
 use serde_json::json;
 
 use crate::{
+    Table, TestStack,
     dynamodb_proxy::{Cost, ProxiedStack},
     support::{Response, User},
 };
@@ -582,4 +594,210 @@ async fn a_request_that_is_rejected_without_the_table_costs_nothing() {
     user.messages("1-2", "").await.expect_status(404);
     user.send("1-2", "hi").await.expect_status(404);
     assert_eq!(proxied.drain_cost().operations.len(), 0);
+}
+
+/// The functions' store without the proxy and for one request, to fill a table fast.
+fn direct_store(table: &Table) -> Store {
+    let table = TableClient::new(table.client.clone(), &table.name);
+    table.store_at(Timestamp::now())
+}
+
+fn user_id(id: u64) -> UserId {
+    UserId::new(id).unwrap()
+}
+
+fn pair(one: UserId, other: UserId) -> ChatId {
+    ChatId::between(one, other).unwrap()
+}
+
+/// Other users with the largest ids, from the first to the last number.
+fn others(numbers: std::ops::Range<u64>) -> impl Iterator<Item = UserId> {
+    numbers.map(|number| user_id(9_007_199_254_740_991 - number))
+}
+
+/// Write units and read units of a successful request.
+async fn units_of(proxied: &ProxiedStack, request: impl Future<Output = Response>) -> (f64, f64) {
+    proxied.drain_cost();
+    let response = request.await;
+    assert!(response.status < 300, "{response:?}");
+    let cost = proxied.drain_cost();
+    (cost.write_units(), cost.read_units())
+}
+
+#[tokio::test]
+async fn calls_on_a_chat_cost_the_same_with_8_and_with_200_messages() {
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = active_chat_with_messages(&proxied, 8).await;
+    // The message `deleted` is unread, and five messages remain unread.
+    let costs = async |messages: u64, text: &str, deleted: u64| {
+        [
+            units_of(&proxied, ben.get_chat(&chat)).await,
+            units_of(&proxied, ann.edit_text(&chat, 1, text)).await,
+            units_of(&proxied, ann.delete_message(&chat, deleted)).await,
+            units_of(&proxied, ben.mark_up_to(&chat, messages - 5)).await,
+        ]
+    };
+    let few = costs(8, &"y".repeat(200), 2).await;
+    for _ in 8..200 {
+        let content = MessageContent::new(Some(short_text()), None, None).unwrap();
+        direct_store(&proxied.stack.table)
+            .send_message(user_id(ann.id), chat.parse().unwrap(), content, None)
+            .await
+            .unwrap();
+    }
+    let many = costs(200, &"z".repeat(200), 100).await;
+    assert_eq!(many, few);
+}
+
+#[tokio::test]
+async fn a_page_of_changes_costs_the_same_with_20_and_with_200_changes() {
+    const MESSAGES: u64 = 200;
+
+    let proxied = ProxiedStack::start().await;
+    let (ann, ben, chat) = proxied.stack.api.active_chat().await;
+    let (sender, id): (_, ChatId) = (user_id(ann.id), chat.parse().unwrap());
+    let store = || direct_store(&proxied.stack.table);
+    for _ in 0..MESSAGES {
+        let content = MessageContent::new(Some(short_text()), None, None).unwrap();
+        store()
+            .send_message(sender, id, content, None)
+            .await
+            .unwrap();
+    }
+    let edit = async |seqs: std::ops::RangeInclusive<u64>| {
+        let change = ContentChange {
+            text: Some(Some("y".repeat(200))),
+            ..ContentChange::default()
+        };
+        for seq in seqs {
+            let seq = Some(Seq::new(seq));
+            store()
+                .edit_message(sender, id, seq, &change)
+                .await
+                .unwrap();
+        }
+    };
+    let costs = async |after: u64| {
+        [
+            units_of(&proxied, ben.changes(&chat, "")).await,
+            units_of(&proxied, ben.changes(&chat, &format!("?after={after}"))).await,
+        ]
+    };
+    edit(1..=20).await;
+    let few = costs(5).await;
+    edit(21..=MESSAGES).await;
+    assert_eq!(costs(100).await, few);
+}
+
+#[tokio::test]
+async fn blocks_and_reports_cost_the_same_with_40_and_with_200_of_them() {
+    let proxied = ProxiedStack::start().await;
+    let api = &proxied.stack.api;
+    let me = api.user_with_id(9_007_199_254_000_000);
+    let fill = async |numbers: std::ops::Range<u64>| {
+        for other in others(numbers) {
+            let report = NewReport {
+                reporter: user_id(me.id),
+                chat: pair(user_id(me.id), other),
+                seq: None,
+                reason: ReportReason::Spam,
+                note: None,
+                block: true,
+            };
+            let store = direct_store(&proxied.stack.table);
+            assert!(store.report_user(&report).await.is_ok());
+        }
+    };
+    let costs = async |new_user: u64| {
+        let other = api.user_with_id(new_user);
+        let first = me.blocks("").await;
+        let by_cursor = format!("?cursor={}", first.next_cursor().unwrap());
+        let report = json!({"userId": other.id, "reason": "spam"});
+        [
+            units_of(&proxied, me.blocks("")).await,
+            units_of(&proxied, me.blocks(&by_cursor)).await,
+            units_of(&proxied, me.block(&other)).await,
+            units_of(&proxied, me.unblock(&other)).await,
+            units_of(&proxied, me.report(&report)).await,
+        ]
+    };
+    fill(0..40).await;
+    let few = costs(9_007_199_254_100_000).await;
+    fill(40..200).await;
+    assert_eq!(costs(9_007_199_254_100_001).await, few);
+}
+
+/// To read 202 rows of each of two indexes would cost twice as much.
+#[tokio::test]
+async fn a_deep_skip_costs_the_same_with_chats_in_one_and_in_two_indexes() {
+    let proxied = ProxiedStack::start().await;
+    let api = &proxied.stack.api;
+    let table = TableClient::new(
+        proxied.stack.table.client.clone(),
+        &proxied.stack.table.name,
+    );
+    let (ann, ben) = (api.user(), api.user());
+    let now = Timestamp::now();
+    let block = async |by: UserId, other: UserId, number: u64| {
+        let store = table.store_at(now + Duration::from_secs(number));
+        store.block_user(by, pair(by, other)).await.unwrap();
+    };
+    // Who blocks first is the requester.
+    for (number, other) in (0..).zip(others(0..210)) {
+        block(user_id(ann.id), other, number).await;
+    }
+    for (number, other) in (0..).zip(others(0..420)) {
+        if number % 2 == 0 {
+            block(other, user_id(ben.id), number).await;
+        }
+        block(user_id(ben.id), other, number).await;
+    }
+    let cost = async |user: &User| {
+        proxied.drain_cost();
+        let page = user.blocks("?skip=200&limit=1").await;
+        assert_eq!(page.blocked_users().len(), 1, "{page:?}");
+        let cost = proxied.drain_cost();
+        // Both indexes at once, and then one of them.
+        assert!(cost.operations.len() <= 3, "{cost:?}");
+        cost.read_units()
+    };
+    let (in_one, in_two) = (cost(&ann).await, cost(&ben).await);
+    assert!(in_two < 1.3 * in_one, "{in_two} and {in_one} read units");
+}
+
+#[tokio::test]
+async fn a_connection_costs_the_same_with_0_and_with_200_other_connected_users() {
+    let stack = TestStack::start().await;
+    let user = user_id(1);
+    let table = TableClient::new(stack.table.client.clone(), &stack.table.name);
+    let now = Timestamp::now();
+    let store = || table.store_at(now);
+    let connection = Connection {
+        id: "a=".to_owned(),
+        connected_at: now,
+        token_expires_at: now + Duration::from_hours(1),
+    };
+    let costs = async || {
+        let _ = table.drain_usage();
+        let surplus = store().open_connection(user, &connection).await.unwrap();
+        assert!(surplus.is_empty());
+        let open = table.drain_usage();
+        let admission = store().admit_frame(user, &connection.id, true).await;
+        assert_eq!(admission.unwrap(), FrameAdmission::Admitted);
+        store().totals(user).await.unwrap();
+        let sync = table.drain_usage();
+        let (connections, _) = store().connections_and_totals(user).await.unwrap();
+        assert_eq!(connections.len(), 1);
+        let event = table.drain_usage();
+        store()
+            .delete_connection(user, &connection.id)
+            .await
+            .unwrap();
+        [open, sync, event, table.drain_usage()]
+    };
+    let alone: [Usage; 4] = costs().await;
+    for other in others(0..200) {
+        store().open_connection(other, &connection).await.unwrap();
+    }
+    assert_eq!(costs().await, alone);
 }
