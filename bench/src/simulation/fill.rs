@@ -53,10 +53,11 @@ pub async fn fill(
         puts: Vec::new(),
     };
     let mut totals = BTreeMap::new();
+    let mut requests = Vec::new();
     for (index, (chat, id)) in chats.iter().zip(chat_ids).enumerate() {
         let requester = user_ids[chat.members[0]];
         if chat.status == Status::Requested {
-            store.request_chat(requester, id).await?;
+            requests.push((requester, id));
             continue;
         }
         let history = if opened.contains(&index) {
@@ -79,7 +80,12 @@ pub async fn fill(
     for (key, unread) in totals.into_iter().filter(|(_, unread)| *unread > 0) {
         writer.put(totals_item(key, unread)).await?;
     }
-    writer.flush().await
+    writer.flush().await?;
+    // The store adds these to the totals, so the totals must be there first.
+    for (requester, id) in requests {
+        store.request_chat(requester, id).await?;
+    }
+    Ok(())
 }
 
 /// A chat to write.

@@ -1,15 +1,28 @@
 //! The `DynamoDB` client.
 //!
-//! **Connections are opened during init** ([`open_connections`]), while Lambda gives the function a whole CPU.
+//! - **Connections are opened during init** ([`open_connections`]), while Lambda gives the function a whole CPU.
+//! - **What the SDK does for each request and this service does not need** is left out: evaluating the rules for the
+//!   endpoint ([`FixedEndpoint`]), and headers about the client ([`WithoutClientHeaders`]), which would also be signed.
 
+use std::sync::OnceLock;
+
+use aws_runtime::{
+    invocation_id::InvocationIdInterceptor, request_info::RequestInfoInterceptor,
+    user_agent::UserAgentInterceptor,
+};
 use aws_sdk_dynamodb::{
     Client,
     config::{
-        ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeTransmitInterceptorContextMut,
+        ConfigBag, Intercept, RuntimeComponents,
+        endpoint::{DefaultResolver, Endpoint, EndpointFuture, Params, ResolveEndpoint},
+        interceptors::{
+            BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
+        },
     },
     error::BoxError,
     types::AttributeValue,
 };
+use aws_smithy_runtime_api::client::interceptors::disable_interceptor;
 use futures_util::future::join_all;
 
 use super::usage::UsageCounter;
@@ -22,9 +35,54 @@ use crate::{
 pub(super) fn create(aws: &AwsConfig, usage: UsageCounter) -> Result<Client, ConfigError> {
     let config = aws.for_service("DynamoDB", "AWS_ENDPOINT_URL_DYNAMODB")?;
     let config = aws_sdk_dynamodb::config::Builder::from(&config)
+        .endpoint_resolver(FixedEndpoint::default())
+        .interceptor(WithoutClientHeaders)
         .interceptor(usage)
         .build();
     Ok(Client::from_conf(config))
+}
+
+/// The endpoint of the first request, for all requests. The rules depend on the settings of the client, and on the ARN of
+/// a table, which this service does not use. The SDK's own cache has one entry, and each operation has other parameters.
+#[derive(Debug, Default)]
+struct FixedEndpoint {
+    resolver: DefaultResolver,
+    endpoint: OnceLock<Endpoint>,
+}
+
+impl ResolveEndpoint for FixedEndpoint {
+    fn resolve_endpoint<'a>(&'a self, params: &'a Params) -> EndpointFuture<'a> {
+        if let Some(endpoint) = self.endpoint.get() {
+            return EndpointFuture::ready(Ok(endpoint.clone()));
+        }
+        EndpointFuture::new(async {
+            let endpoint = ResolveEndpoint::resolve_endpoint(&self.resolver, params).await?;
+            Ok(self.endpoint.get_or_init(|| endpoint).clone())
+        })
+    }
+}
+
+/// Leaves out the headers that tell AWS about the SDK, its platform, and its attempts. The SDK itself does not retry.
+#[derive(Debug)]
+struct WithoutClientHeaders;
+
+impl Intercept for WithoutClientHeaders {
+    fn name(&self) -> &'static str {
+        "WithoutClientHeaders"
+    }
+
+    fn read_before_execution(
+        &self,
+        _: &BeforeSerializationInterceptorContextRef<'_>,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let reason = "this service does not need the header";
+        let state = config.interceptor_state();
+        state.store_put(disable_interceptor::<UserAgentInterceptor>(reason));
+        state.store_put(disable_interceptor::<InvocationIdInterceptor>(reason));
+        state.store_put(disable_interceptor::<RequestInfoInterceptor>(reason));
+        Ok(())
+    }
 }
 
 /// Opens the connections that the first request will use, and runs the code of a request once. It sends

@@ -30,7 +30,6 @@ use std::{collections::HashMap, fmt};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_dynamo::AttributeValue as SerdeValue;
 
 pub use change::{ChangeItem, PreviousContentItem};
 pub use chat::{ActivityKey, ChatItem, Index, PreviewItem};
@@ -83,11 +82,8 @@ fn unreadable(what: impl fmt::Display) -> Error {
 }
 
 fn read<T: DeserializeOwned>(item: Item) -> Result<T, Error> {
-    let item: HashMap<String, SerdeValue> = item
-        .into_iter()
-        .map(|(name, value)| (name, value.into()))
-        .collect();
-    serde_dynamo::from_item(item).map_err(unreadable)
+    // A map is converted once. `from_item` would convert it twice.
+    serde_dynamo::from_attribute_value(AttributeValue::M(item)).map_err(unreadable)
 }
 
 /// For attributes that are absent while they are 0.
