@@ -43,7 +43,7 @@ web: ## Test the demo and the documentation page in a browser
 clients: ## Generate clients from openapi.yaml and let them chat with the development server
 	scripts/test-generated-clients.sh
 
-sizes: ## Check the size and memory of deployed functions against their budget
+sizes: ## Check size, memory and instructions of deployed functions against their budget
 	scripts/check-sizes.sh
 
 bench: ## Run all benchmarks (about 20 minutes after the build)

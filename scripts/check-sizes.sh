@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds functions as they are deployed, and fails when one is over its budget of size or memory.
+# Builds functions as they are deployed, and fails when one is over its budget of size, memory, or instructions for a
+# warm request. Instructions are counted with valgrind, if it is installed.
 #
 # Usage: scripts/check-sizes.sh [FUNCTION]...
 #

@@ -1,12 +1,12 @@
-//! Measures sends that contend for the same items: in one chat, and in the chats of one user.
+//! Measures concurrent sends that write the same items: in one chat, and in the chats of one user.
 //!
-//! The functions' own store runs in this process. It reaches an embedded DynamoDB through a proxy that
-//! emulates what decides about contention: a round trip takes 5 ms, a transaction locks its items for 25 ms,
-//! and another transaction on one of them is cancelled ([`ProxyMode::EmulateConflicts`]).
+//! The functions' own store runs in this process. It reaches an embedded DynamoDB through a proxy that emulates
+//! contention. A round trip takes [`ROUND_TRIP`], a transaction locks its items for [`TRANSACTION_DURATION`], and
+//! another transaction on one of them is cancelled ([`ProxyMode::EmulateConflicts`]). Both times are assumptions.
 //!
-//! - **In one chat**, each send changes the state of the chat, so only one transaction at a time succeeds,
-//!   and each success makes the plans of all others stale. Half of the senders are one member on several
-//!   devices, and half of them the other member.
+//! - **In one chat**, each send changes the state of the chat. So only one transaction at a time succeeds, and each
+//!   success makes the plans of all others stale. Half of the senders are devices of one member, and half are devices
+//!   of the other member.
 //! - **To one user**, senders in different chats share only the shards of the recipient's totals.
 
 use std::{
@@ -42,7 +42,7 @@ const RESPONSE_RESERVE: Duration = Duration::from_millis(500);
 /// Who sends: each sender and the chat.
 type Senders = Vec<(UserId, ChatId)>;
 
-/// The sends of all runs with the same number of senders.
+/// The results of all runs with the same number of senders.
 #[derive(Default)]
 struct Sends {
     /// Accepted messages per second, in each run.
@@ -53,7 +53,7 @@ struct Sends {
     read_units: f64,
 }
 
-/// Sends of different numbers of senders.
+/// Results for different numbers of senders.
 struct Series {
     name: &'static str,
     points: Vec<(u64, Sends)>,
@@ -124,16 +124,19 @@ impl ContentionBenchmark {
         eprintln!("Checking the table for invariant violations …");
         check_table(&self.store()).await?;
         let text = format!(
-            "Senders in this process send at the same time, through a proxy that emulates contention: a round trip \
-             takes {} ms, a transaction locks its items for {} ms, and another transaction on one of them is \
-             cancelled. An item of which a transaction only checks a condition is locked, too. Until the \
-             transaction has ended, a read returns the old item. All messages were accepted. The figures are \
-             from {} runs: the median of the runs for the messages per second, and all sends for the others.\n\n\
+            "Senders in this process send at the same time, through a proxy that emulates contention. A round trip \
+             takes {} ms. A transaction locks its items for {} ms, also those of which it only checks a condition. \
+             Another transaction on one of them is cancelled, and a read returns the old item. Both times are \
+             assumptions. All messages were accepted.\n\n\
+             - **Accepted per second** is the median of the runs. All other figures are those of all sends together. \
+             Number of runs: {}.\n\
              - **Transactions per message** counts all attempts, because DynamoDB bills a cancelled transaction \
-             like an applied one. **In conflict** are those that met a locked item.\n\
-             - **Over the limit** are messages that took longer than {} s: the time limit of a request in the \
-             template without the time that is reserved for the response. The functions respond to them with \
-             503, and the client sends again. Here they went on until they were accepted.\n\n\
+             like an applied one.\n\
+             - **% in conflict** is the share of transactions that were cancelled because an item was locked.\n\
+             - **Over the limit** is the number of messages that took longer than {} s: the timeout of a function in \
+             the template, minus the half second that is reserved for a 503. A function responds with 503 after this \
+             time, and the client sends the message again. Here, the same request continues until the message is \
+             accepted.\n\n\
              {}{}",
             ROUND_TRIP.as_millis(),
             TRANSACTION_DURATION.as_millis(),
@@ -155,7 +158,7 @@ impl ContentionBenchmark {
         user_id(self.last_user.get())
     }
 
-    /// Creates a chat. Half of the senders are one member, and half of them the other one.
+    /// Creates a chat. Half of the senders are one member, and half are the other member.
     async fn one_chat(&self, senders: u64) -> Result<Senders> {
         let (one, other) = (self.new_user()?, self.new_user()?);
         let chat = chat_id(one.get(), other.get())?;
@@ -258,8 +261,8 @@ impl ContentionBenchmark {
             ),
         ];
         report.plot("contention-one-chat", |path| lines(path, "senders", &plots))?;
-        let mut text = "### Senders in one chat\n\nHalf of the senders are one member on several devices, and half of \
-                        them the other member.\n\n"
+        let mut text = "### Senders in one chat\n\nHalf of the senders are devices of one member, and half are devices \
+                        of the other member.\n\n"
             .to_owned();
         for series in series {
             writeln!(text, "{}:\n\n{}", series.name, self.table_of(series)?)?;
@@ -289,7 +292,7 @@ impl ContentionBenchmark {
         ];
         report.plot("contention-one-user", |path| lines(path, "senders", &plots))?;
         Ok(format!(
-            "### Senders to one user\n\nEach sender sends one message, each in another chat with the same user.\n\n{}\n\
+            "### Senders to one user\n\nEach sender has a chat with the same user and sends one message in it.\n\n{}\n\
              ![Senders to one user](contention-one-user.svg)\n\n",
             self.table_of(senders)?
         ))

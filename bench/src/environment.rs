@@ -45,7 +45,7 @@ pub struct Environment<'a> {
     /// The next id for a user who has no data yet.
     next_user: Cell<u64>,
     _dynamodb: EmbeddedDynamoDb,
-    _folder: TemporaryFolder,
+    folder: TemporaryFolder,
 }
 
 /// A folder that is deleted when the benchmark ends.
@@ -74,7 +74,7 @@ impl<'a> Environment<'a> {
             table,
             next_user: Cell::new(FIRST_NEW_USER),
             _dynamodb: dynamodb,
-            _folder: folder,
+            folder,
         };
         runtime.block_on(environment.fill())?;
         Ok(environment)
@@ -181,6 +181,11 @@ impl<'a> Environment<'a> {
             ("JWT_SECRET_ARN", "bench/jwt-secret"),
             ("AWS_ENDPOINT_URL_SECRETS_MANAGER", endpoint),
         ]
+    }
+
+    /// A folder for temporary files.
+    pub fn folder(&self) -> &Path {
+        &self.folder.0
     }
 
     /// An event for which the function does its full work and returns success. This method also

@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{time::ClockId, unistd::Pid};
+use nix::{
+    sys::signal::{Signal, kill},
+    time::ClockId,
+    unistd::Pid,
+};
 use serde_json::Value;
 
 use crate::{Result, runtime_api::RuntimeApi};
@@ -56,6 +60,14 @@ impl<'a> FunctionProcess<'a> {
     /// CPU time of the process so far.
     pub fn cpu_time(&self) -> Result<Duration> {
         cpu_time(self.child.id())
+    }
+
+    /// Asks the process to end, and waits until it has.
+    pub fn terminate(mut self) -> Result<()> {
+        let process_id = Pid::from_raw(i32::try_from(self.child.id())?);
+        kill(process_id, Signal::SIGTERM)?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Peak resident memory of the process in bytes.

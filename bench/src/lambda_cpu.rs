@@ -1,9 +1,9 @@
-//! Measures functions under Lambda's share of a CPU. A function has a whole CPU during init, and afterwards
-//! only the share that comes with its memory size.
+//! Measures functions under Lambda's share of a processor. A function has a whole processor during init, and
+//! afterwards only the share that comes with its memory size.
 //!
-//! Each sample starts one process without a quota, moves it into a control group with the quota when it is
-//! ready (see `cpu_quota.rs`), invokes it and kills it. The implementations take turns, so that a disturbance
-//! of the machine affects all of them alike.
+//! For each sample, a process starts without a quota. When it is ready, it is moved into a control group with the quota
+//! (see `cpu_quota.rs`), invoked, and killed. The implementations take turns, so that other load on the machine affects
+//! all of them alike.
 
 use std::{
     collections::BTreeMap,
@@ -35,17 +35,17 @@ use crate::{
 const PART: &str = "lambda-cpu";
 /// The title of this part's section.
 const TITLE: &str = "Under Lambda's share of a processor";
-/// The functions to measure if none are selected: the most frequent ones, with one and with two round trips,
-/// and with small and large responses.
+/// The functions to measure if none are selected: those that are invoked most often. They make one or two round trips,
+/// and their responses are small or large.
 const DEFAULT_FUNCTIONS: [&str; 4] = [
     "get-totals",
     "send-message",
     "list-messages",
     "list-active-chats",
 ];
-/// Invocations that follow each other without a pause.
+/// The number of invocations that follow each other without a pause.
 const INVOCATIONS_IN_A_ROW: usize = 10;
-/// Invocations per process whose duration is billed.
+/// The number of invocations per process from which the billed duration is computed.
 const BILLED_INVOCATIONS: u32 = 20;
 
 /// Measurements of one process.
@@ -143,7 +143,7 @@ pub fn run(
         functions.to_vec()
     };
     let mut implementations = runtime.block_on(functions_and_baselines(template, &functions))?;
-    // It differs only during init.
+    // Only the init of this variant differs, which this part does not measure.
     implementations.retain(|implementation| implementation.name != SECRET_IN_ENVIRONMENT);
     eprintln!("Filling a table …");
     let environment = Environment::new(runtime, template)?;
@@ -192,8 +192,8 @@ fn measure_process(
     warm_invocations: u32,
 ) -> Result<Sample> {
     let function = &implementation.function;
-    // Each process has a group of its own, so that none pays for what another has used. The group is declared
-    // before the process, and so dropped after it.
+    // Each process has a group of its own, so that it does not share its quota with others. The group is declared
+    // before the process, so it is dropped after it.
     let group = controller.create_group(memory)?;
     let mut command = implementation.command(environment);
     command.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory.to_string());
@@ -289,15 +289,15 @@ fn write_report(measurements: &[Measurement], effort: &Effort, report: &Report) 
     let _ = write!(
         text,
         "### Cost of a million requests\n\n{table}\n\
-         The billed duration in brackets is the mean of invocations for which the proxy delays each response \
-         of DynamoDB by {} ms, an assumed round trip on AWS. Each duration is rounded up to whole \
+         The mean billed duration is in brackets. For these invocations, the proxy delays each response of DynamoDB \
+         by {} ms, which is an assumption for a round trip on AWS. Each duration is rounded up to whole \
          milliseconds. {PRICES}\n",
         ROUND_TRIP.as_millis()
     );
     report.section(PART, TITLE, &text)
 }
 
-/// How the part measures, and what it cannot show.
+/// The method of the measurement and its limits.
 fn introduction(effort: &Effort) -> String {
     let quota = |&memory: &u32| {
         let quota = significant(f64::from(quota_micros(memory)) / 1_000.0);
@@ -306,27 +306,26 @@ fn introduction(effort: &Effort) -> String {
     let quotas: Vec<_> = effort.memory_sizes.iter().map(quota).collect();
     let period = PERIOD_MICROS / 1_000;
     format!(
-        "Lambda gives a function a whole processor during init, and afterwards a share that depends on its \
-         memory: {} come with a whole processor. Linux enforces a share with a quota of CPU time in each \
-         period. Here, a process starts without a quota and gets one when it requests its first event. The \
-         quotas in each period of {period} ms are {}. AWS documents the share but not the period, so {period} ms \
-         is an assumption. Memory itself is not limited.\n\n\
+        "Lambda gives a function a whole processor during init. Afterwards, its share of a processor depends on \
+         its memory, and is a whole processor with {}. Here, a process starts without a quota. When it requests its \
+         first event, it gets a quota of CPU time in each period of {period} ms: {}. AWS documents the share but not \
+         the period, so {period} ms is an assumption. Memory itself is not limited.\n\n\
          There are {} processes for each implementation and memory size. Each process is invoked once, then {} \
          times, then {INVOCATIONS_IN_A_ROW} times in a row without pauses, and then {BILLED_INVOCATIONS} times \
-         for the cost. Except within the row, a random pause of {period} to {} ms comes before each invocation, \
+         for the cost. Except in the row, there is a random pause of {period} to {} ms before each invocation, \
          so that it starts at a random time of a period. The time of the first response and the total time of \
-         the row are medians over the processes. The percentiles of warm invocations are over those of all \
-         processes.\n\n\
-         **Why p99 is high with little memory.** A process that has used its share stops until the next \
-         period, so an invocation that meets the end of the share takes up to {period} ms longer. The kernel \
-         notices the end only at a timer tick (every 1 to 10 ms, depending on the kernel), so a process can use \
-         more than its share and then wait for several periods.\n\n\
-         **What the quota does not limit.** The Runtime API server and the proxy run outside of the quota, as \
+         the row are medians of the processes. The percentiles of warm invocations are those of the invocations of \
+         all processes.\n\n\
+         **Why p99 is high with little memory.** A process that has used its quota stops until the next period. So \
+         an invocation during which the quota ends takes up to {period} ms longer. The kernel checks the quota only \
+         at a timer tick (every 1 to 10 ms, depending on the kernel). So a process can use more than its quota, and \
+         then waits for several periods.\n\n\
+         **Not limited by the quota.** The Runtime API server and the proxy run outside of the quota, as \
          the Runtime API and DynamoDB do on Lambda. All processes have the same priority (nice value).\n\n\
-         **What this cannot show.** On AWS, other things differ: the time of DynamoDB and of the network (here, \
-         except for the cost, a round trip takes some tenths of a millisecond), the processor (by default \
-         arm64, which is Graviton), the timer ticks of the kernel, other programs on the same server, and the \
-         start of the virtual machine (Firecracker), which comes before init.\n\n",
+         **Different on AWS.** DynamoDB and the network take longer: here, except for the cost, a round trip takes \
+         some tenths of a millisecond. The processor differs (arm64, which is Graviton, by default), and so can the \
+         timer ticks of the kernel and the load of other programs on the same server. The start of the virtual \
+         machine (Firecracker) comes before init and is not measured here.\n\n",
         megabytes(MEGABYTES_PER_CPU),
         quotas.join(", "),
         effort.limited_processes,

@@ -11,7 +11,7 @@
 //! | `throughput` | How many requests per second does one machine serve? | `throughput.rs` |
 //! | `push` | How long does a message take to reach the other member over a WebSocket, and how many events and connections does one instance serve? | `push.rs` |
 //! | `simulation` | What do a million users cost, and which keys of the table become hot? Is docs/capacity.md right? | `simulation/mod.rs` |
-//! | `sizes` | Are the functions within their budget for size and memory? This part is a test, not a measurement. | `sizes.rs` |
+//! | `sizes` | Are the functions within their budget for size, memory and instructions? This part is a test, not a measurement. | `sizes.rs` |
 
 mod cold_start;
 mod contention;
@@ -23,6 +23,7 @@ mod format;
 mod function_process;
 mod http;
 mod implementations;
+mod instructions;
 mod lambda_cpu;
 mod live;
 mod plot;
@@ -91,7 +92,7 @@ enum Part {
     /// Simulate the busiest hour of a day, and compare it with the arithmetic of docs/capacity.md; fails if
     /// they differ
     Simulation,
-    /// Fail when a function exceeds its budget for size or memory
+    /// Fail when a function exceeds its budget for size, memory or instructions; the last needs `valgrind`
     Sizes,
 }
 

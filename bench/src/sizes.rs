@@ -1,19 +1,25 @@
-//! Size and memory budget: fails when a function exceeds it.
+//! Budget of size, memory and instructions: fails when a function exceeds it.
 //!
-//! Size and memory do not depend on timing, so this check also works on a busy machine.
+//! None of them depends on timing, so this check also works on a busy machine.
 
 use chat_local::template::Template;
 use tokio::runtime::Runtime;
 
 use crate::{
     Result, cold_start::peak_memory, environment::Environment, format::megabytes, implementations,
-    runtime_api::RuntimeApi,
+    instructions, runtime_api::RuntimeApi,
 };
 
 /// Budget for a binary in a zip file, in bytes.
 const MAX_ZIPPED: u64 = 2_500_000;
 /// Budget for peak memory, in bytes.
 const MAX_MEMORY: u64 = 7_500_000;
+/// Budget for the instructions of a warm request, for functions that represent the others: 5 % more than measured.
+const MAX_INSTRUCTIONS: [(&str, u64); 3] = [
+    ("get-totals", 1_000_000),
+    ("send-message", 1_700_000),
+    ("push-events", 2_500_000),
+];
 /// Processes per function. The one with the highest peak memory counts.
 const PROCESSES: u32 = 3;
 /// Invocations per process after the first one.
@@ -24,6 +30,10 @@ pub fn run(runtime: &Runtime, template: &Template, functions: &[String]) -> Resu
     let functions = runtime.block_on(implementations::functions(template, functions))?;
     let environment = Environment::new(runtime, template)?;
     let mut api = RuntimeApi::start()?;
+    let counts_instructions = instructions::can_be_counted();
+    if !counts_instructions {
+        println!("Instructions are not counted: this needs valgrind, on x86_64.");
+    }
     let mut over_budget = Vec::new();
     for function in &functions {
         let zipped = function.size()?.zipped;
@@ -40,7 +50,16 @@ pub fn run(runtime: &Runtime, template: &Template, functions: &[String]) -> Resu
             megabytes(memory),
             megabytes(MAX_MEMORY),
         );
-        if zipped > MAX_ZIPPED || memory > MAX_MEMORY {
+        let mut is_over_budget = zipped > MAX_ZIPPED || memory > MAX_MEMORY;
+        let budget = MAX_INSTRUCTIONS
+            .iter()
+            .find(|(name, _)| *name == function.name);
+        if let Some((name, max)) = budget.filter(|_| counts_instructions) {
+            let count = instructions::per_request(&environment, &mut api, function)?;
+            println!("{name}: {count} instructions for a warm request (budget {max})");
+            is_over_budget |= count > *max;
+        }
+        if is_over_budget {
             over_budget.push(function.name.as_str());
         }
     }
@@ -48,7 +67,7 @@ pub fn run(runtime: &Runtime, template: &Template, functions: &[String]) -> Resu
         Ok(())
     } else {
         Err(format!(
-            "these functions exceed the budget for size or memory: {}",
+            "these functions exceed the budget for size, memory or instructions: {}",
             over_budget.join(", ")
         )
         .into())

@@ -742,7 +742,7 @@ async fn a_deep_skip_costs_the_same_with_chats_in_one_and_in_two_indexes() {
         let store = table.store_at(now + Duration::from_secs(number));
         store.block_user(by, pair(by, other)).await.unwrap();
     };
-    // Who blocks first is the requester.
+    // The user who blocks first is the requester.
     for (number, other) in (0..).zip(others(0..210)) {
         block(user_id(ann.id), other, number).await;
     }

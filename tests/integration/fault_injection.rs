@@ -143,7 +143,8 @@ impl FaultPlan {
 
     /// This fraction of operations meets a fault of one of these kinds, and overlapping transactions
     /// conflict. Each kind is equally likely, except that half of the faults of queries on an index are
-    /// index lag, because no other operation can meet it. It is the same with batches and unprocessed keys.
+    /// index lag, because no other operation can meet it. It is the same with batches and unprocessed keys, and
+    /// with transactions that change messages and torn reads.
     pub fn random(seed: u64, kinds: &[FaultKind], rate: f64) -> Self {
         Self {
             seed,

@@ -65,7 +65,7 @@ const BLOCKS: &str = "/blocks?";
 /// How long the check of one history may take. Most take milliseconds.
 const CHECK_LIMIT: Duration = Duration::from_mins(2);
 
-/// How many pairs a run adds at most until it has met each kind of fault.
+/// Maximum number of pairs that a run adds until it has met each kind of fault.
 const MAX_MORE_PAIRS: u64 = 20;
 
 /// The faults and the requests of one test.
@@ -635,7 +635,7 @@ async fn check_linearizability(run: Run<'_>) {
             || kinds
                 .iter()
                 .any(|kind| *kind != FaultKind::UnprocessedKeys && !faults.contains_key(kind));
-        more = u64::from(is_missing && scenarios.len() as u64 <= pairs + MAX_MORE_PAIRS);
+        more = u64::from(is_missing && (scenarios.len() as u64) < pairs + MAX_MORE_PAIRS);
     }
     if kinds == [FaultKind::UnprocessedKeys] {
         // Whether the clients have read a batch depends on chance.

@@ -43,8 +43,8 @@ async fn each_request_is_logged_on_one_line_with_its_cost() {
     let line = nth_line(&lines, 1).await;
     let expected = json!({
         "level": "INFO", "function": "SendChatRequestFunction", "route": "POST /chats",
-        "status": 201, "attempts": 3, "coldStart": true, "stack": "local",
-        "Calls": 1, "Retries": 2, "Conflicts": 1, "ReadUnits": 0.0, "WriteUnits": 8.0,
+        "status": 201, "attempts": 4, "coldStart": true, "stack": "local",
+        "Calls": 1, "Retries": 2, "Conflicts": 1, "ReadUnits": 1.0, "WriteUnits": 8.0,
     });
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&line[name], value, "{name} in {line}");

@@ -86,8 +86,8 @@ impl ScalingBenchmark {
             Section {
                 name: "mark-up-to",
                 title: "Mark messages as read up to one of them",
-                note: "This call counts the messages after the one that it names, so its cost grows with them. \
-                       It refuses to count more than 1,000.",
+                note: "This request counts the messages after the given one, so its cost grows with their number. \
+                       The maximum is 1,000.",
                 size: "messages after it",
                 series: vec![("mark", partial_marks)],
             },

@@ -111,7 +111,7 @@ impl ScalingBenchmark {
         let mut text = format!(
             "These measurements call the functions' own store with an embedded DynamoDB on this machine, \
              without TLS and without function processes. Each time is the median of {} repetitions, or of \
-             fewer where the chat has too few messages for them.\n\n",
+             fewer where the chat has too few messages for them. RRU and WRU are read and write units.\n\n",
             self.repetitions
         );
         for section in &sections {

@@ -1,13 +1,13 @@
-//! Takes the steps of a schedule with the real store, as the functions do, and adds up what they cost.
+//! Executes the steps of a schedule with the real store, as the functions do, and adds up their units.
 //!
-//! The store gets the time of each step, so the result does not depend on the speed of the machine. Steps are taken
-//! one after another: a transaction never conflicts here. [`super::keys::ConflictCounter`] counts from the schedule
-//! which would.
+//! The store gets the time of each step as a parameter, so the result does not depend on the speed of the machine.
+//! Steps are executed one after another, so no transactions conflict here. [`super::keys::ConflictCounter`] counts
+//! conflicts from the times in the schedule.
 //!
-//! With live events, each change of a chat is followed by the reads of `push-events`: connections and totals of each
-//! member who may know of it, and the message if somebody is connected and the preview is not the whole message.
-//! These are the functions of the store that `shared/src/realtime/push.rs` calls. A change is a batch of its own,
-//! which is the most that it costs. Frames are counted, not sent.
+//! With live events, each change of a chat is followed by the reads of `push-events`: the connections and totals of
+//! each member who gets the event, and the message if somebody is connected and the preview is not the whole message.
+//! These are the functions of the store that `shared/src/realtime/push.rs` calls. Each change is a batch of its own,
+//! which is the maximum cost. Frames are counted, not sent.
 
 use std::collections::HashMap;
 
@@ -46,11 +46,11 @@ pub struct Clients<'a> {
     users: Vec<UserId>,
     chats: &'a [SimulatedChat],
     chat_ids: Vec<ChatId>,
-    /// Steps before this time are taken and not counted.
+    /// Steps before this time are executed but not counted.
     counted_from: u64,
-    /// What each client knows of a chat.
+    /// The copy of a chat that each client has.
     known: HashMap<(usize, usize), Known>,
-    /// The numbers that sent messages have in their chats.
+    /// The `seq` of each sent message.
     sent: HashMap<usize, Seq>,
     /// The connections that are open.
     connections: HashMap<usize, String>,
@@ -58,20 +58,20 @@ pub struct Clients<'a> {
     keys: KeyLoads,
 }
 
-/// What a client knows of a chat.
+/// How much of a chat a client has loaded.
 #[derive(Clone, Copy)]
 struct Known {
     seq: Seq,
     rev: Rev,
 }
 
-/// What a call touches.
+/// The keys that an operation reads and writes.
 struct Touched {
     /// The partition that gets all reads, and the writes that no other key gets.
     main: Key,
-    /// Write units of other partitions, if the call writes.
+    /// Write units of other partitions, if the operation writes.
     others: Vec<(Key, f64)>,
-    /// The items that the transaction locks, if the call writes.
+    /// The items that the transaction locks, if the operation writes.
     items: Vec<ItemKey>,
 }
 
@@ -109,8 +109,8 @@ impl<'a> Clients<'a> {
         })
     }
 
-    /// Takes all steps of this mode. Returns the calls and the load of each key. The futures of the steps are large, so
-    /// they are boxed.
+    /// Executes all steps of this mode. Returns the operations and the load of each key. The futures of the steps are
+    /// large, so they are boxed.
     pub async fn run(mut self, actions: &[Action]) -> Result<(Calls, KeyLoads)> {
         let actions = actions.iter().filter(|action| action.step.is_of(self.mode));
         let actions: Vec<_> = actions.copied().collect();
@@ -131,7 +131,7 @@ impl<'a> Clients<'a> {
         self.table.store_at(time(at))
     }
 
-    /// Takes a step that changes no chat, or else lets [`Self::take_change`] take it.
+    /// Executes a step. [`Self::take_change`] executes those that change a chat.
     async fn take(&mut self, action: Action) -> Result<()> {
         let Action { at, user, step } = action;
         let (store, id) = (self.store(at), self.users[user]);
@@ -206,7 +206,7 @@ impl<'a> Clients<'a> {
         Ok(())
     }
 
-    /// Reads the chat, and then what is new in it.
+    /// Reads the chat, and then its new messages and changes.
     async fn poll_chat(&mut self, at: u64, user: usize, chat: usize) -> Result<()> {
         let (store, id) = (self.store(at), self.chat_ids[chat]);
         let chat_now = store.get_chat(id).await?;
@@ -380,8 +380,8 @@ impl<'a> Clients<'a> {
         self.push(at, chat, event, None).await
     }
 
-    /// What a change of a chat touches: its partition, its state, and for each member this many write units in the
-    /// indexes.
+    /// The keys that a change of a chat writes: its partition, its state, and the rows of both members, with this many
+    /// write units in the indexes for each member.
     fn touches_state(&self, chat: usize, index_units: f64) -> Touched {
         let id = self.chat_ids[chat];
         let members = [id.low(), id.high()];
@@ -453,7 +453,7 @@ impl<'a> Clients<'a> {
         Ok(())
     }
 
-    /// A client learns of a message, and takes it if it is the next one that it knows.
+    /// A client gets a message, and keeps it if it is the next one.
     fn learn_message(&mut self, user: usize, chat: usize, seq: Seq) {
         if let Some(known) = self.known.get_mut(&(user, chat))
             && known.seq.next() == seq
@@ -462,7 +462,7 @@ impl<'a> Clients<'a> {
         }
     }
 
-    /// A client learns of a change, and takes it if it is the next one that it knows.
+    /// A client gets a change, and keeps it if it is the next one.
     fn learn_change(&mut self, user: usize, chat: usize, rev: Rev) {
         if let Some(known) = self.known.get_mut(&(user, chat))
             && known.rev.next() == rev
@@ -471,7 +471,7 @@ impl<'a> Clients<'a> {
         }
     }
 
-    /// Counts a call with all units since the previous one. Returns whether it has written something.
+    /// Counts an operation with all units since the previous one. Returns whether it has written something.
     fn count(&mut self, at: u64, call: Call, touched: impl Into<Touched>) -> bool {
         let Touched {
             main,
@@ -500,7 +500,7 @@ impl<'a> Clients<'a> {
         has_written
     }
 
-    /// Adds all units since the previous call to a kind of calls.
+    /// Adds all units since the previous operation to a kind of operation.
     fn drain(&mut self, at: u64, call: Call) -> Units {
         let usage = self.table.drain_usage();
         if at >= self.counted_from {

@@ -1,7 +1,7 @@
 //! Fills a table with the chats that exist when the simulation begins.
 //!
-//! The items are copies of those of one chat that the store has written, with other attributes. Writing each chat
-//! with the store would take much longer than the simulation.
+//! The store writes one chat. Its items are then copied, with the attributes of the other chats. Writing each chat with
+//! the store would take much longer than the simulation.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -33,7 +33,8 @@ const MAX_AGE: u64 = 30 * 24 * 3_600_000;
 /// The time between two earlier messages of a chat, in milliseconds.
 const MESSAGE_INTERVAL: u64 = 1_000;
 
-/// Writes the chats of `users` users. Those in `opened` have some messages, others one or those that are unread.
+/// Writes the chats of `users` users. Chats in `opened` get at least [`Model::history`] messages, the others at least
+/// one. Each chat gets at least its unread messages.
 pub async fn fill(
     table: &TableClient,
     model: &Model,

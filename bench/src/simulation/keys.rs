@@ -45,7 +45,7 @@ impl Key {
     }
 }
 
-/// What a key gets in some time.
+/// The load of a key in some time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Units {
     /// Write units.
@@ -85,7 +85,7 @@ impl Units {
 #[derive(Clone, Copy, Debug, Default)]
 struct KeyLoad {
     total: Units,
-    /// The last second in which the key got something.
+    /// The last second in which the key had any load.
     second: u64,
     in_second: Units,
     busiest_second: Units,
@@ -94,20 +94,20 @@ struct KeyLoad {
 /// The load of all keys of a kind.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BusiestKeys {
-    /// The number of keys that got something.
+    /// The number of keys with any load.
     pub keys: usize,
-    /// For each unit, that of the key which got most of it in the whole time.
+    /// The maximum of each unit over all keys, in the whole time. Different units can be of different keys.
     pub total: Units,
-    /// For each unit, that of the key which got most of it in one second.
+    /// The maximum of each unit over all keys, in one second.
     pub second: Units,
 }
 
-/// Adds up what each key gets.
+/// Adds up the load of each key.
 #[derive(Default)]
 pub struct KeyLoads(HashMap<Key, KeyLoad>);
 
 impl KeyLoads {
-    /// Adds what a key gets at a time, in milliseconds. Times must not decrease.
+    /// Adds load of a key at a time, in milliseconds. Times must not decrease.
     pub fn add(&mut self, at: u64, key: Key, units: Units) {
         let load = self.0.entry(key).or_default();
         let second = at / 1_000;
@@ -133,8 +133,9 @@ impl KeyLoads {
     }
 }
 
-/// Counts transactions that begin while another one has locked one of their items. A transaction locks its items
-/// for 25 ms. One that conflicts is cancelled, so it locks nothing. Its next attempt is not followed.
+/// Counts transactions that begin while another one has locked one of their items. A transaction locks its items for
+/// [`TRANSACTION_DURATION`]. A transaction that conflicts is cancelled, so it locks nothing. Its next attempt is not
+/// simulated.
 #[derive(Default)]
 pub struct ConflictCounter {
     /// When each item was locked last.
@@ -169,14 +170,14 @@ impl ConflictCounter {
     }
 }
 
-/// How the messages to the most popular user grow with the number of users.
+/// Extrapolates the messages to the most popular user to other numbers of users.
 ///
-/// In a population of n active users in which the user of rank k has the popularity p(k) = k^-z / H(n, z), where
-/// H(n, z) is the sum of k^-z for all k up to n, this user gets the share `factor` × p(k) of all messages. The
-/// factor is below 1, because each pair has only one chat, and users answer those who write to them. So the rate
-/// of the most popular user grows about like n^z.
+/// In a population of n active users, the user of rank k has the popularity p(k) = k^-z / H(n, z), where H(n, z) is the
+/// sum of k^-z for all k up to n. This user gets the share `factor` × p(k) of all messages. The factor is below 1,
+/// because each pair has only one chat, and users answer those who write to them. It is assumed to be the same for all
+/// n. So the rate of the most popular user grows about like n^z.
 pub struct Popularity {
-    /// Fitted from the schedule: the share of the most popular users, divided by their popularity.
+    /// Fitted to the schedule: the share of all messages that the most popular users get, divided by their popularity.
     pub factor: f64,
 }
 

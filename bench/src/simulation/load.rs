@@ -1,8 +1,8 @@
-//! What clients ask for, what this costs, and what it means for many users.
+//! The load of an active user, its cost, and the extrapolation to many users.
 //!
-//! The load of an active user on a day is a table with a row for each kind of call ([`Calls`]). There are two
-//! of them: the arithmetic of docs/capacity.md ([`documented_day`]), and what the simulation has counted. All
-//! other figures are computed from such a table in the same way, so that the two can be compared.
+//! The load of an active user on a day is a table with a row for each kind of operation ([`Calls`]). One such table
+//! is the arithmetic of docs/capacity.md ([`documented_day`]), and another one is counted by the simulation. All other
+//! figures are computed from a table in the same way, so that the two can be compared.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::pricing::{
 
 /// How often a user marks messages as read per day.
 const DOCUMENTED_MARKS: f64 = 10.0;
-/// Polls of a chat per day that find new messages.
+/// Loads of new messages per day, after a poll of a chat has found some.
 const DOCUMENTED_ARRIVALS: f64 = 1.0;
 /// Average read units of the first page of chats. The tests allow 4.
 const DOCUMENTED_LIST_UNITS: f64 = 1.2;
@@ -37,14 +37,14 @@ const GIGABYTES: f64 = 0.25;
 const INVOCATION_SECONDS: f64 = 0.01;
 /// Assumed duration of an invocation of `push-events` in seconds.
 const PUSH_SECONDS: f64 = 0.03;
-/// Log lines of a request, of the function, the gateway and Lambda, in gigabytes.
+/// Estimated log lines of a request, of the function, the gateway and Lambda, in gigabytes.
 const REQUEST_LOG_GIGABYTES: f64 = 1.7e-6;
-/// Log lines of another invocation, of the function and Lambda, in gigabytes.
+/// Estimated log lines of any other invocation, of the function and Lambda, in gigabytes.
 const INVOCATION_LOG_GIGABYTES: f64 = 1.3e-6;
 /// Invocations of a connection: the authorizer, its start and its end.
 const CONNECTION_INVOCATIONS: f64 = 3.0;
 
-/// A kind of call.
+/// A kind of operation: a request, a frame, or a change that is pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Call {
     Send,
@@ -84,8 +84,8 @@ impl Call {
             Self::Block => "block a user",
             Self::PollBadge => "poll the badge",
             Self::PollChat => "poll a chat",
-            Self::LoadNew => "load new messages with `after`",
-            Self::LoadChanges => "load changes with `after`",
+            Self::LoadNew => "load new messages (`after`)",
+            Self::LoadChanges => "load changes (`after`)",
             Self::OpenConnection => "open a connection",
             Self::CloseConnection => "close a connection",
             Self::Sync => "`sync` frame",
@@ -128,7 +128,7 @@ impl CallLoad {
 /// The calls of all kinds.
 pub type Calls = BTreeMap<Call, CallLoad>;
 
-/// The calls of an active user on a day, as docs/capacity.md has them.
+/// The operations of an active user on a day, as in docs/capacity.md.
 pub fn documented_day(model: &Model, mode: Mode) -> Calls {
     let sent = model.sent_messages();
     let (edits, deletions) = (model.edited_share * sent, model.deleted_share * sent);
@@ -181,7 +181,7 @@ pub fn documented_day(model: &Model, mode: Mode) -> Calls {
             let list = row(model.sessions + model.syncs, 0.0, DOCUMENTED_LIST_UNITS);
             let changes =
                 sent + DOCUMENTED_MARKS + edits + deletions + 2.0 * model.requests + model.blocks;
-            // Each member is read, each message, and each edit or deletion with its message.
+            // Each change reads both members. Each message is read. Each edit or deletion reads itself and its message.
             let reads = 2.0 * changes + sent + 2.0 * (edits + deletions);
             let receivers = 1.0 + DOCUMENTED_CONNECTED_SHARE;
             let typing = float(usize::try_from(model.typing_frames).unwrap_or_default()) * sent;

@@ -1,24 +1,26 @@
 //! Simulates the busiest hour of a day with the real store, and extrapolates it to many users.
 //!
-//! docs/capacity.md says what users cost. That is arithmetic: a number of calls times the units of a call. This part
-//! checks it: users whose behavior is random, with chats and texts of different sizes, do what the page assumes, the
-//! store does the rest, and the embedded DynamoDB says what it cost. The part fails if the page and the simulation
-//! differ by more than [`MAX_DIFFERENCE`], so that the page cannot become wrong unnoticed.
+//! docs/capacity.md computes the cost of a user: the number of operations times the units of each. This part checks
+//! that arithmetic. Simulated users follow the same assumptions, with random behavior and with chats and texts of
+//! different sizes. The real store executes their operations, and the embedded DynamoDB reports the units. The part
+//! fails if the page and the simulation differ by more than [`MAX_DIFFERENCE`], so that a change of the store cannot
+//! make the page wrong unnoticed. It does not check the assumptions about users, nor the durations, sizes of log lines
+//! and prices in `load` and `pricing`.
 //!
 //! | Module | Task |
 //! |---|---|
 //! | `model` | the assumptions about users |
 //! | `population` | users and their chats |
-//! | `schedule` | who does what and when, from a seed |
+//! | `schedule` | the steps of all users on a day, generated from a seed |
 //! | `fill` | writes the chats that exist at the start |
-//! | `clients` | takes the steps of the schedule with the store |
-//! | `load` | calls, units and dollars; the arithmetic of the page |
+//! | `clients` | executes the steps of the schedule with the store |
+//! | `load` | operations, units and dollars; the arithmetic of the page |
 //! | `keys` | hot keys and conflicts of transactions |
 //! | `text` | the text of the report |
 //!
-//! The population consists of the users who are active on the day. The others cost nothing: a message to them costs
-//! the same, and they read it on another day. Rates per active user do not depend on the number of users, so a
-//! few thousand are enough. What does depend on it is the load of the most popular users ([`keys::Popularity`]).
+//! All users of the population are active on the day. Inactive users cost nothing: a message to them costs the same,
+//! and they read it on another day. Rates per active user do not depend on the number of users, so a few thousand are
+//! enough. Only the load of the most popular users depends on it ([`keys::Popularity`]).
 
 mod clients;
 mod fill;
@@ -67,12 +69,12 @@ const TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 /// The busiest hour with clients of one mode.
 struct SimulatedHour {
     mode: Mode,
-    /// The calls of an active user on a day, if all hours have their share of the load.
+    /// The operations of an active user on a day, extrapolated from the hour by its share of the day's load.
     calls: Calls,
     keys: KeyLoads,
 }
 
-/// What follows from the schedule of a larger population alone.
+/// Figures that are computed from the schedule of a larger population, without a store.
 struct Analysis {
     users: usize,
     messages: usize,
@@ -240,7 +242,7 @@ fn analyze(model: &Model, users: usize, seed: u64) -> Result<Analysis> {
     })
 }
 
-/// The items that the transaction of a step locks, without those that no other transaction locks.
+/// The items that the transaction of a step locks, except items that no other transaction locks.
 fn locked_items(step: Step, chat: ChatId, (user, peer): (UserId, UserId)) -> Vec<ItemKey> {
     let mut items = vec![ChatItem::key(chat)];
     match step {
@@ -277,7 +279,7 @@ fn deviations(model: &Model, hour: &SimulatedHour) -> Vec<Deviation> {
     deviations
 }
 
-/// By which share of `documented` the two differ. Both may be 0.
+/// The difference as a share of `documented`. Both may be 0.
 fn difference(documented: f64, simulated: f64) -> f64 {
     if documented > 0.0 {
         simulated / documented - 1.0

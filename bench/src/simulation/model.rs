@@ -1,5 +1,5 @@
-//! The assumptions about users. Change them here: the schedule, the arithmetic of docs/capacity.md and the
-//! report follow.
+//! The assumptions about users. The schedule, the arithmetic and the report use them, so change them only here. Then
+//! correct the figures in docs/capacity.md.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub const HOUR_MILLIS: u64 = 3_600_000;
 /// The chats that a user opens in a session.
 pub const CHATS_PER_SESSION: f64 = 2.0;
 
-/// How a client learns of changes.
+/// How a client gets changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// It polls, as docs/clients.md describes.
@@ -38,7 +38,8 @@ impl Mode {
     }
 }
 
-/// What users do. An active user is one who opens the app on a day. All other numbers are of active users.
+/// The behavior of users. An active user opens the app on the day. All numbers except `active_share` are of active
+/// users.
 pub struct Model {
     /// The share of all users who are active on a day.
     pub active_share: f64,
@@ -52,8 +53,8 @@ pub struct Model {
     pub chat_seconds: u64,
     /// The probabilities that a user sends 0, 1, 2 and 3 messages while a chat is on the screen.
     pub messages: [f64; 4],
-    /// The share of messages that bring their recipient back to the app within 10 seconds, in that chat.
-    /// These sessions are among the `sessions`.
+    /// The share of messages whose recipient opens the app within 10 seconds to answer in that chat. These sessions
+    /// are among the `sessions`.
     pub answered_share: f64,
     /// The probability that a user opens a chat with unread messages, if there is one.
     pub unread_share: f64,
@@ -61,7 +62,7 @@ pub struct Model {
     pub edited_share: f64,
     /// The share of messages that are deleted 15 seconds later.
     pub deleted_share: f64,
-    /// Chat requests per day. The recipient accepts each when the app is opened next.
+    /// Chat requests per day. The recipient accepts each one in the next session.
     pub requests: f64,
     /// Blocks per day.
     pub blocks: f64,
@@ -71,11 +72,11 @@ pub struct Model {
     pub syncs: f64,
     /// The time between two polls of a badge.
     pub badge_seconds: u64,
-    /// The shortest time between two polls of a chat on the screen.
+    /// The minimum time between two polls of a chat on the screen.
     pub min_poll_millis: u64,
-    /// The longest time between two polls of a chat on the screen.
+    /// The maximum time between two polls of a chat on the screen.
     pub max_poll_millis: u64,
-    /// The most chats that a user has requested.
+    /// The maximum number of chats that a user has requested.
     pub max_requested_chats: usize,
     /// The number of chats that a user has requested is k with a probability proportional to k to the power of
     /// minus this.
@@ -87,7 +88,7 @@ pub struct Model {
     pub text_median: f64,
     /// The standard deviation of the logarithm of the length.
     pub text_spread: f64,
-    /// Messages of a chat that is opened, from before the simulation.
+    /// Messages from before the simulation, in each chat that is opened.
     pub history: u64,
 }
 
@@ -208,22 +209,22 @@ impl Model {
                 "load of the busiest hour",
                 format!("{} times the average", significant(self.peak_factor())),
             ),
-            ("opens the app", per_day(self.sessions)),
+            ("an active user opens the app", per_day(self.sessions)),
             (
-                "sessions that answer a message within 10 s",
+                "of these, to answer a message within 10 s",
                 per_day(self.sessions - self.own_sessions()),
             ),
             (
                 "time in the app, each time",
                 format!("{} s", self.session_seconds),
             ),
-            ("opens a chat", per_day(self.opened_chats())),
+            ("chats opened", per_day(self.opened_chats())),
             (
                 "time in a chat, each time",
                 format!("{} s", self.chat_seconds),
             ),
             (
-                "probabilities of 0, 1, 2, 3 messages in that time",
+                "probabilities of sending 0, 1, 2, 3 messages in that time",
                 messages,
             ),
             (
@@ -231,7 +232,7 @@ impl Model {
                 per_day(self.sent_messages()),
             ),
             (
-                "a chat with unread messages is chosen, if there is one",
+                "probability of choosing a chat with unread messages, if there is one",
                 percent(self.unread_share),
             ),
             ("messages edited", percent(self.edited_share)),
@@ -255,7 +256,7 @@ impl Model {
             ),
             ("live events: `sync` frames", per_day(self.syncs)),
             (
-                "chats that a user has requested: P(k) ~ k^-s",
+                "chats that a user has requested: probability of k proportional to k^-s",
                 format!(
                     "s = {}, at most {}",
                     significant(self.chats_exponent),
@@ -263,11 +264,11 @@ impl Model {
                 ),
             ),
             (
-                "popularity of the user of rank k ~ k^-z",
+                "popularity of the user of rank k: proportional to k^-z",
                 format!("z = {}", significant(self.popularity_exponent)),
             ),
             (
-                "length of a text: log-normal",
+                "length of a text, log-normally distributed",
                 format!(
                     "median {} bytes, sigma {}",
                     significant(self.text_median),

@@ -1,5 +1,5 @@
-//! Users and their chats. Users are numbered from 0. Some are much more popular than others, and some have
-//! many more chats than others.
+//! Users and their chats. Users are numbered from 0. A few are much more popular than the others, and a few have many
+//! more chats.
 
 use std::collections::HashSet;
 
@@ -7,10 +7,10 @@ use fastrand::Rng;
 
 use super::{float, model::Model};
 
-/// Unread messages that each user has at midnight, at most: one in each of this many chats.
+/// The maximum number of chats in which a user has an unread message at midnight.
 const UNREAD_AT_MIDNIGHT: usize = 2;
 
-/// The state of a chat, as far as it decides what its members do.
+/// The part of a chat's state that decides what its members can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// The recipient has not accepted the request.
@@ -24,7 +24,7 @@ pub enum Status {
 /// A chat of two users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimulatedChat {
-    /// The user who sent the request, and the one who received it.
+    /// The requester and the recipient of the request.
     pub members: [usize; 2],
     /// Its state.
     pub status: Status,

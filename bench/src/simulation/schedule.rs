@@ -1,12 +1,12 @@
-//! The schedule of a day: who does what at which millisecond. It depends only on the model, the number of
+//! The schedule of a day: the steps of each user, to the millisecond. It depends only on the model, the number of
 //! users and the seed.
 //!
-//! Sessions begin at random times of the daily curve. In a session, a user looks at two chats and sends
-//! messages. A share of the messages brings the recipient back to the app at once, so that there are live
-//! conversations, in which both members have the chat on the screen.
+//! Sessions begin at random times that follow the daily curve. In a session, a user opens two chats and sends
+//! messages. Some messages bring the recipient back to the app within seconds. So there are live conversations, in
+//! which both members have the chat on the screen.
 //!
-//! The schedule follows the unread messages of each chat, because users read what is unread. It contains
-//! the steps of both modes: [`Step::is_of`] tells which ones a client takes.
+//! The schedule keeps count of the unread messages of each chat, because users prefer chats with unread messages. It
+//! contains the steps of both modes: [`Step::is_of`] selects those of a client.
 
 use std::{
     cmp::Reverse,
@@ -22,20 +22,20 @@ use super::{
     round,
 };
 
-/// After the start of a session that answers a message, its chat is opened after this time.
+/// The time from the start of a session that answers a message until its chat is opened.
 const ANSWER_OPENS_CHAT_AFTER: u64 = 1_000;
-/// An answered message brings its recipient to the app after 2 to this many milliseconds.
+/// The maximum time from a message until its recipient opens the app to answer it. The minimum is 2 seconds.
 const MAX_ANSWER_DELAY: u64 = 10_000;
-/// A message that arrives in a chat on the screen is marked as read after this time. It is longer than the
-/// time between two polls, so that a client that polls has loaded the message.
+/// The time until a message that arrives in a chat on the screen is marked as read. It is longer than the time
+/// between two polls, so that a client that polls has loaded the message.
 const READING_TIME: u64 = 3_500;
 /// The time between two `typing` frames.
 const TYPING_INTERVAL: u64 = 3_000;
-/// How often a chat without unread messages is looked for.
+/// The maximum number of attempts to find a chat without unread messages.
 const MAX_DRAWS: u32 = 8;
 
-/// What a user does, as far as the service notices. Chats are numbered as in [`Population::chats`], and
-/// messages in the order in which they are sent.
+/// An action of a user that the service can see. Chats are numbered as in [`Population::chats`], and messages in the
+/// order in which they are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     OpenConnection,
@@ -48,7 +48,7 @@ pub enum Step {
     /// Opens a chat: loads its newest messages.
     OpenChat(usize),
     PollChat(usize),
-    /// Marks the messages as read that the client has loaded.
+    /// Marks all messages as read that the client has loaded.
     Mark(usize),
     Send {
         chat: usize,
@@ -243,7 +243,7 @@ impl Generator<'_> {
         }
     }
 
-    /// Whether something happens that happens this often per day, in one of the sessions of a day.
+    /// Decides at random whether something that happens `per_day` times a day happens in this session.
     fn happens(&mut self, per_day: f64) -> bool {
         self.rng.f64() < per_day / self.model.sessions
     }

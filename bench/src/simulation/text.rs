@@ -34,15 +34,17 @@ pub fn report(
     analysis: &Analysis,
 ) -> String {
     let introduction = format!(
-        "{users} active users do what the table below says during the busiest hour of a day, with the functions' \
-         own store and an embedded DynamoDB, once with clients that poll and once with live events. The schedule \
-         depends only on the assumptions and the seed ({seed}). Chats have earlier messages, and tables are checked \
-         for invariant violations afterwards. \"Documented\" is the arithmetic of \
-         [capacity.md](../capacity.md), computed from the same assumptions. The part fails if requests, units or \
-         frames differ by more than {:.0} %.\n\n### Assumptions\n\n",
+        "{users} active users are simulated during the busiest hour of a day, once with clients that poll and once \
+         with live events. They behave as the table below says. Each operation runs in the functions' own store with \
+         an embedded DynamoDB, which reports the units. The chats have earlier messages. At the end, the table is \
+         checked for invariant violations. The schedule depends only on the assumptions and the seed ({seed}).\n\n\
+         \"Documented\" is the arithmetic of [capacity.md](../capacity.md), computed from the same assumptions. The \
+         simulation fails if requests, units or frames differ from it by more than {:.0} %. So it checks units and \
+         arithmetic. It does not check the assumptions, the prices, or the estimated durations and log lines, from \
+         which the dollars are computed.\n\n### Assumptions\n\n",
         MAX_DIFFERENCE * 100.0
     );
-    let assumptions = markdown_table(&["an active user", "value"], &model.assumptions());
+    let assumptions = markdown_table(&["assumption", "value"], &model.assumptions());
     let hours = hours.iter().map(|hour| hour_text(model, hour));
     [
         introduction,
@@ -58,10 +60,15 @@ fn hour_text(model: &Model, hour: &SimulatedHour) -> String {
     let documented = documented_day(model, hour.mode);
     let loads = [&documented, &hour.calls].map(|calls| Load::of(calls, model));
     format!(
-        "\n### {}\n\nAn active user on a day. Units are those of one call.\n\n{}\n\
-         Extrapolated, at the peak and in a month of 30 days:\n\n{}\n\
-         The busiest keys of each kind in the hour. A partition supports 1,000 write and 3,000 read units per second, \
-         and an item {:.0} transactions. The rows of a user are in two indexes, so they have twice that.\n\n{}",
+        "\n### {}\n\nAn active user on a day, extrapolated from the busiest hour. WRU and RRU are the write and read \
+         units of one operation:\n\n{}\n\
+         Many users, in the busiest hour and in a month of 30 days:\n\n{}\n\
+         The busiest keys of each kind in the simulated hour. Each figure is the maximum of all keys of the kind, so \
+         the figures of a row can be of different keys. A partition supports 1,000 write and 3,000 read units per \
+         second, and an item {:.0} transactions per second. The last column compares the busiest second with the \
+         limit that it comes closest to. The rows of a user are in two indexes, each with these limits, but the last \
+         column compares the sum of both with the limits of one. How the load of a key grows with the number of \
+         users is in [The most popular user](#the-most-popular-user).\n\n{}",
         hour.mode.name(),
         call_table(&documented, &hour.calls),
         total_table(model, loads),
@@ -93,8 +100,8 @@ fn call_table(documented: &Calls, simulated: &Calls) -> String {
             .collect()
     });
     let header = [
-        "call",
-        "calls, documented",
+        "operation",
+        "per day, documented",
         "simulated",
         "WRU, documented",
         "simulated",
@@ -116,16 +123,18 @@ fn total_table(model: &Model, [documented, simulated]: [Load; 2]) -> String {
     ];
     let per_month: [Figure; 9] = [
         ("million requests per month", |load| load.requests / 1e6),
-        ("million write units", |load| load.write_units / 1e6),
-        ("million read units", |load| load.read_units / 1e6),
-        ("million frames", |load| load.frames / 1e6),
+        ("million write units per month", |load| {
+            load.write_units / 1e6
+        }),
+        ("million read units per month", |load| load.read_units / 1e6),
+        ("million frames per month", |load| load.frames / 1e6),
         ("$ per month: DynamoDB requests", |load| {
             load.bill().dynamodb
         }),
-        ("$ gateway", |load| load.bill().gateway),
-        ("$ Lambda", |load| load.bill().lambda),
-        ("$ log lines", |load| load.bill().logs),
-        ("$ together, without storage and metrics", |load| {
+        ("$ per month: gateway", |load| load.bill().gateway),
+        ("$ per month: Lambda", |load| load.bill().lambda),
+        ("$ per month: log lines", |load| load.bill().logs),
+        ("$ per month: total, without storage and metrics", |load| {
             load.bill().total()
         }),
     ];
@@ -189,14 +198,14 @@ fn key_table(keys: &KeyLoads) -> String {
             labels.into_iter().chain(numbers.map(significant)).collect()
         });
     let header = [
-        "key",
+        "kind of key",
         "keys",
         "WRU in the hour",
-        "in a second",
+        "WRU in a second",
         "RRU in the hour",
-        "in a second",
+        "RRU in a second",
         "transactions in the hour",
-        "in a second",
+        "transactions in a second",
         "% of a limit",
     ];
     markdown_table(&header, &rows.collect::<Vec<_>>())
@@ -215,11 +224,13 @@ fn conflict_text(model: &Model, analysis: &Analysis) -> String {
     let billed = float(conflicts.conflicts) * MESSAGE_WRITE_UNITS / write_units * 100.0;
     format!(
         "\n### Conflicts\n\n\
-         From the schedule of a whole day of {users} active users, without a store: {} transactions, {messages} of \
-         them messages. A transaction conflicts if it begins within {} ms after another one that locks one of its \
-         items. {} conflict, which is {} per million messages: {} of them at the state of a chat, whose members write \
-         and read at the same time. A cancelled transaction is billed like an applied one. Together they add at most \
-         {} % to the write units.\n",
+         These figures are computed from the schedule of a whole day of {users} active users, without a store. The \
+         day has {} transactions, and {messages} of them send a message. A transaction is assumed to conflict if it \
+         begins within {} ms after another one that locks one of its items. {} transactions conflict, {} per million \
+         messages. {} per million messages conflict at the state of a chat, whose members write and read at the same \
+         time. DynamoDB bills a cancelled transaction like an applied one. With {MESSAGE_WRITE_UNITS} write units for \
+         each conflict, this adds {} % to the write units of clients that poll. Further conflicts of the next attempts \
+         are not included.\n",
         conflicts.transactions,
         TRANSACTION_DURATION.as_millis(),
         conflicts.conflicts,
@@ -250,19 +261,21 @@ fn popularity_text(model: &Model, analysis: &Analysis) -> String {
         "users",
         "% of all messages",
         "messages per second",
-        "transactions per second and `TOTALS` item",
+        "transactions per second on each `TOTALS` item",
         "% of them in conflict",
         "write units per second of the partition, and of the rows in an index",
     ];
     let limit = shards * max_transactions();
     format!(
         "\n### The most popular user\n\n\
-         Rates per user do not depend on the number of users, and neither do the keys of a chat: two people write in \
-         it. Only the keys of popular users grow. The most popular of n active users gets the share f / H(n, z) of all \
-         messages, where H(n, z) is the sum of k^-z for k from 1 to n, z is {} and f is {}, fitted to the {} active \
-         users of the schedule. So the rate grows about like n^z. At the peak:\n\n{}\n\
-         The {TOTALS_SHARDS} `TOTALS` items of a user support {limit:.0} transactions per second at best. The most \
-         popular user would reach that with {} million users.\n",
+         The load of an average user or of a chat does not depend on the number of users, because two people write in \
+         a chat. Only the load of popular users grows.\n\n\
+         The most popular of n active users gets the share f / H(n, z) of all messages, where H(n, z) is the sum of \
+         k^-z for k from 1 to n. The exponent z = {} is an assumption. The factor f = {} is fitted to the {} active \
+         users of the schedule, and is assumed to be the same for other numbers. So the messages to this user grow \
+         about like n^z. In the busiest hour:\n\n{}\n\
+         The {TOTALS_SHARDS} `TOTALS` items of a user support {limit:.0} transactions per second at best. By this \
+         extrapolation, the most popular user reaches that with {} million users.\n",
         significant(model.popularity_exponent),
         significant(popularity.factor),
         analysis.users,

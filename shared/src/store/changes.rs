@@ -143,6 +143,11 @@ impl Store {
             if let Some(item) = failures.take_old_item(STATE) {
                 chat = self.read_chat(item)?;
             }
+            if failures.was_chat_read_again() {
+                // A change of the message decides before the state of the chat.
+                let current = self.message(id, seq).await?;
+                message = self.require_message(&chat, seq, current).await?;
+            }
         }
     }
 

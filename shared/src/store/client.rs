@@ -34,16 +34,22 @@ use crate::{
 /// Creates the client. It does not retry; `retry.rs` does.
 pub(super) fn create(aws: &AwsConfig, usage: UsageCounter) -> Result<Client, ConfigError> {
     let config = aws.for_service("DynamoDB", "AWS_ENDPOINT_URL_DYNAMODB")?;
-    let config = aws_sdk_dynamodb::config::Builder::from(&config)
+    let config = aws_sdk_dynamodb::config::Builder::from(&config);
+    Ok(with_config(config, usage))
+}
+
+fn with_config(config: aws_sdk_dynamodb::config::Builder, usage: UsageCounter) -> Client {
+    let config = config
         .endpoint_resolver(FixedEndpoint::default())
         .interceptor(WithoutClientHeaders)
         .interceptor(usage)
         .build();
-    Ok(Client::from_conf(config))
+    Client::from_conf(config)
 }
 
-/// The endpoint of the first request, for all requests. The rules depend on the settings of the client, and on the ARN of
-/// a table, which this service does not use. The SDK's own cache has one entry, and each operation has other parameters.
+/// The endpoint of the first request, for all requests. The rules depend on the settings of the client, on the account of
+/// the credentials, and on the ARN of a table, which this service does not use: `TABLE_NAME` is a name. The SDK's own
+/// cache has one entry, and each operation has other parameters.
 #[derive(Debug, Default)]
 struct FixedEndpoint {
     resolver: DefaultResolver,
@@ -132,7 +138,10 @@ mod tests {
         Config,
         config::{BehaviorVersion, Credentials, Region},
     };
-    use tokio::{io::AsyncReadExt, net::TcpListener};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
 
     use super::*;
     use crate::aws;
@@ -149,14 +158,65 @@ mod tests {
             let (mut connection, _) = listener.accept().await.unwrap();
             connection.read_u8().await.unwrap()
         });
-        let config = Config::builder()
+        let config = config(&format!("https://127.0.0.1:{port}"));
+        open_connections(&Client::from_conf(config.build()), 1).await;
+        assert_eq!(server.await.unwrap(), TLS_HANDSHAKE);
+    }
+
+    fn config(endpoint: &str) -> aws_sdk_dynamodb::config::Builder {
+        Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(Region::new("us-east-1"))
             .credentials_provider(Credentials::new("x", "x", None, None, "test"))
-            .endpoint_url(format!("https://127.0.0.1:{port}"))
+            .endpoint_url(endpoint)
             .http_client(aws::http_client(false))
-            .build();
-        open_connections(&Client::from_conf(config), 1).await;
-        assert_eq!(server.await.unwrap(), TLS_HANDSHAKE);
+    }
+
+    #[tokio::test]
+    async fn a_request_has_no_headers_about_the_client() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            // The body is a JSON object, and it is the only part with a brace.
+            while !request.ends_with(b"}") {
+                connection.read_buf(&mut request).await.unwrap();
+            }
+            let response = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+            connection.write_all(response).await.unwrap();
+            String::from_utf8(request).unwrap().to_lowercase()
+        });
+        let config = config(&format!("http://127.0.0.1:{port}"));
+        let client = with_config(config, UsageCounter::default());
+        let key = || AttributeValue::S("x".to_owned());
+        let request = client.get_item().table_name("x");
+        let request = request.key("pk", key()).key("sk", key());
+        request.send().await.unwrap();
+        let request = server.await.unwrap();
+        for header in ["user-agent:", "x-amz-user-agent:", "amz-sdk-"] {
+            assert!(!request.contains(header), "{header} in {request}");
+        }
+        assert!(
+            request.contains("authorization: aws4-hmac-sha256"),
+            "{request}"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_endpoint_is_that_of_the_first_request_that_has_one() {
+        let endpoint = FixedEndpoint::default();
+        let of_region = |region: Option<&str>| {
+            let params = Params::builder().set_region(region.map(str::to_owned));
+            params.build().unwrap()
+        };
+        let without_region = of_region(None);
+        assert!(endpoint.resolve_endpoint(&without_region).await.is_err());
+        let first = of_region(Some("eu-central-1"));
+        let first = endpoint.resolve_endpoint(&first).await.unwrap();
+        assert_eq!(first.url(), "https://dynamodb.eu-central-1.amazonaws.com");
+        let other = of_region(Some("us-east-1"));
+        let other = endpoint.resolve_endpoint(&other).await.unwrap();
+        assert_eq!(other.url(), first.url());
     }
 }

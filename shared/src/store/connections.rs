@@ -284,8 +284,7 @@ impl Store {
 
 /// The kind of an item in the partition of a user.
 fn kind_of(item: &Item) -> Option<ItemKind> {
-    let text = |name: &str| item.get(name)?.as_s().ok();
-    ItemKind::of(&ItemKey::new(text("pk")?, text("sk")?))
+    ItemKind::of(&ItemKey::of(item)?)
 }
 
 /// The connections beyond [`MAX_CONNECTIONS`], oldest first.

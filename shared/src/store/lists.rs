@@ -6,8 +6,8 @@
 //! **`skip`.** An index cannot skip rows without reading them, and it is not known how many of the skipped rows are in
 //! which index. Reading all rows that could be needed from both indexes would cost twice as much as necessary. So the
 //! first read of each index is half of `skip` and a page. If the page is not decided then, only the missing rows are
-//! read, from the index whose rows ran out. That is at most one more round trip, unless an index contains old rows of
-//! chats. At most the first read of one index is not needed, which happens if the other index has all newer rows.
+//! read, from the index whose rows ran out. That is one more round trip, unless an index contains old rows of chats, or
+//! the rows are more than the 1 MB that a query reads at once. At most the first read of one index is not needed, which happens if the other index has all newer rows.
 
 use std::collections::HashSet;
 
@@ -57,6 +57,7 @@ pub enum ChatPageStart {
 }
 
 /// A page of chats, latest activity first.
+#[derive(Debug)]
 pub struct ChatPage {
     /// The chats.
     pub chats: Vec<Chat>,
@@ -151,13 +152,18 @@ struct IndexRows {
     has_more: bool,
 }
 
-/// The page depends on rows that were not read.
+/// The result of merging the rows that were read so far.
 #[derive(Debug)]
-struct MissingRows {
-    /// The position of their index in the list of indexes.
-    index: usize,
-    /// The number of rows to read.
-    count: usize,
+enum Merged {
+    /// The page is decided.
+    Page(ChatPage),
+    /// The page depends on rows that were not read.
+    MissingRows {
+        /// The position of their index in the list of indexes.
+        position: usize,
+        /// The number of rows to read.
+        count: usize,
+    },
 }
 
 impl IndexRows {
@@ -190,34 +196,33 @@ where
     let first = try_join_all(reads).await?.into_iter();
     let mut parts: Vec<_> = first.map(|rows| IndexRows::new(rows, max_rows)).collect();
     loop {
-        let MissingRows { index, count } = match merge(&parts, range) {
-            Ok(page) => return Ok(page),
-            Err(missing) => missing,
+        let (position, count) = match merge(&parts, range) {
+            Merged::Page(page) => return Ok(page),
+            Merged::MissingRows { position, count } => (position, count),
         };
-        let part = &mut parts[index];
-        let rows = read(indexes[index], part.last_key(), count).await?;
+        let part = &mut parts[position];
+        let rows = read(indexes[position], part.last_key(), count).await?;
         let next = IndexRows::new(rows, count);
         part.rows.extend(next.rows);
         part.has_more = next.has_more;
     }
 }
 
-/// Merges the rows of one or two indexes to a page, latest activity first. The error says which rows to read before
-/// the page is known. An index of which [`PageRange::max_rows`] were read needs no more.
+/// Merges the rows of one or two indexes to a page, latest activity first. An index of which [`PageRange::max_rows`] were read needs no more.
 ///
 /// For a moment, an index can contain the old and the new row of a chat. Only the newer row is returned. The page
 /// can then have less than `limit` chats although the list goes on. `next` is therefore decided by rows, before
 /// duplicates are removed: it is `None` only if no row remains.
-fn merge(indexes: &[IndexRows], range: PageRange) -> Result<ChatPage, MissingRows> {
+fn merge(parts: &[IndexRows], range: PageRange) -> Merged {
     let PageRange { below, skip, limit } = range;
     // Rows below the last row of an index that has more rows are not merged: a row that was not read may
     // belong above them.
-    let truncated = indexes.iter().enumerate();
+    let truncated = parts.iter().enumerate();
     let truncated = truncated.filter(|(_, part)| part.has_more);
     let lowest = truncated
-        .filter_map(|(index, part)| Some((part.last_key()?, index)))
+        .filter_map(|(position, part)| Some((part.last_key()?, position)))
         .max();
-    let mut rows: Vec<_> = indexes.iter().flat_map(|part| &part.rows).collect();
+    let mut rows: Vec<_> = parts.iter().flat_map(|part| &part.rows).collect();
     rows.sort_by_key(|chat| std::cmp::Reverse(ActivityKey::of(chat)));
 
     let mut seen: HashSet<ChatId> = below.map(ActivityKey::chat).into_iter().collect();
@@ -241,17 +246,17 @@ fn merge(indexes: &[IndexRows], range: PageRange) -> Result<ChatPage, MissingRow
     }
     let has_next_row = rows.peek().is_some();
     let is_decided = chats.len() == limit && has_next_row;
-    if let Some((_, index)) = lowest
+    if let Some((_, position)) = lowest
         && !is_decided
     {
         let missing = range.max_rows() - skipped - chats.len();
-        let count = missing.min(range.max_rows() - indexes[index].rows.len());
+        let count = missing.min(range.max_rows() - parts[position].rows.len());
         if count > 0 {
-            return Err(MissingRows { index, count });
+            return Merged::MissingRows { position, count };
         }
     }
     let has_more = has_next_row || lowest.is_some();
-    Ok(ChatPage {
+    Merged::Page(ChatPage {
         chats,
         next: last.filter(|_| has_more),
     })
@@ -309,7 +314,10 @@ mod tests {
             rows.truncate(max_rows);
             IndexRows::new(rows, max_rows)
         });
-        merge(&indexes.collect::<Vec<_>>(), range).unwrap()
+        match merge(&indexes.collect::<Vec<_>>(), range) {
+            Merged::Page(page) => page,
+            missing @ Merged::MissingRows { .. } => panic!("all rows were read, but {missing:?}"),
+        }
     }
 
     /// Reads a page as the store does. Also returns the number of rows of each read: the first two reads happen at

@@ -47,6 +47,7 @@ impl Store {
             self.require_safety_features()?;
         }
         let mut chat = self.get_chat(id).await?;
+        let mut counted: Option<Counted> = None;
         loop {
             let before = chat.member_state(reader);
             let last = up_to.filter(|last| *last > before.read_seq && before.unread_count() > 0);
@@ -55,12 +56,24 @@ impl Store {
             if before.unread == 0 || (up_to.is_some() && last.is_none()) {
                 return Ok(());
             }
-            let remaining = match last {
-                Some(last) => self.count_unread_after(&chat, reader, last).await?,
-                None => Remaining::default(),
+            let basis = (chat.rev(), before.read_seq, chat.blocks.version);
+            // New messages do not change what was counted.
+            let known = counted.take().filter(|counted| counted.basis == basis);
+            let current = if let Some(known) = known {
+                known
+            } else {
+                let remaining = match last {
+                    Some(last) => self.count_unread_after(&chat, reader, last).await?,
+                    None => Remaining::default(),
+                };
+                Counted {
+                    basis,
+                    marked: before.unread.saturating_sub(remaining.unread),
+                    missing_change: remaining.missing_change,
+                }
             };
-            let marked = before.unread.saturating_sub(remaining.unread);
-            let missing_change = remaining
+            let marked = current.marked;
+            let missing_change = current
                 .missing_change
                 .map(|rev| self.require_absent(ChangeItem::key(id, rev)));
             if marked == 0 {
@@ -88,6 +101,9 @@ impl Store {
             let Err(mut failures) = written.await? else {
                 return Ok(());
             };
+            if last.is_some() && failures.was_chat_read_again() {
+                counted = Some(current);
+            }
             // If only the change was readable too late, the chat has not changed.
             if failures.failed(STATE) {
                 chat = failures
@@ -211,6 +227,15 @@ impl Store {
         }
         Ok(changes)
     }
+}
+
+/// What a mark up to a message changes.
+#[derive(Clone, Copy)]
+struct Counted {
+    /// What it depends on: the changes of messages, the watermark, and the blocks.
+    basis: (Rev, Seq, u64),
+    marked: u64,
+    missing_change: Option<Rev>,
 }
 
 /// What remains unread after a mark.

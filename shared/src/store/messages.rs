@@ -142,6 +142,7 @@ impl Store {
 
         let hash = key.map(|_| digest(&content));
         let mut chat = self.get_chat(id).await?;
+        let mut was_chat_read_again = false;
         loop {
             let seq = match chat.check_send(sender) {
                 Ok(conversation) => conversation.seq.next(),
@@ -149,7 +150,10 @@ impl Store {
                     let (Some(key), Some(hash)) = (key, &hash) else {
                         return Err(error.into());
                     };
-                    return self.replay_or(error, &chat, sender, key, hash).await;
+                    let may_be_late = was_chat_read_again;
+                    return self
+                        .replay_or(error, &chat, sender, (key, hash), may_be_late)
+                        .await;
                 }
             };
             let sent = self.transact_planned(|now| {
@@ -185,8 +189,9 @@ impl Store {
                     .replay(&chat, &IdempotencyItem::read(taken)?, hash)
                     .await;
             }
-            let messages_of_others = chat.seq().get().saturating_sub(seq_before.get());
-            if self.wait_if_busy(messages_of_others).await {
+            was_chat_read_again |= failures.was_chat_read_again();
+            let new_messages = chat.seq().get().saturating_sub(seq_before.get());
+            if chat.check_send(sender).is_ok() && self.wait_if_busy(new_messages).await {
                 chat = self.get_chat(id).await?;
             }
         }
@@ -362,21 +367,24 @@ impl Store {
             .await
     }
 
-    /// Returns the message that was sent with the key, or else `error`. The chat no longer accepts messages.
+    /// Returns the message that was sent with the key, or else `error`. The chat no longer accepts messages. `may_be_late`:
+    /// the transaction that was in progress a moment ago may have stored the key, which can become readable later than
+    /// the chat.
     async fn replay_or(
         &self,
         error: TransitionError,
         chat: &Chat,
         sender: UserId,
-        key: &IdempotencyKey,
-        hash: &[u8],
+        (key, hash): (&IdempotencyKey, &[u8]),
+        may_be_late: bool,
     ) -> Result<SendOutcome, Error> {
         // A chat without messages has no keys.
         if chat.seq() == Seq::ZERO {
             return Err(error.into());
         }
+        let read = || self.get(IdempotencyItem::key(chat.id, sender, &key.0));
         let item = self
-            .get(IdempotencyItem::key(chat.id, sender, &key.0))
+            .reread_until(read, |item| item.is_some() || !may_be_late)
             .await?;
         let existing = item.map(IdempotencyItem::read).transpose()?;
         match existing.filter(|key| key.expires_at > self.now().seconds()) {

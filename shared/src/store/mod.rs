@@ -40,10 +40,7 @@ mod update;
 mod usage;
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU32, AtomicUsize},
-    },
+    sync::{Arc, Mutex, atomic::AtomicU32},
     time::Duration,
 };
 
@@ -111,9 +108,9 @@ pub struct Store {
     /// The same time, on a clock that only measures durations.
     received: Instant,
     backoff: Mutex<Backoff>,
-    /// The number of conflicts with other transactions.
-    conflicts: AtomicUsize,
-    /// The number of writes whose condition failed.
+    /// The number of waits after conflicts.
+    conflict_waits: AtomicU32,
+    /// The number of writes whose condition failed, and that did not wait.
     stale_writes: AtomicU32,
 }
 
@@ -199,7 +196,7 @@ impl TableClient {
             received_at: now,
             received: Instant::now(),
             backoff: Mutex::default(),
-            conflicts: AtomicUsize::new(0),
+            conflict_waits: AtomicU32::new(0),
             stale_writes: AtomicU32::new(0),
         }
     }

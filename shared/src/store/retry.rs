@@ -120,24 +120,24 @@ impl Attempts {
 /// How long a transaction locks its items, approximately.
 const LOCK_TIME: Duration = Duration::from_millis(25);
 /// The random part of the delays after the conflicts of a request is at most this long. It grows quickly: with few
-/// transactions at once the first delay is enough, and with many it is the attempts that come too early that cost.
+/// transactions at once the first delay is enough, and with many, attempts that come too early cost most.
 const CONFLICT_DELAYS: [Duration; 3] = [
     Duration::from_millis(75),
     Duration::from_millis(400),
     Duration::from_millis(800),
 ];
-/// The random delay for others who send at the same time is at most this long for each message that they have sent…
+/// The random delay in a chat where other requests send is at most this long for each message that they have sent.
 const BUSY_DELAY_PER_MESSAGE: Duration = Duration::from_millis(150);
-/// … and in total.
+/// The maximum of the random delay in a chat where other requests send.
 const MAX_BUSY_DELAY: Duration = Duration::from_millis(800);
 
 impl Store {
     /// Waits until a transaction that has locked an item has probably ended, plus a random time, so that those who wait
     /// for the same item do not all come back at once. The benchmark (`contention`) measures these delays.
     pub(super) async fn wait_after_conflict(&self) {
-        let conflicts = self.conflicts.fetch_add(1, Ordering::Relaxed);
+        let waits = self.conflict_waits.fetch_add(1, Ordering::Relaxed);
         let [first, second, later] = CONFLICT_DELAYS;
-        let max = match conflicts {
+        let max = match waits {
             0 => first,
             1 => second,
             _ => later,
@@ -145,13 +145,13 @@ impl Store {
         tokio::time::sleep(LOCK_TIME + max.mul_f64(fastrand::f64())).await;
     }
 
-    /// Waits if the chat has got `messages` messages from others since this request has read it, and there are several.
+    /// Waits if other requests have sent `new_messages` to the chat since this one has read it, and there are several.
     /// Then others probably wait, too. Returns whether it waited.
-    pub(super) async fn wait_if_busy(&self, messages: u64) -> bool {
-        if messages < 2 {
+    pub(super) async fn wait_if_busy(&self, new_messages: u64) -> bool {
+        if new_messages < 2 {
             return false;
         }
-        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        let messages = u32::try_from(new_messages).unwrap_or(u32::MAX);
         let max = BUSY_DELAY_PER_MESSAGE
             .saturating_mul(messages)
             .min(MAX_BUSY_DELAY);

@@ -10,12 +10,12 @@
 //! - **The first write decides.** A failed condition goes to the caller of [`Store::transact_planned`] with the
 //!   old item. There is one exception: while the first write, the state of the chat, is in conflict, the
 //!   failed conditions of other writes may be the visible half of another transaction that is still being
-//!   applied. The transaction is then retried, too.
-//! - **A conflict on the first write** means that another transaction is changing the chat, so the plan will be stale. The
-//!   chat is therefore read again after the wait, and the caller gets it like the old item of a failed condition. A read
-//!   costs a tenth of an attempt that must fail, or less.
+//!   applied. They are ignored.
+//! - **A conflict on the state of the chat** means that another transaction is changing it, so the plan may be stale.
+//!   After the wait, the chat is read, and the caller gets it like the old item of a failed condition. A read costs a
+//!   tenth of an attempt that must fail, or less.
 //! - **A stale change** is computed again from the old item and sent as a new transaction. From the second time
-//!   on, this waits and reads the item again, too.
+//!   on, this waits, too. If only the state of the chat was stale, it is read again after the wait.
 //!
 //! - **A single update** ([`Store::update_planned`]) costs half of what a transaction does, but has no token. After a
 //!   lost response nobody knows whether it was applied, so its condition must exclude that it is applied twice, unless
@@ -46,20 +46,36 @@ use crate::{Error, domain::Timestamp, error::BoxError};
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 const CONFLICT: &str = "TransactionConflict";
 
-/// At least one condition of the transaction failed. Nothing was written.
+/// At least one condition of the transaction failed, or another transaction had locked the chat. Nothing was written.
 #[derive(Debug)]
-pub struct ConditionFailures(Vec<CancellationReason>);
+pub struct ConditionFailures {
+    reasons: Vec<CancellationReason>,
+    was_read_again: bool,
+}
 
 impl ConditionFailures {
     /// Takes the item for which the condition of the last write failed.
     pub(super) fn take_last_old_item(&mut self) -> Option<Item> {
-        self.take_old_item(self.0.len().checked_sub(1)?)
+        self.take_old_item(self.reasons.len().checked_sub(1)?)
+    }
+
+    /// Whether the chat was read after the attempt. It is then newer than the other items of the plan.
+    pub(super) fn was_chat_read_again(&self) -> bool {
+        self.was_read_again
+    }
+
+    /// The key of the chat, if its condition is the only one that failed.
+    fn stale_chat(&self) -> Option<ItemKey> {
+        let (state, others) = self.reasons.split_first()?;
+        let is_failed = |reason: &CancellationReason| reason.code() == Some(CONDITION_FAILED);
+        let key = ItemKey::of(state.item()?)?;
+        (is_failed(state) && !others.iter().any(is_failed) && key.sk == ChatItem::SK).then_some(key)
     }
 
     /// Whether the condition of the write at `index` failed.
     #[must_use]
     pub fn failed(&self, index: usize) -> bool {
-        self.0
+        self.reasons
             .get(index)
             .is_some_and(|reason| reason.code() == Some(CONDITION_FAILED))
     }
@@ -67,7 +83,7 @@ impl ConditionFailures {
     /// Takes the item for which the condition of the write at `index` failed.
     pub fn take_old_item(&mut self, index: usize) -> Option<Item> {
         if self.failed(index) {
-            self.0.get_mut(index)?.item.take()
+            self.reasons.get_mut(index)?.item.take()
         } else {
             None
         }
@@ -103,47 +119,40 @@ impl Store {
     }
 
     /// Applies all writes that `plan` returns for the current time, or none. Returns the second result of the
-    /// plan that was applied. `plan` is called again after an attempt that wrote nothing.
+    /// plan that was applied. `plan` is called again after an attempt that wrote nothing, unless the chat was locked.
     ///
     /// # Errors
-    /// The inner error if a condition failed, otherwise only 5xx and the errors of `plan`.
+    /// The inner error if a condition failed or the chat was locked, otherwise only 5xx and the errors of `plan`.
     pub(super) async fn transact_planned<T>(
         &self,
         plan: impl Fn(Timestamp) -> Result<(Vec<Write>, T), Error>,
     ) -> Result<Result<T, ConditionFailures>, Error> {
-        match self.run_transaction(plan).await? {
-            Err(failures) if self.is_stale_again() => {
-                self.wait_after_conflict().await;
-                Ok(Err(self.with_current_item(failures).await?))
-            }
-            result => Ok(result),
+        self.wait_if_stale().await;
+        let failures = match self.run_transaction(plan).await? {
+            Err(failures) if !failures.was_read_again => failures,
+            result => return Ok(result),
+        };
+        let is_stale_again = self.stale_writes.load(Ordering::Relaxed) > 0;
+        if is_stale_again && let Some(key) = failures.stale_chat() {
+            self.wait_after_conflict().await;
+            let writes = failures.reasons.len();
+            return Ok(Err(self.read_chat_again(key, writes).await?));
+        }
+        self.stale_writes.fetch_add(1, Ordering::Relaxed);
+        Ok(Err(failures))
+    }
+
+    /// Waits if several writes of the same request failed because of their conditions. The first one may have been
+    /// optimistic.
+    async fn wait_if_stale(&self) {
+        if self.stale_writes.load(Ordering::Relaxed) >= 2 {
+            self.wait_before_retry().await;
         }
     }
 
-    /// Whether an earlier write of the same request failed because of its condition, too. The first one may have been
-    /// optimistic, so only the following ones wait.
-    fn is_stale_again(&self) -> bool {
-        self.stale_writes.fetch_add(1, Ordering::Relaxed) > 0
-    }
-
-    /// Replaces the old item of the first write, because it may have changed during a wait.
-    async fn with_current_item(
-        &self,
-        mut failures: ConditionFailures,
-    ) -> Result<ConditionFailures, Error> {
-        let reason = failures.0.first_mut();
-        if let Some(item) = reason.and_then(|reason| reason.item.as_mut())
-            && let Some(key) = ItemKey::of(item)
-            && let Some(current) = self.get(key).await?
-        {
-            *item = current;
-        }
-        Ok(failures)
-    }
-
-    /// The failure of a transaction on a chat that another transaction has locked: as if its condition had failed, with
-    /// the chat as it is now.
-    async fn failure_of_locked_chat(
+    /// The failure of a transaction with `writes` writes, of which the first one changes a chat: as if only its condition
+    /// had failed, with the chat as it is now.
+    async fn read_chat_again(
         &self,
         key: ItemKey,
         writes: usize,
@@ -154,9 +163,10 @@ impl Store {
             .build();
         let others = CancellationReason::builder().code("None").build();
         let others = std::iter::repeat_n(others, writes.saturating_sub(1));
-        Ok(ConditionFailures(
-            std::iter::once(state).chain(others).collect(),
-        ))
+        Ok(ConditionFailures {
+            reasons: std::iter::once(state).chain(others).collect(),
+            was_read_again: true,
+        })
     }
 
     async fn run_transaction<T>(
@@ -194,8 +204,9 @@ impl Store {
                             && conflict == Conflict::OnFirstWrite
                             && let Some(key) = changed_chat(&planned.0)
                         {
+                            usage.count_repeated_operation();
                             let writes = planned.0.len();
-                            return Ok(Err(self.failure_of_locked_chat(key, writes).await?));
+                            return Ok(Err(self.read_chat_again(key, writes).await?));
                         }
                     } else {
                         self.wait_before_retry().await;
@@ -225,6 +236,7 @@ impl Store {
         &self,
         plan: impl Fn(Timestamp) -> Result<(Update, T), Error>,
     ) -> Result<Result<T, UpdateFailure<T>>, Error> {
+        self.wait_if_stale().await;
         let mut planned = plan(self.now())?;
         let mut may_be_applied = false;
         let mut attempts = Attempts::new(self.table.attempt_timeout);
@@ -253,11 +265,10 @@ impl Store {
                 Err(error) => error,
             };
             let mut is_rejected = is_throttled(&error);
+            let mut is_conflict = false;
             match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                    if self.is_stale_again() {
-                        self.wait_before_retry().await;
-                    }
+                    self.stale_writes.fetch_add(1, Ordering::Relaxed);
                     return Ok(Err(UpdateFailure {
                         item: failed.item().cloned(),
                         possibly_applied: may_be_applied.then_some(planned.1),
@@ -265,6 +276,7 @@ impl Store {
                 }
                 Some(UpdateItemError::TransactionConflictException(_)) => {
                     is_rejected = true;
+                    is_conflict = true;
                     usage.count_conflict();
                 }
                 _ => {}
@@ -274,7 +286,11 @@ impl Store {
                 error => return Err(error),
             }
             may_be_applied |= !is_rejected;
-            self.wait_before_retry().await;
+            if is_conflict {
+                self.wait_after_conflict().await;
+            } else {
+                self.wait_before_retry().await;
+            }
             if !may_be_applied {
                 planned = plan(self.now())?;
             }
@@ -409,7 +425,10 @@ fn classify(error: SdkError<TransactWriteItemsError>) -> TransactionError {
             )
         };
         if codes().next().is_some_and(is_final) && codes().any(|code| code == CONDITION_FAILED) {
-            return TransactionError::ConditionFailed(ConditionFailures(reasons.to_vec()));
+            return TransactionError::ConditionFailed(ConditionFailures {
+                reasons: reasons.to_vec(),
+                was_read_again: false,
+            });
         }
         if codes().any(is_transient) && codes().all(|code| is_final(code) || is_transient(code)) {
             return TransactionError::Cancelled {

@@ -52,6 +52,11 @@ impl UsageCounter {
         self.update(|usage| usage.operations += 1);
     }
 
+    /// The next operation repeats the last one, so both are one operation.
+    pub fn count_repeated_operation(&self) {
+        self.update(|usage| usage.operations = usage.operations.saturating_sub(1));
+    }
+
     pub fn count_conflict(&self) {
         self.update(|usage| usage.conflicts += 1);
     }
