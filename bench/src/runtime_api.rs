@@ -122,16 +122,19 @@ fn serve(stream: TcpStream, sender: &Sender<ProcessMessage>) -> Result<()> {
         let message = match request.method_and_path() {
             ("GET", _) => ProcessMessage::Next(at, writer.try_clone()?),
             (_, path) => {
-                let is_error = path.ends_with("/error");
-                Message::response("202 Accepted", &[], "").write(&mut writer)?;
-                if is_error {
+                if path.ends_with("/error") {
                     ProcessMessage::Error(String::from_utf8_lossy(&request.body).into_owned())
                 } else {
                     ProcessMessage::Response(at, request.body)
                 }
             }
         };
+        let is_next = matches!(message, ProcessMessage::Next(..));
         sender.send(message)?;
+        if !is_next {
+            // After the message was sent, because the process may request its next event on another connection.
+            Message::response("202 Accepted", &[], "").write(&mut writer)?;
+        }
     }
     Ok(())
 }
