@@ -14,10 +14,10 @@ use crate::{
     cpu_quota::MEGABYTES_PER_CPU,
     dynamodb_proxy::{Cost, ProxyMode, ROUND_TRIP},
     environment::Environment,
-    format::{markdown_table, megabytes, millis, significant},
+    format::{markdown_table, megabytes, millis, significant, with_thousands_separators},
     function_process::FunctionProcess,
     implementations::{ArtifactSize, BARE, Implementation, SDK_DEFAULTS, functions_and_baselines},
-    plot::{self, with_thousands_separator},
+    plot,
     pricing::{PRICES, dollars_per_million, is_priced},
     report::Report,
     runtime_api::RuntimeApi,
@@ -240,7 +240,7 @@ fn write_report(
          parts, rounded up to whole milliseconds: an assumed {} ms per round trip, and the measured CPU time \
          divided by the share of a CPU that the memory size includes ({} MB include a whole CPU).\n\n",
         ROUND_TRIP.as_millis(),
-        with_thousands_separator(MEGABYTES_PER_CPU.into())
+        with_thousands_separators(&MEGABYTES_PER_CPU.to_string())
     );
     text += &ratios(measurements);
     let bars = measurements.iter().map(|measurement| {

@@ -23,7 +23,23 @@ pub fn significant(number: f64) -> String {
         ..99.5 => 1,
         _ => 0,
     };
-    format!("{number:.decimals$}")
+    with_thousands_separators(&format!("{number:.decimals$}"))
+}
+
+/// Separates the thousands of a number without an exponent by commas.
+pub fn with_thousands_separators(number: &str) -> String {
+    let end = number.find('.').unwrap_or(number.len());
+    let (whole, decimals) = number.split_at(end);
+    let mut separated = String::new();
+    for (position, digit) in whole.char_indices() {
+        let remaining = whole.len() - position;
+        let follows_digit = separated.ends_with(|last: char| last.is_ascii_digit());
+        if follows_digit && remaining.is_multiple_of(3) {
+            separated.push(',');
+        }
+        separated.push(digit);
+    }
+    separated + decimals
 }
 
 /// A Markdown table. The first column is aligned left and the others right, because they contain
@@ -48,5 +64,17 @@ mod tests {
     fn numbers_have_three_significant_digits() {
         let formatted = [0.0, 0.1234, 1.234, 12.34, 123.4, 9.999].map(significant);
         assert_eq!(formatted, ["0", "0.123", "1.23", "12.3", "123", "10.0"]);
+    }
+
+    #[test]
+    fn thousands_are_separated_by_commas() {
+        for (number, expected) in [
+            ("1", "1"),
+            ("1024", "1,024"),
+            ("-123456.75", "-123,456.75"),
+            ("1000000", "1,000,000"),
+        ] {
+            assert_eq!(with_thousands_separators(number), expected);
+        }
     }
 }

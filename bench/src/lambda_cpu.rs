@@ -21,10 +21,10 @@ use crate::{
     cpu_quota::{CpuController, MEGABYTES_PER_CPU, PERIOD_MICROS, quota_micros},
     dynamodb_proxy::{Cost, ProxyMode, ROUND_TRIP},
     environment::Environment,
-    format::{markdown_table, millis, significant},
+    format::{markdown_table, millis, significant, with_thousands_separators},
     function_process::FunctionProcess,
     implementations::{Implementation, SECRET_IN_ENVIRONMENT, functions_and_baselines},
-    plot::{Line, Plot, logarithmic_lines, with_thousands_separator},
+    plot::{Line, Plot, logarithmic_lines},
     pricing::{PRICES, dollars_per_million_billed, is_priced, measured_billed_millis},
     report::Report,
     runtime_api::RuntimeApi,
@@ -367,7 +367,7 @@ fn lines_of(measurements: &[Measurement], sizes: &[u32], time: Time) -> Vec<Line
 
 /// A memory size as text.
 fn megabytes(memory: u32) -> String {
-    format!("{} MB", with_thousands_separator(memory.into()))
+    format!("{} MB", with_thousands_separators(&memory.to_string()))
 }
 
 #[cfg(test)]

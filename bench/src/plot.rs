@@ -9,7 +9,10 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use crate::{Result, format::significant};
+use crate::{
+    Result,
+    format::{significant, with_thousands_separators},
+};
 
 const GREY: RGBColor = RGBColor(125, 125, 125);
 const COLOURS: [RGBColor; 8] = [
@@ -137,7 +140,7 @@ where
         .x_labels(6)
         .x_desc(x_label)
         .y_desc(*y_label)
-        .x_label_formatter(&|x| with_thousands_separator(*x))
+        .x_label_formatter(&|x| with_thousands_separators(&x.to_string()))
         .y_label_formatter(&|y| axis_number(*y))
         .draw()?;
     for (line, colour) in lines.iter().zip(COLOURS.into_iter().cycle()) {
@@ -241,24 +244,5 @@ fn axis_number(number: f64) -> String {
             .to_owned()
     } else {
         number
-    }
-}
-
-/// A whole number below a million, with a comma before the last three digits.
-pub fn with_thousands_separator(number: f64) -> String {
-    match number {
-        1_000.0.. => format!("{},{:03}", (number / 1_000.0).floor(), number % 1_000.0),
-        _ => number.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_separated_by_a_comma() {
-        let formatted = [1.0, 512.0, 1_024.0, 1_769.0, 100_000.0].map(with_thousands_separator);
-        assert_eq!(formatted, ["1", "512", "1,024", "1,769", "100,000"]);
     }
 }

@@ -530,7 +530,7 @@ mod tests {
 
     /// The number of actions of a kind per user and day, in a day and in the busiest hour.
     fn rates(is_counted: impl Fn(Step) -> bool) -> [f64; 2] {
-        let users = 1_000;
+        let users = 4_000;
         let keep = |action: &Action| is_counted(action.step);
         let actions = generate(&MODEL, users, 1, 0, &keep).actions;
         let peak = MODEL.peak_start()..MODEL.peak_start() + HOUR_MILLIS;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     dynamodb_proxy::TRANSACTION_DURATION,
-    format::{markdown_table, significant},
+    format::{markdown_table, significant, with_thousands_separators},
 };
 
 /// The numbers of users to which the hour is extrapolated.
@@ -240,6 +240,9 @@ fn conflict_text(model: &Model, analysis: &Analysis) -> String {
     )
 }
 
+/// Approximately.
+const PEOPLE_ON_EARTH: f64 = 8e9;
+
 fn popularity_text(model: &Model, analysis: &Analysis) -> String {
     let popularity = &analysis.popularity;
     let shards = float(usize::try_from(TOTALS_SHARDS).unwrap_or(1));
@@ -255,7 +258,9 @@ fn popularity_text(model: &Model, analysis: &Analysis) -> String {
             rate * RECIPIENT_WRITE_UNITS,
         ];
         let cells = numbers.map(significant).into_iter();
-        std::iter::once(users.to_string()).chain(cells).collect()
+        std::iter::once(with_thousands_separators(&users.to_string()))
+            .chain(cells)
+            .collect()
     });
     let header = [
         "users",
@@ -266,6 +271,15 @@ fn popularity_text(model: &Model, analysis: &Analysis) -> String {
         "write units per second of the partition, and of the rows in an index",
     ];
     let limit = shards * max_transactions();
+    let users = popularity.users_at_rate(limit, model);
+    let reached = if users > PEOPLE_ON_EARTH {
+        "does not reach that even if everybody on earth is a user".to_owned()
+    } else {
+        format!(
+            "reaches that with {} million users",
+            significant(users / 1e6)
+        )
+    };
     format!(
         "\n### The most popular user\n\n\
          The load of an average user or of a chat does not depend on the number of users, because two people write in \
@@ -275,11 +289,11 @@ fn popularity_text(model: &Model, analysis: &Analysis) -> String {
          users of the schedule, and is assumed to be the same for other numbers. So the messages to this user grow \
          about like n^z. In the busiest hour:\n\n{}\n\
          The {TOTALS_SHARDS} `TOTALS` items of a user support {limit:.0} transactions per second at best. By this \
-         extrapolation, the most popular user reaches that with {} million users.\n",
+         extrapolation, the most popular user {}.\n",
         significant(model.popularity_exponent),
         significant(popularity.factor),
         analysis.users,
         markdown_table(&header, &rows),
-        significant(popularity.users_at_rate(limit, model) / 1e6),
+        reached,
     )
 }

@@ -40,7 +40,10 @@ mod update;
 mod usage;
 
 use std::{
-    sync::{Arc, Mutex, atomic::AtomicU32},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, AtomicUsize},
+    },
     time::Duration,
 };
 
@@ -109,7 +112,7 @@ pub struct Store {
     received: Instant,
     backoff: Mutex<Backoff>,
     /// The number of waits after conflicts.
-    conflict_waits: AtomicU32,
+    conflict_waits: AtomicUsize,
     /// The number of writes whose condition failed, and that did not wait.
     stale_writes: AtomicU32,
 }
@@ -196,7 +199,7 @@ impl TableClient {
             received_at: now,
             received: Instant::now(),
             backoff: Mutex::default(),
-            conflict_waits: AtomicU32::new(0),
+            conflict_waits: AtomicUsize::new(0),
             stale_writes: AtomicU32::new(0),
         }
     }

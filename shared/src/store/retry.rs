@@ -119,36 +119,39 @@ impl Attempts {
 
 /// How long a transaction locks its items, approximately.
 const LOCK_TIME: Duration = Duration::from_millis(25);
-/// The random part of the delays after the conflicts of a request is at most this long. It grows quickly: with few
-/// transactions at once the first delay is enough, and with many, attempts that come too early cost most.
-const CONFLICT_DELAYS: [Duration; 3] = [
+/// The random part of the delays after the conflicts of a request is at most this long. With few transactions at once
+/// the first delay is enough, and with many, attempts that come too early cost most, so the delays grow quickly. Then
+/// they decrease: a request that has waited for long goes before one that has just begun.
+const CONFLICT_DELAYS: [Duration; 6] = [
     Duration::from_millis(75),
     Duration::from_millis(400),
     Duration::from_millis(800),
+    Duration::from_millis(400),
+    Duration::from_millis(200),
+    Duration::from_millis(100),
 ];
+/// After so many waits, a request no longer lets others go first.
+const MAX_WAITS_IF_BUSY: usize = 3;
 /// The random delay in a chat where other requests send is at most this long for each message that they have sent.
-const BUSY_DELAY_PER_MESSAGE: Duration = Duration::from_millis(150);
+const BUSY_DELAY_PER_MESSAGE: Duration = Duration::from_millis(200);
 /// The maximum of the random delay in a chat where other requests send.
-const MAX_BUSY_DELAY: Duration = Duration::from_millis(800);
+const MAX_BUSY_DELAY: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Waits until a transaction that has locked an item has probably ended, plus a random time, so that those who wait
     /// for the same item do not all come back at once. The benchmark (`contention`) measures these delays.
     pub(super) async fn wait_after_conflict(&self) {
         let waits = self.conflict_waits.fetch_add(1, Ordering::Relaxed);
-        let [first, second, later] = CONFLICT_DELAYS;
-        let max = match waits {
-            0 => first,
-            1 => second,
-            _ => later,
-        };
+        let [.., last] = CONFLICT_DELAYS;
+        let max = CONFLICT_DELAYS.get(waits).unwrap_or(&last);
         tokio::time::sleep(LOCK_TIME + max.mul_f64(fastrand::f64())).await;
     }
 
     /// Waits if other requests have sent `new_messages` to the chat since this one has read it, and there are several.
     /// Then others probably wait, too. Returns whether it waited.
     pub(super) async fn wait_if_busy(&self, new_messages: u64) -> bool {
-        if new_messages < 2 {
+        let waits = self.conflict_waits.load(Ordering::Relaxed);
+        if new_messages < 2 || waits > MAX_WAITS_IF_BUSY {
             return false;
         }
         let messages = u32::try_from(new_messages).unwrap_or(u32::MAX);
