@@ -122,13 +122,11 @@ const LOCK_TIME: Duration = Duration::from_millis(25);
 /// The random part of the delays after the conflicts of a request is at most this long. With few transactions at once
 /// the first delay is enough, and with many, attempts that come too early cost most, so the delays grow quickly. Then
 /// they decrease: a request that has waited for long goes before one that has just begun.
-const CONFLICT_DELAYS: [Duration; 6] = [
+const CONFLICT_DELAYS: [Duration; 4] = [
     Duration::from_millis(75),
     Duration::from_millis(400),
     Duration::from_millis(800),
     Duration::from_millis(400),
-    Duration::from_millis(200),
-    Duration::from_millis(100),
 ];
 /// After so many waits, a request no longer lets others go first.
 const MAX_WAITS_IF_BUSY: usize = 3;
