@@ -157,7 +157,7 @@ impl Effort {
         push_pairs: 200,
         push_chats: 100,
         push_batches: 30,
-        simulated_users: 4_000,
+        simulated_users: 12_000,
         analyzed_users: 100_000,
     };
     const QUICK: Self = Self {
