@@ -46,7 +46,7 @@ clients: ## Generate clients from openapi.yaml and let them chat with the develo
 sizes: ## Check size, memory and instructions of deployed functions against their budget
 	scripts/check-sizes.sh
 
-bench: ## Run all benchmarks (about 20 minutes after the build)
+bench: ## Run all benchmarks (half an hour or more after the build)
 	cargo run --release --locked --bin chat-bench
 
 mutants: ## Mutation testing of the modules without I/O (scripts/mutants.sh --help for the others)
