@@ -199,8 +199,8 @@ async fn a_change_that_is_stale_again_and_again_waits_before_it_is_planned_again
         ann.send(&chat, "hi").await.expect_error(503, "unavailable");
         ben.mark_read(&chat).await.expect_error(503, "unavailable");
         let operations = proxied.drain_cost().operations.len();
-        // In 1.5 s, with random delays of at least 25 ms.
-        assert!(operations < 40, "{operations} operations");
+        // In 1.5 s each, with random delays of 25 to 100 ms, then up to 425, 825 and 425 ms: some 40.
+        assert!(operations < 80, "{operations} operations");
     }
 }
 
