@@ -156,6 +156,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::docs_page::tests::{response_of, settings};
 
     async fn request_with(
         secret: &str,
@@ -164,14 +165,8 @@ mod tests {
         path: &str,
     ) -> Option<(Response<()>, String)> {
         let environment = BTreeMap::from([("JWT_SECRET".to_owned(), secret.to_owned())]);
-        let request = Request::builder().method(method).uri(path);
-        let request = request.header("host", host).body(()).unwrap();
-        let (parts, ()) = request.into_parts();
         let page = DemoPage::new(&environment, Some("live"));
-        let (parts, body) = page.respond(&parts)?.into_parts();
-        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        let text = String::from_utf8(body.into()).unwrap();
-        Some((Response::from_parts(parts, ()), text))
+        response_of(|parts| page.respond(parts), method, host, path).await
     }
 
     async fn request(method: &str, host: &str, path: &str) -> Option<(Response<()>, String)> {
@@ -180,13 +175,6 @@ mod tests {
 
     async fn get(path: &str) -> Option<(Response<()>, String)> {
         request("GET", "localhost:3000", path).await
-    }
-
-    /// The settings in a page.
-    fn settings(page: &str) -> Value {
-        let (_, settings) = page.split_once(r#"type="application/json">"#).unwrap();
-        let (settings, _) = settings.split_once("</script>").unwrap();
-        serde_json::from_str(settings).unwrap()
     }
 
     /// The user of the token in a response, if the functions accept it.

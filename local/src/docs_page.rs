@@ -160,7 +160,7 @@ pub(crate) fn is_this_machine(parts: &request::Parts) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use axum::http::Request;
     use chat_shared::auth::Authenticator;
 
@@ -177,10 +177,21 @@ mod tests {
         path: &str,
     ) -> Option<(Response<()>, String)> {
         let environment = BTreeMap::from([("JWT_SECRET".to_owned(), secret.to_owned())]);
+        let page = DocsPage::new(&environment);
+        response_of(|parts| page.respond(parts), method, host, path).await
+    }
+
+    /// The response of a page to a request, and its body.
+    pub(crate) async fn response_of(
+        respond: impl FnOnce(&request::Parts) -> Option<Response<Body>>,
+        method: &str,
+        host: &str,
+        path: &str,
+    ) -> Option<(Response<()>, String)> {
         let request = Request::builder().method(method).uri(path);
         let request = request.header("host", host).body(()).unwrap();
         let (parts, ()) = request.into_parts();
-        let (parts, body) = DocsPage::new(&environment).respond(&parts)?.into_parts();
+        let (parts, body) = respond(&parts)?.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         let text = String::from_utf8(body.into()).unwrap();
         Some((Response::from_parts(parts, ()), text))
@@ -191,7 +202,7 @@ mod tests {
     }
 
     /// The settings in a page.
-    fn settings(page: &str) -> Value {
+    pub(crate) fn settings(page: &str) -> Value {
         let (_, settings) = page.split_once(r#"type="application/json">"#).unwrap();
         let (settings, _) = settings.split_once("</script>").unwrap();
         serde_json::from_str(settings).unwrap()

@@ -22,7 +22,7 @@ impl ScalingBenchmark {
     /// Measures lists of blocks, and one more block and report of a user who has up to `max` of each.
     pub(super) async fn measure_safety(&self, max: u64) -> Result<Vec<Section>> {
         let user = user_id(USER)?;
-        // A user who is not among those whom the user has blocked already.
+        // A user who has not been blocked yet.
         let one_more = report_of(max + 1)?;
         let other = one_more.chat;
         let block = async |store: &Store| {

@@ -82,7 +82,7 @@ impl Weights {
     }
 }
 
-/// All users of a simulation, each of whom is active on the day, and their chats.
+/// The users of a simulation and their chats. Every user is active on the day.
 pub struct Population {
     /// The chats, in the order in which they were added.
     pub chats: Vec<SimulatedChat>,

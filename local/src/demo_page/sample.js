@@ -5,7 +5,7 @@ const pause = duration => new Promise(resolve => setTimeout(resolve, duration))
 /** Who says what: 0 is Ann, 1 is Ben. */
 const LINES = [
   [0, 'Hi Ben 👋 Are you still coming on Saturday?'],
-  [1, 'Of course! Shall I bring something?'],
+  [1, 'Of course! Should I bring anything?'],
   [0, 'Only the good bread. And your camera 📷'],
   [1, 'Deal. Where is it again?'],
   [0, { text: 'Behind the garden gate:', linkPreviewUrl: 'https://www.openstreetmap.org/node/240109189' }],

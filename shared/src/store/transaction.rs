@@ -66,10 +66,10 @@ impl ConditionFailures {
 
     /// The key of the chat, if its condition is the only one that failed.
     fn stale_chat(&self) -> Option<ItemKey> {
-        let (state, others) = self.reasons.split_first()?;
-        let is_failed = |reason: &CancellationReason| reason.code() == Some(CONDITION_FAILED);
-        let key = ItemKey::of(state.item()?)?;
-        (is_failed(state) && !others.iter().any(is_failed) && key.sk == ChatItem::SK).then_some(key)
+        let mut failed = (0..self.reasons.len()).filter(|index| self.failed(*index));
+        let is_only_first = failed.next() == Some(0) && failed.next().is_none();
+        let key = ItemKey::of(self.reasons.first()?.item()?)?;
+        (is_only_first && key.sk == ChatItem::SK).then_some(key)
     }
 
     /// Whether the condition of the write at `index` failed.
